@@ -1,0 +1,52 @@
+"""Every private or version-bound name of scikit-learn that the package uses."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from sklearn import get_config
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_method_params, _num_samples
+
+try:
+    from sklearn.utils import _safe_indexing
+except ImportError:  # pragma: no cover
+    from sklearn.utils._indexing import _safe_indexing
+
+try:
+    from sklearn.utils._repr_html.estimator import _VisualBlock  # 1.7 and later
+except ImportError:
+    from sklearn.utils._estimator_html_repr import _VisualBlock  # 1.6
+
+__all__ = [
+    "Interval",
+    "StrOptions",
+    "VisualBlock",
+    "import_optional",
+    "n_rows",
+    "routing_enabled",
+    "subset_params",
+    "take_rows",
+]
+
+VisualBlock = _VisualBlock
+n_rows = _num_samples
+take_rows = _safe_indexing
+subset_params = _check_method_params
+
+
+def routing_enabled() -> bool:
+    """Tell whether scikit-learn's metadata routing is switched on."""
+    return bool(get_config()["enable_metadata_routing"])
+
+
+def import_optional(module: str, *, feature: str, extra: str) -> ModuleType:
+    """Import an optional package, or say which feature wants it and how to get it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{feature} needs {module.split('.')[0]}, which is not installed: "
+            f"pip install 'sklearn-cascade[{extra}]'"
+        ) from error

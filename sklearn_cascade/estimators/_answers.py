@@ -1,0 +1,62 @@
+"""Asking one member: its probabilities, checked, in the committee's columns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_cascade.estimators._labels import align_columns
+from sklearn_cascade.exceptions import InvalidProbabilitiesError, MemberFailedError
+from sklearn_cascade.rules import check_proba
+
+
+class Stage(NamedTuple):
+    """A fitted member at its place.
+
+    Attributes
+    ----------
+    position : int
+        Place in the running order, from 0.
+    name : str
+        Its name.
+    estimator : classifier
+        Fitted.
+    columns : ndarray of int or None
+        Column of the committee for each of its own; None where they agree.
+    n_classes : int
+        Number of the committee's classes.
+    allow_abstain : bool
+        Accept rows of NaN.
+    """
+
+    position: int
+    name: str
+    estimator: object
+    columns: np.ndarray | None
+    n_classes: int
+    allow_abstain: bool
+
+    def ask(self, X, n_samples: int) -> np.ndarray:
+        """Return its probabilities for some rows: shape (n_samples, n_classes).
+
+        Raises
+        ------
+        MemberFailedError
+            If the member raises.
+        InvalidProbabilitiesError
+            If its answer is not a matrix of probabilities.
+        """
+        try:
+            proba = self.estimator.predict_proba(X)
+        except InvalidProbabilitiesError as error:
+            raise InvalidProbabilitiesError(self.name, error.problem) from error
+        except Exception as error:
+            kind = type(self.estimator).__name__
+            cause = f"{type(error).__name__}: {error}"
+            raise MemberFailedError(self.name, self.position, kind, cause) from error
+        width = self.n_classes if self.columns is None else len(self.columns)
+        proba = check_proba(
+            proba, n_samples, width, member=self.name, allow_abstain=self.allow_abstain
+        )
+        return align_columns(proba, self.columns, self.n_classes)

@@ -1,0 +1,368 @@
+"""Run the members in order and stop as soon as the answer is sure."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils.metadata_routing import MethodMapping
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_cascade._compat import StrOptions
+from sklearn_cascade.estimators._committee import Committee
+from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold
+from sklearn_cascade.estimators._parameters import check_thresholds, values_per_member
+from sklearn_cascade.estimators._passage import Policy, pass_through
+from sklearn_cascade.exceptions import UnreachedFloorWarning, UnseenClassWarning
+from sklearn_cascade.rules import CONFIDENCES, RunningAnswer
+from sklearn_cascade.search import TunedLadder, tune_cascade
+
+
+class CascadeClassifier(Committee):
+    """Run classifiers in order and stop at the first that is sure enough.
+
+    The members answer in the order of the list, usually from cheap to dear. After each stage the
+    answer so far is the mean of the stages run (Wang et al., 2022 [1]_) or the last one's
+    (Streeter, 2018 [2]_); a row whose confidence reaches the stage's threshold exits with it,
+    and the others go on. A row pays for every stage that ran for it.
+
+    Parameters
+    ----------
+    estimators : list of (str, classifier)
+        Members with ``predict_proba``, in running order; "drop" in place of a classifier
+        switches one off. Frozen ones (`sklearn.frozen.FrozenEstimator`, `PrefitClassifier`) are
+        used as they are, all others are cloned and fitted.
+    thresholds : "auto", float or array-like of shape (n_estimators - 1,), default="auto"
+        Confidence at which a row exits: one number for all stages, or one for each of
+        `estimators` but the last (dropped ones counted). ``np.inf`` never exits, ``-np.inf``
+        always. A confidence short of a threshold by no more than rounding,
+        ``clip((1 - threshold) / 10, 1e-6, 1e-5)``, exits too. "auto" takes the cheapest
+        thresholds whose held-out score is not below the best of any single member and of no
+        early exit, from out-of-fold probabilities.
+    combine : {"auto", "mean", "last"}, default="auto"
+        Answer with the mean of the stages run so far or with the last of them. "auto" takes
+        the better on the held-out rows, and the mean where thresholds are given.
+    confidence : {"max_proba", "margin", "entropy"} or callable, default="max_proba"
+        How sure an answer is, from 0 to 1: its largest probability; the largest minus the
+        second; one minus the normalised entropy; or a function of the probabilities of shape
+        (n_samples, n_classes) that returns an array of shape (n_samples,).
+    weights : array-like of shape (n_estimators,) or dict, default=None
+        Weight of each member in the mean, above zero. None weighs all alike.
+    costs : array-like of shape (n_estimators,), dict, "measured" or None, default=None
+        Cost of one row in each member. None: what the members declare (`PrefitClassifier`), else
+        1 each. "measured": seconds per row, taken on the rows of the fit.
+    cost_unit : str, default=None
+        Name of the unit of `costs`, such as "MFLOPs" or "USD".
+    scoring : str or callable, default="accuracy"
+        What "auto" holds. "accuracy", "balanced_accuracy", "neg_log_loss" and
+        "neg_brier_score" are optimised exactly; any other scorer picks among the points that
+        trade accuracy against cost best.
+    cv : int, cross-validation generator or iterable, default=5
+        Splits for "auto". An integer means stratified folds.
+    on_stage_error : {"raise", "answer"}, default="raise"
+        When a stage after the first fails: raise, or keep the answer of the stages before it for
+        the rows concerned, with a `StageFailedWarning`.
+    allow_abstain : bool, default=False
+        A row of NaN from a member means "don't know": the row goes on, and the member is
+        left out of its mean.
+    n_jobs : int, default=None
+        Jobs for fitting the members, in all folds. None is 1 unless in
+        a `joblib.parallel_config` context.
+    random_state : int, RandomState instance or None, default=None
+        Shuffles the rows before an integer `cv` cuts folds. None keeps their order.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels of `y` and of all frozen members, sorted.
+    estimators_ : list of classifiers
+        The fitted members, dropped ones left out. Most are fitted on the codes 0, 1, ... of the
+        labels; one with a ``class_weight`` dict, or that wraps a frozen model, on the labels.
+    named_estimators_ : Bunch
+        The same by name.
+    thresholds_ : ndarray of shape (n_stages - 1,)
+        Thresholds in force.
+    combine_ : {"mean", "last"}
+        Combination in force.
+    weights_ : ndarray of shape (n_stages,)
+        Weights of the members that are not dropped.
+    costs_ : ndarray of shape (n_stages,)
+        Cost of one row in each stage.
+    cost_unit_ : str
+        Their unit.
+    cost_conditions_ : dict or None
+        How the costs were measured.
+    tuned_score_, tuned_cost_ : float
+        Score and mean cost on the held-out rows that chose the thresholds, hence optimistic;
+        only with "auto" and two stages or more.
+    honest_score_, honest_cost_ : float
+        The same, cross-fitted: thresholds chosen on all folds but one, and scored on that one.
+    n_features_in_ : int
+        Number of features; only if the first member has it.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features; only if the first member has them.
+
+    See Also
+    --------
+    AveragingEnsemble : Run all members and average.
+    PrefitClassifier : Bring any function as a member.
+    make_cost_scorer : Weigh score against cost in a stock search.
+
+    References
+    ----------
+    .. [1] X. Wang, D. Kondratyuk, E. Christiansen, K. M. Kitani, Y. Alon, E. Eban. "Wisdom of
+       Committees: An Overlooked Approach To Faster and More Accurate Models." ICLR 2022.
+    .. [2] M. Streeter. "Approximation Algorithms for Cascading Prediction Models." ICML 2018.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn_cascade import CascadeClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> cascade = CascadeClassifier(
+    ...     [
+    ...         ("linear", make_pipeline(StandardScaler(), LogisticRegression())),
+    ...         ("forest", RandomForestClassifier(random_state=0)),
+    ...     ],
+    ...     costs=[1, 50],
+    ... )
+    >>> cascade.fit(X[:1000], y[:1000]).score(X[1000:], y[1000:]) > 0.9
+    True
+    >>> cascade.predict_details(X[1000:]).cost.mean() < 30
+    True
+    """
+
+    _block_kind = "serial"
+    _exits_early = True
+    _parameter_constraints: dict = {
+        "estimators": "no_validation",
+        "thresholds": [StrOptions({"auto"}), Real, "array-like"],
+        "combine": [StrOptions({"auto", "mean", "last"})],
+        "confidence": [StrOptions(set(CONFIDENCES)), callable],
+        "weights": "no_validation",
+        "costs": "no_validation",
+        "cost_unit": [str, None],
+        "scoring": [str, callable],
+        "cv": ["cv_object"],
+        "on_stage_error": [StrOptions({"raise", "answer"})],
+        "allow_abstain": ["boolean"],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimators,
+        *,
+        thresholds="auto",
+        combine="auto",
+        confidence="max_proba",
+        weights=None,
+        costs=None,
+        cost_unit=None,
+        scoring="accuracy",
+        cv=5,
+        on_stage_error="raise",
+        allow_abstain=False,
+        n_jobs=None,
+        random_state=None,
+    ):
+        self.estimators = estimators
+        self.thresholds = thresholds
+        self.combine = combine
+        self.confidence = confidence
+        self.weights = weights
+        self.costs = costs
+        self.cost_unit = cost_unit
+        self.scoring = scoring
+        self.cv = cv
+        self.on_stage_error = on_stage_error
+        self.allow_abstain = allow_abstain
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(self, X, y, sample_weight=None, **fit_params):
+        """Fit the members that are not frozen, and tune the thresholds where they are "auto".
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Handed to the members as it is.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, for the tuning and for the members whose ``fit`` takes them.
+        **fit_params : dict
+            Other metadata for the members and the splitter, through metadata routing.
+
+        Returns
+        -------
+        self : CascadeClassifier
+            The fitted cascade.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of its range, a member has no ``predict_proba``, `y` has
+            one class only, or there are fewer rows than folds.
+        """
+        X, labels, sample_weight, members = self._begin_fit(X, y, sample_weight, fit_params)
+        self._fit_members(X, labels, sample_weight, members)
+        self._warn_of_unseen_classes()
+        self.weights_ = self._resolve_weights()
+        self._set_costs(X)
+        self._forget_tuning()
+        self.combine_ = "mean" if self.combine == "auto" else self.combine
+        if not self._is_tuned():
+            self.thresholds_ = self._given_thresholds()
+            return self
+        params = dict(fit_params)
+        if sample_weight is not None:
+            params["sample_weight"] = sample_weight
+        held_out = predict_out_of_fold(
+            self, members, X, labels, params, allow_abstain=self.allow_abstain
+        )
+        self._adopt(self._tune(held_out, labels, sample_weight))
+        return self
+
+    def with_thresholds(self, thresholds):
+        """Return a fitted copy at another operating point; the members are shared.
+
+        Parameters
+        ----------
+        thresholds : float or array-like of shape (n_estimators - 1,)
+            As the parameter of the same name.
+
+        Returns
+        -------
+        cascade : CascadeClassifier
+            With `thresholds` as parameter and in force.
+        """
+        check_is_fitted(self)
+        other = copy.copy(self)
+        other.thresholds = thresholds
+        other.thresholds_ = check_thresholds(thresholds, self.estimators)
+        other._forget_tuning()
+        return other
+
+    def get_metadata_routing(self):
+        """Get the metadata routing of this estimator.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            Consumer of `sample_weight`, and router to the members' ``fit`` and to the splitter.
+        """
+        mapping = MethodMapping().add(caller="fit", callee="split")
+        return super().get_metadata_routing().add(splitter=self.cv, method_mapping=mapping)
+
+    def _check_parameters(self):
+        if (self._resolve_weights() == 0).any():
+            raise ValueError(f"weights={self.weights!r}; expected numbers above zero")
+        self._check_costs()
+        if not self._tunes_thresholds():
+            check_thresholds(self.thresholds, self.estimators)
+
+    def _tunes_thresholds(self):
+        """Tell whether the thresholds are to be tuned."""
+        return isinstance(self.thresholds, str)
+
+    def _is_tuned(self):
+        """Tell whether there is anything to tune."""
+        return self._tunes_thresholds() and len(self.estimators_) > 1
+
+    def _given_thresholds(self):
+        """Return the thresholds as given; none for a single stage."""
+        if self._tunes_thresholds():
+            return np.empty(0)
+        return check_thresholds(self.thresholds, self.estimators)
+
+    def _resolve_weights(self):
+        """Return one weight per member that is not dropped."""
+        weights = np.ones(len(self.estimators)) if self.weights is None else self.weights
+        return values_per_member("weights", weights, self.estimators)
+
+    def _tune(self, held_out, labels, sample_weight) -> TunedLadder:
+        """Choose combination and thresholds from what the members said of held-out rows."""
+        weight = np.ones(len(labels.y)) if sample_weight is None else sample_weight
+        return tune_cascade(
+            held_out.proba,
+            labels.columns[held_out.rows],
+            self.costs_,
+            classes=labels.classes,
+            combine=self.combine,
+            confidence=self.confidence,
+            weights=self.weights_,
+            scoring=self.scoring,
+            sample_weight=weight[held_out.rows],
+            fold=held_out.fold,
+            class_shares=self._class_shares,
+        )
+
+    def _adopt(self, tuned: TunedLadder):
+        """Put what was tuned into force."""
+        if not tuned.reaches_floor:
+            warnings.warn(
+                f"combine={self.combine!r} reaches {tuned.score:.6g} on held-out rows at best, and "
+                f"{tuned.floor:.6g} is reached by one member alone; combine='auto' would not be "
+                f"below it",
+                UnreachedFloorWarning,
+                stacklevel=3,
+            )
+        self.combine_ = tuned.combine
+        self.thresholds_ = np.array(tuned.thresholds)
+        self.tuned_score_, self.tuned_cost_ = tuned.score, tuned.cost
+        self.honest_score_, self.honest_cost_ = tuned.honest_score, tuned.honest_cost
+
+    def _forget_tuning(self):
+        """Drop what an earlier tuning found."""
+        for attribute in ("tuned_score_", "tuned_cost_", "honest_score_", "honest_cost_"):
+            self.__dict__.pop(attribute, None)
+
+    def _warn_of_unseen_classes(self):
+        """Warn for stages before the last that can never answer some class."""
+        stages = zip(self._names[:-1], self._columns[:-1], strict=True)
+        for name, columns in stages:
+            if columns is not None and len(columns) < len(self.classes_):
+                unseen = np.delete(self.classes_, columns).tolist()
+                warnings.warn(
+                    f"the member {name!r} has never seen {unseen}: it will take their rows for "
+                    f"other classes, maybe confidently, so that they exit with a wrong answer",
+                    UnseenClassWarning,
+                    stacklevel=3,
+                )
+
+    def _policy(self):
+        """Return how the stages are combined and when a row exits."""
+        return Policy(
+            self.combine_,
+            self.confidence,
+            tuple(self.thresholds_.tolist()),
+            tuple(self.weights_.tolist()),
+            self._class_shares,
+            self.on_stage_error == "answer",
+        )
+
+    def _run(self, asks, X, n_samples):
+        return pass_through(asks, X, n_samples, self._policy())
+
+    def _may_fail(self, position):
+        return position > 0 and self.on_stage_error == "answer"
+
+    def _all_together(self, proba):
+        answered = [place for place, answer in enumerate(proba) if answer is not None]
+        running = RunningAnswer(self.combine_, allow_abstain=self.allow_abstain)
+        for place in answered:
+            running.add(proba[place], self.weights_[place])
+        return running.proba
+
+    def _report_title(self):
+        kind = self.confidence if isinstance(self.confidence, str) else "own confidence"
+        answer = {"mean": "mean of the stages run", "last": "last stage run"}[self.combine_]
+        return f"Cascade of {len(self.estimators_)} stages · {answer} · {kind}"

@@ -1,0 +1,290 @@
+"""What the two committees share: fitting the members, costs, prediction and the report."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.utils import indexable
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_cascade._compat import n_rows, routing_enabled
+from sklearn_cascade.estimators._answers import Stage
+from sklearn_cascade.estimators._fitting import Member, describe_members, fit_members, fitted_classes
+from sklearn_cascade.estimators._labels import Labels, encode_labels, is_frozen
+from sklearn_cascade.estimators._named_members import NamedMembers
+from sklearn_cascade.estimators._parameters import (
+    check_weights_of_rows,
+    declared_costs,
+    values_per_member,
+)
+from sklearn_cascade.estimators._passage import Passage
+from sklearn_cascade.exceptions import InvalidProbabilitiesError, MemberFailedError
+from sklearn_cascade.inspection import (
+    CascadePrediction,
+    ComputeReport,
+    MeasuredCosts,
+    build_report,
+    measure_costs,
+)
+from sklearn_cascade.rules import DEFAULT_UNIT, row_costs
+
+
+class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Abstract base of `AveragingEnsemble` and `CascadeClassifier`."""
+
+    _exits_early = False
+    # Both committees use weights themselves, so nobody needs to request them.
+    __metadata_request__fit = {"sample_weight": True}
+
+    def predict(self, X):
+        """Predict the most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Labels from `classes_`.
+        """
+        proba = self._pass(X).proba
+        return self.classes_[proba.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Columns as in `classes_`.
+        """
+        return self._pass(X).proba
+
+    def predict_details(self, X):
+        """Predict, and tell which stage answered each row and what it cost, in one pass.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        prediction : CascadePrediction
+            Arrays ``label``, ``proba``, ``exit_stage`` and ``cost``, the last in `cost_unit_`.
+        """
+        passage = self._pass(X)
+        return CascadePrediction(
+            self.classes_[passage.proba.argmax(axis=1)],
+            passage.proba,
+            passage.exit_stage,
+            row_costs(passage.last_called, self.costs_),
+        )
+
+    def compute_report(self, X, y=None, sample_weight=None, *, scoring=None, compare=True):
+        """Report what rows cost, and with `y` how good the answers are.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Rows like those to come, best not those of the fit.
+        y : array-like of shape (n_samples,), default=None
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        scoring : str or callable, default=None
+            Scorer for `y`; by default this estimator's own, or accuracy.
+        compare : bool, default=True
+            With `y`, ask every member for all rows, once, so that each alone and all together
+            stand beside the committee. False keeps to the rows that reach each member.
+
+        Returns
+        -------
+        report : ComputeReport
+            Prints as a table; ``to_frame()``, ``to_dict()``.
+        """
+        check_is_fitted(self)
+        X, y = indexable(X, y)
+        weight = check_weights_of_rows(sample_weight, X)
+        asks = [stage.ask for stage in self._stages()]
+        alone = None
+        if y is None or not compare:
+            passage = self._run(asks, X, n_rows(X))
+        else:
+            recorded = [_Recorded(ask, X, self._may_fail(k)) for k, ask in enumerate(asks)]
+            passage = self._run([r.ask for r in recorded], np.arange(n_rows(X)), n_rows(X))
+            alone = [r.proba for r in recorded]
+        return build_report(
+            title=self._report_title(),
+            exits_early=self._exits_early,
+            names=self._active_names(),
+            costs=self.costs_,
+            unit=self.cost_unit_,
+            conditions=self.cost_conditions_,
+            proba=passage.proba,
+            exit_stage=passage.exit_stage,
+            last_called=passage.last_called,
+            y=None if y is None else np.asarray(y),
+            classes=self.classes_,
+            sample_weight=weight,
+            scoring=scoring or getattr(self, "scoring", None) or "accuracy",
+            alone=alone,
+            together=None if alone is None else self._all_together(alone),
+        )
+
+    def get_metadata_routing(self):
+        """Get the metadata routing of this estimator.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            Consumer of `sample_weight`, and router to the members' ``fit``.
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        for name, estimator in self._active_members():
+            mapping = MethodMapping().add(caller="fit", callee="fit")
+            router.add(**{name: estimator}, method_mapping=mapping)
+        return router
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "estimators_")
+
+    @abstractmethod
+    def _run(self, asks, X, n_samples) -> Passage:
+        """Answer a batch by asking the members."""
+
+    @abstractmethod
+    def _all_together(self, proba):
+        """Return the answer of all members, without any early exit."""
+
+    @abstractmethod
+    def _report_title(self):
+        """Return the words that head the report."""
+
+    @abstractmethod
+    def _check_parameters(self):
+        """Raise for parameters that do not fit together; called before anything is fitted."""
+
+    def _may_fail(self, position):
+        """Tell whether a failure of this member is survived."""
+        return False
+
+    def _pass(self, X) -> Passage:
+        """Check the door and answer a batch."""
+        # Looking is much cheaper than `check_is_fitted`, which builds the tags of all members.
+        if not hasattr(self, "estimators_"):
+            check_is_fitted(self)
+        (X,) = indexable(X)
+        n_samples = n_rows(X)
+        if n_samples == 0:
+            raise ValueError("Found array with 0 sample(s) in X; at least one row is required")
+        return self._run([stage.ask for stage in self._stages()], X, n_samples)
+
+    def _stages(self):
+        """Return the fitted members at their places."""
+        shape = (len(self.classes_), self.allow_abstain)
+        members = zip(self._names, self.estimators_, self._columns, strict=True)
+        return [Stage(k, *member, *shape) for k, member in enumerate(members)]
+
+    def _begin_fit(self, X, y, sample_weight, fit_params):
+        """Check everything that can be checked before a member is fitted."""
+        self._validate_params()
+        self._check_estimators()
+        self._check_parameters()
+        if fit_params and not routing_enabled():
+            raise ValueError(
+                f"fit got {sorted(fit_params)}; other metadata than sample_weight needs "
+                f"sklearn.set_config(enable_metadata_routing=True) and set_fit_request on the members"
+            )
+        X, y = indexable(X, y)
+        sample_weight = check_weights_of_rows(sample_weight, X)
+        active = self._active_members()
+        members = describe_members(self, active, sample_weight, fit_params)
+        frozen = [fitted_classes(m.name, m.estimator) for m in members if m.frozen]
+        labels = encode_labels(y, frozen)
+        if len(labels.seen if len(frozen) < len(members) else labels.classes) < 2:
+            raise ValueError(
+                f"y holds 1 class, {labels.seen.tolist()}; a classifier needs rows of at least "
+                f"two classes"
+            )
+        return X, labels, sample_weight, members
+
+    def _fit_members(self, X, labels: Labels, sample_weight, members: list[Member]):
+        """Fit the members on all rows, and set what both committees know afterwards."""
+        estimators = fit_members(members, X, labels, self.n_jobs)
+        self._columns = [
+            member.columns(fitted, labels)
+            for member, fitted in zip(members, estimators, strict=True)
+        ]
+        self._names = [member.name for member in members]
+        self._class_shares = labels.shares(sample_weight) if self.allow_abstain else None
+        self.classes_ = labels.classes
+        self.estimators_ = estimators
+        for attribute in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(attribute, None)
+            if hasattr(estimators[0], attribute):
+                setattr(self, attribute, getattr(estimators[0], attribute))
+
+    def _set_costs(self, X):
+        """Resolve `costs` to one number per member, with its unit and conditions."""
+        costs, unit, conditions = self.costs, self.cost_unit, None
+        if isinstance(costs, str):
+            costs = measure_costs(list(zip(self._names, self.estimators_, strict=True)), X)
+        if isinstance(costs, MeasuredCosts):
+            unit, conditions = unit or costs.unit, costs.conditions
+        declared = declared_costs(self._active_members())
+        if costs is None and not declared:
+            costs = np.ones(len(self.estimators))
+            unit = unit or DEFAULT_UNIT["counted"]
+        elif costs is None:
+            costs = declared
+        self.costs_ = values_per_member("costs", costs, self.estimators, declared)
+        self.cost_unit_ = unit or DEFAULT_UNIT["given"]
+        self.cost_conditions_ = conditions
+
+    def _check_costs(self):
+        """Raise early for costs that name nobody or count wrongly."""
+        if isinstance(self.costs, str) and self.costs != "measured":
+            raise ValueError(
+                f"costs={self.costs!r}; expected 'measured', None, one number per member or a "
+                f"mapping from name to number"
+            )
+        declared = declared_costs(self._active_members())
+        if isinstance(self.costs, Mapping) or (self.costs is None and declared):
+            values_per_member("costs", self.costs or {}, self.estimators, declared)
+        elif self.costs is not None and not isinstance(self.costs, str):
+            values_per_member("costs", self.costs, self.estimators)
+
+    def _frozen_names(self):
+        """Return the names of the members that are used as they are."""
+        return [name for name, estimator in self._active_members() if is_frozen(estimator)]
+
+
+class _Recorded:
+    """One member asked for all rows, once, and repeating itself for some of them."""
+
+    def __init__(self, ask, X, may_fail):
+        self.proba, self._error = None, None
+        try:
+            self.proba = ask(X, n_rows(X))
+        except (MemberFailedError, InvalidProbabilitiesError) as error:
+            if not may_fail:
+                raise
+            self._error = error
+
+    def ask(self, rows, n_samples):
+        """Return the recorded answer for some rows, or raise the recorded error."""
+        if self._error is not None:
+            raise self._error
+        return self.proba[rows]

@@ -1,0 +1,145 @@
+"""Fitting the members: on which labels, with which metadata, in parallel."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+
+from sklearn_cascade._compat import routing_enabled, subset_params, take_rows
+from sklearn_cascade.estimators._labels import Labels, class_columns, is_frozen, speaks_labels
+from sklearn_cascade.exceptions import IgnoredWeightsWarning
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member as it is about to be fitted.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    estimator : classifier
+        As the user gave it.
+    frozen : bool
+        Used as it is.
+    on_labels : bool
+        Fitted on the user's labels instead of codes.
+    fit_params : dict
+        Keywords for its ``fit``.
+    """
+
+    name: str
+    estimator: object
+    frozen: bool
+    on_labels: bool
+    fit_params: dict
+
+    def target(self, labels: Labels) -> np.ndarray:
+        """Return what it is fitted on: shape (n_samples,)."""
+        return labels.y if self.on_labels else labels.codes
+
+    def columns(self, fitted, labels: Labels) -> np.ndarray | None:
+        """Return the committee's column of each column of the fitted member; None if equal."""
+        known = fitted_classes(self.name, fitted)
+        if not self.frozen and not self.on_labels:
+            known = labels.seen[np.asarray(known, dtype=int)]
+        return class_columns(known, labels.classes)
+
+    def fit(self, X, labels: Labels, rows: np.ndarray | None = None):
+        """Return a clone fitted on all rows, or on some."""
+        y, params = self.target(labels), self.fit_params
+        if rows is not None:
+            params = subset_params(X, params, rows)
+            X, y = take_rows(X, rows), y[rows]
+        fitted = clone(self.estimator)
+        try:
+            return fitted.fit(X, y, **params)
+        except Exception as error:
+            if sys.version_info >= (3, 11):
+                error.add_note(f"This happened while the member {self.name!r} was fitted.")
+            raise
+
+
+def describe_members(owner, members, sample_weight, fit_params) -> list[Member]:
+    """Look at each member before the fit: frozen or not, its labels, its share of the metadata."""
+    params = _params_by_member(owner, members, sample_weight, fit_params)
+    described = []
+    for name, estimator in members:
+        frozen = is_frozen(estimator)
+        if frozen:
+            _check_frozen_fitted(name, estimator)
+        on_labels = frozen or speaks_labels(estimator)
+        described.append(Member(name, estimator, frozen, on_labels, params[name]))
+    return described
+
+
+def fitted_classes(name: str, estimator) -> np.ndarray:
+    """Return the labels a fitted member knows, in the order of its columns."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is None or np.ndim(classes) != 1:
+        raise ValueError(
+            f"estimators: {name!r} ({type(estimator).__name__}) has classes_={classes!r} once "
+            f"fitted; expected the label of each column of its probabilities"
+        )
+    return np.asarray(classes)
+
+
+def fit_members(members: list[Member], X, labels: Labels, n_jobs) -> list:
+    """Return the fitted members; frozen ones as they are."""
+    trainable = [member for member in members if not member.frozen]
+    fitted = iter(Parallel(n_jobs=n_jobs)(delayed(_fit)(m, X, labels) for m in trainable))
+    return [member.estimator if member.frozen else next(fitted) for member in members]
+
+
+def _fit(member: Member, X, labels: Labels):
+    """Fit one member; a module-level function, so that it travels to workers."""
+    return member.fit(X, labels)
+
+
+def _check_frozen_fitted(name: str, estimator) -> None:
+    """Raise, naming the member, where a frozen member was never fitted."""
+    try:
+        check_is_fitted(estimator)
+    except Exception as error:
+        raise ValueError(
+            f"estimators: {name!r} is frozen but not fitted, and frozen members are never fitted "
+            f"here: fit it before it is wrapped, or give it unwrapped ({error})"
+        ) from error
+
+
+def _params_by_member(owner, members, sample_weight, fit_params) -> dict[str, dict]:
+    """Return the keywords for each member's ``fit``, by routing or by hand."""
+    if routing_enabled():
+        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+        routed = process_routing(owner, "fit", **weight, **fit_params)
+        return {name: dict(routed[name]["fit"]) for name, _ in members}
+    if sample_weight is None:
+        return {name: {} for name, _ in members}
+    return {name: _weight_keyword(name, est, sample_weight) for name, est in members}
+
+
+def _weight_keyword(name: str, estimator, sample_weight) -> dict:
+    """Return the keyword that carries sample weights into a member's ``fit``, if it takes any."""
+    if is_frozen(estimator):
+        return {}
+    if has_fit_parameter(estimator, "sample_weight"):
+        return {"sample_weight": sample_weight}
+    if isinstance(estimator, Pipeline) and has_fit_parameter(
+        estimator.steps[-1][1], "sample_weight"
+    ):
+        return {f"{estimator.steps[-1][0]}__sample_weight": sample_weight}
+    warnings.warn(
+        f"the member {name!r} ({type(estimator).__name__}) is fitted without the sample weights, "
+        f"which its fit does not take",
+        IgnoredWeightsWarning,
+        stacklevel=5,
+    )
+    return {}

@@ -1,0 +1,99 @@
+"""Labels of the training rows, of the members and of the committee, and how they line up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a fit.
+
+    Attributes
+    ----------
+    y : ndarray of shape (n_samples,)
+        Labels as the user gave them.
+    codes : ndarray of int of shape (n_samples,)
+        Position of each label among `seen`.
+    seen : ndarray of shape (n_seen,)
+        Distinct labels of `y`.
+    classes : ndarray of shape (n_classes,)
+        Distinct labels of `y` and of all frozen members.
+    """
+
+    y: np.ndarray
+    codes: np.ndarray
+    seen: np.ndarray
+    classes: np.ndarray
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Column of each row's label among `classes`."""
+        return np.searchsorted(self.classes, self.seen)[self.codes]
+
+    def shares(self, sample_weight: np.ndarray | None) -> np.ndarray:
+        """Return the share of each class in the training rows: shape (n_classes,)."""
+        total = np.bincount(self.columns, weights=sample_weight, minlength=len(self.classes))
+        return total / total.sum()
+
+
+def encode_labels(y, frozen_classes: Sequence[np.ndarray]) -> Labels:
+    """Check y and unite its labels with those of the frozen members."""
+    if type_of_target(y).startswith("multilabel") or "multioutput" in type_of_target(y):
+        raise NotImplementedError(
+            f"y is {type_of_target(y)}; multilabel and multi-output classification are not "
+            f"supported: expected one label per row"
+        )
+    check_classification_targets(y)
+    encoder = LabelEncoder()
+    codes = encoder.fit_transform(y)
+    seen = encoder.classes_
+    classes = unique_labels(seen, *frozen_classes) if frozen_classes else seen
+    return Labels(seen[codes], codes, seen, classes)
+
+
+def is_frozen(estimator) -> bool:
+    """Tell whether a member is used as it is: cloning it returns the very same object."""
+    own_clone = getattr(type(estimator), "__sklearn_clone__", None)
+    if own_clone is None or own_clone is BaseEstimator.__sklearn_clone__:
+        return False
+    return clone(estimator) is estimator
+
+
+def speaks_labels(estimator) -> bool:
+    """Tell whether a trainable member has to be fitted on the user's labels.
+
+    Others are fitted on the codes 0, 1, ..., which every library takes. A member that wraps
+    a frozen one, or whose ``class_weight`` names labels, would not understand those.
+    """
+    params = estimator.get_params(deep=True)
+    return any(
+        (key.split("__")[-1] == "class_weight" and isinstance(value, dict)) or is_frozen(value)
+        for key, value in params.items()
+    )
+
+
+def class_columns(known: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
+    """Return the column among `classes` of each label a member knows; None if they agree."""
+    if len(known) == len(classes) and np.all(known == classes):
+        return None
+    return np.searchsorted(classes, known)
+
+
+def align_columns(
+    proba: np.ndarray, columns: np.ndarray | None, n_classes: int
+) -> np.ndarray:
+    """Return a member's probabilities in the committee's columns, zero for unknown classes."""
+    if columns is None:
+        return proba
+    aligned = np.zeros((proba.shape[0], n_classes))
+    aligned[:, columns] = proba
+    # A row of NaN stays one: "don't know" is about every class.
+    aligned[np.isnan(proba[:, 0])] = np.nan
+    return aligned

@@ -1,0 +1,96 @@
+"""Held-out probabilities of every member: fitted per fold, or asked once where frozen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.model_selection import StratifiedKFold, check_cv
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.parallel import Parallel, delayed
+
+from sklearn_cascade._compat import n_rows, routing_enabled, take_rows
+from sklearn_cascade.estimators._answers import Stage
+from sklearn_cascade.estimators._fitting import Member
+from sklearn_cascade.estimators._labels import Labels
+
+
+class HeldOut(NamedTuple):
+    """What the members said about rows that they did not see.
+
+    Attributes
+    ----------
+    proba : list of ndarray of shape (n_held_out, n_classes)
+        One per member.
+    rows : ndarray of int of shape (n_held_out,)
+        Position of each held-out row in X; a row may occur once per split that tests it.
+    fold : ndarray of int of shape (n_held_out,)
+        The split that held it out.
+    """
+
+    proba: list[np.ndarray]
+    rows: np.ndarray
+    fold: np.ndarray
+
+
+def predict_out_of_fold(
+    owner, members: list[Member], X, labels: Labels, params: dict, *, allow_abstain: bool
+) -> HeldOut:
+    """Fit each trainable member once per fold; ask each frozen one once for all rows."""
+    splits = _splits(owner, X, labels, params)
+    rows = np.concatenate([test for _, test in splits])
+    fold = np.repeat(np.arange(len(splits)), [len(test) for _, test in splits])
+    tasks = [
+        (place, None if members[place].frozen else split)
+        for place in range(len(members))
+        for split in ([None] if members[place].frozen else splits)
+    ]
+    answers = Parallel(n_jobs=owner.n_jobs)(
+        delayed(_answer)(members[place], place, X, labels, split, allow_abstain)
+        for place, split in tasks
+    )
+    by_member: list[list[np.ndarray]] = [[] for _ in members]
+    for (place, _), answer in zip(tasks, answers, strict=True):
+        by_member[place].append(answer)
+    proba = [
+        parts[0][rows] if member.frozen else np.concatenate(parts)
+        for member, parts in zip(members, by_member, strict=True)
+    ]
+    return HeldOut(proba, rows, fold)
+
+
+def _answer(member: Member, place: int, X, labels: Labels, split, allow_abstain: bool):
+    """Return one member's probabilities for the test rows of a split, or for all rows."""
+    fitted, part = member.estimator, X
+    if split is not None:
+        train, test = split
+        fitted = member.fit(X, labels, train)
+        part = take_rows(X, test)
+    stage = Stage(
+        place,
+        member.name,
+        fitted,
+        member.columns(fitted, labels),
+        len(labels.classes),
+        allow_abstain,
+    )
+    return stage.ask(part, n_rows(part))
+
+
+def _splits(owner, X, labels: Labels, params: dict) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (train, test) positions, with groups and the like routed to the splitter."""
+    splitter = check_cv(owner.cv, labels.codes, classifier=True)
+    largest = np.bincount(labels.codes).max()
+    if isinstance(splitter, StratifiedKFold) and splitter.n_splits > largest:
+        raise ValueError(
+            f"cv={owner.cv!r} asks for {splitter.n_splits} folds, but no class has more than "
+            f"{largest} rows; expected at most as many folds as rows of the largest class, or "
+            f"thresholds that are given"
+        )
+    routed = {}
+    if routing_enabled():
+        routed = process_routing(owner, "fit", **params)["splitter"]["split"]
+    splits = list(splitter.split(X, labels.codes, **routed))
+    if not splits or not sum(len(test) for _, test in splits):
+        raise ValueError(f"cv={owner.cv!r} holds no rows out; expected at least one split")
+    return splits

@@ -1,0 +1,114 @@
+"""Values given per member, as a list or by name, and thresholds, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Real
+
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_consistent_length
+
+from sklearn_cascade.estimators._named_members import is_dropped
+
+
+def values_per_member(parameter: str, value, estimators, defaults: Mapping | None = None):
+    """Return one finite, non-negative number per member that is not dropped.
+
+    Parameters
+    ----------
+    parameter : str
+        Name for the errors.
+    value : array-like of shape (len(estimators),) or mapping from name to number
+        A list counts dropped members, like `estimators` does.
+    estimators : list of (name, estimator)
+        All entries.
+    defaults : mapping, default=None
+        Values of the names that a mapping leaves out.
+
+    Returns
+    -------
+    values : ndarray of shape (n_active,)
+    """
+    names = [name for name, _ in estimators]
+    active = [not is_dropped(estimator) for _, estimator in estimators]
+    if isinstance(value, Mapping):
+        by_name = _complete_mapping(parameter, value, names, active, defaults or {})
+        values = np.array([by_name.get(name, 0.0) for name in names], dtype=np.float64)
+    else:
+        values = np.asarray(value, dtype=np.float64)
+        if values.shape != (len(names),):
+            raise ValueError(
+                f"{parameter}={value!r} has {values.size} values; expected one for each of "
+                f"the {len(names)} estimators: {names}"
+            )
+    values = values[active]
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise ValueError(f"{parameter}={value!r}; expected finite numbers, none below zero")
+    return values
+
+
+def _complete_mapping(parameter, value, names, active, defaults):
+    """Return the mapping with defaults filled in; raise for names unknown or missing."""
+    unknown = sorted(set(value) - set(names), key=str)
+    by_name = {**defaults, **value}
+    missing = [n for n, used in zip(names, active, strict=True) if used and n not in by_name]
+    if unknown or missing:
+        wrong = f"does not know {unknown}" if unknown else f"leaves out {missing}"
+        wrong = f"names {unknown}, which are no estimators" if unknown else wrong
+        raise ValueError(f"{parameter}={dict(value)!r} {wrong}; expected one value for each of {names}")
+    return by_name
+
+
+def declared_costs(estimators) -> dict[str, float]:
+    """Return the costs that members declare of themselves, by name."""
+    return {
+        name: float(estimator.cost)
+        for name, estimator in estimators
+        if isinstance(getattr(estimator, "cost", None), Real)
+    }
+
+
+def check_thresholds(thresholds, estimators) -> np.ndarray:
+    """Return one threshold per active stage but the last.
+
+    A list counts dropped members, like `estimators` does.
+    """
+    active = np.array([not is_dropped(estimator) for _, estimator in estimators])
+    if isinstance(thresholds, Real):
+        values = np.full(len(estimators), float(thresholds))
+    else:
+        given = np.asarray(thresholds, dtype=np.float64)
+        if given.shape != (len(estimators) - 1,):
+            raise ValueError(
+                f"thresholds={thresholds!r} has {given.size} values; expected 'auto', one number, "
+                f"or one for each of the {len(estimators)} estimators but the last"
+            )
+        values = np.append(given, np.inf)
+    if np.isnan(values).any():
+        raise ValueError(
+            f"thresholds={thresholds!r} holds NaN; expected numbers (infinity: never exit here, "
+            f"minus infinity: always)"
+        )
+    return values[active][:-1]
+
+
+def check_weights_of_rows(sample_weight, X) -> np.ndarray | None:
+    """Return finite, non-negative weights of the rows, not all zero; None stays None."""
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, Real):
+        raise ValueError(
+            f"sample_weight={sample_weight!r}; expected an array with one weight per row"
+        )
+    weight = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weight.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar, got shape {weight.shape}")
+    check_consistent_length(X, weight)
+    if (weight < 0).any():
+        raise ValueError(f"sample_weight holds {weight.min()}; expected no weight below zero")
+    if not weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weight

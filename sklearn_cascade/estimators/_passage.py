@@ -1,0 +1,142 @@
+"""One pass of a batch through the stages: each sees exactly the rows that reach it, once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_cascade._compat import take_rows
+from sklearn_cascade.exceptions import (
+    AllAbstainedWarning,
+    InvalidProbabilitiesError,
+    MemberFailedError,
+    StageFailedWarning,
+)
+from sklearn_cascade.rules import RunningAnswer, compute_confidence, exits
+
+
+class Passage(NamedTuple):
+    """What became of each row.
+
+    Attributes
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+        The answer.
+    exit_stage : ndarray of int of shape (n_samples,)
+        The stage that answered, counted from 0.
+    last_called : ndarray of int of shape (n_samples,)
+        The last stage that ran; beyond the exit stage where that one failed.
+    """
+
+    proba: np.ndarray
+    exit_stage: np.ndarray
+    last_called: np.ndarray
+
+
+class Policy(NamedTuple):
+    """How the stages are combined and when a row exits.
+
+    Attributes
+    ----------
+    combine : str
+        "mean" or "last".
+    confidence : str or callable
+        Probabilities to confidence.
+    thresholds : tuple of float
+        One per stage but the last.
+    weights : tuple of float
+        One per stage.
+    class_shares : ndarray of shape (n_classes,) or None
+        Answer where all stages abstain; None where none may.
+    keep_on_error : bool
+        Rows of a stage that fails keep the answer of the stages before it.
+    """
+
+    combine: str
+    confidence: str | Callable
+    thresholds: tuple[float, ...]
+    weights: tuple[float, ...]
+    class_shares: np.ndarray | None
+    keep_on_error: bool
+
+
+def pass_through(asks: Sequence[Callable], X, n_samples: int, policy: Policy) -> Passage:
+    """Run a batch through the stages.
+
+    Parameters
+    ----------
+    asks : sequence of callable
+        ``ask(X, n_samples)`` of each stage: probabilities of some rows, in running order.
+    X : object with n_samples rows
+        Whatever the members take; rows are taken with their type kept.
+    n_samples : int
+        Number of rows, at least one.
+    policy : Policy
+        How to combine, and when to stop.
+
+    Returns
+    -------
+    passage : Passage
+    """
+    running = RunningAnswer(policy.combine, allow_abstain=policy.class_shares is not None)
+    last = len(asks) - 1
+    # While all rows travel together there is nothing to index or to copy.
+    rows, proba, exit_stage, failed = None, None, 0, None
+    for k, ask in enumerate(asks):
+        try:
+            answer = running.add(ask(X, n_samples), policy.weights[k])
+        except (MemberFailedError, InvalidProbabilitiesError) as error:
+            if k == 0 or not policy.keep_on_error:
+                raise
+            failed = np.arange(n_samples) if rows is None else rows
+            warnings.warn(StageFailedWarning(k, failed, str(error)), stacklevel=4)
+            break
+        if rows is None:
+            proba, exit_stage = answer, k
+        else:
+            proba[rows], exit_stage[rows] = answer, k
+        if k == last:
+            break
+        leaving = exits(compute_confidence(answer, policy.confidence), policy.thresholds[k])
+        n_leaving = np.count_nonzero(leaving)
+        if n_leaving == n_samples:
+            break
+        if n_leaving:
+            if rows is None:
+                # The array may be a member's own.
+                proba, exit_stage = answer.copy(), np.full(n_samples, k)
+            staying = np.flatnonzero(~leaving)
+            rows = staying if rows is None else rows[staying]
+            X, n_samples = take_rows(X, staying), len(staying)
+            running.keep(staying)
+    if not isinstance(exit_stage, np.ndarray):
+        exit_stage = np.full(n_samples, exit_stage)
+    return _finish(proba, exit_stage, failed, policy.class_shares)
+
+
+def _finish(proba, exit_stage, failed, class_shares) -> Passage:
+    """Answer the rows nobody answered, and note the call that failed."""
+    last_called = exit_stage
+    if failed is not None:
+        last_called = exit_stage.copy()
+        last_called[failed] += 1
+    return Passage(fill_unanswered(proba, class_shares), exit_stage, last_called)
+
+
+def fill_unanswered(proba: np.ndarray, class_shares: np.ndarray | None) -> np.ndarray:
+    """Answer the rows on which every member abstained by the class shares, with one warning."""
+    if class_shares is None:
+        return proba
+    lost = np.isnan(proba[:, 0])
+    if lost.any():
+        warnings.warn(
+            f"every member abstained on {int(lost.sum())} rows, which are answered by the class "
+            f"shares of the training rows",
+            AllAbstainedWarning,
+            stacklevel=6,
+        )
+        proba = np.where(lost[:, None], class_shares, proba)
+    return proba

@@ -1,0 +1,136 @@
+"""The errors and warnings that a user may want to catch.
+
+ValueError
+├── InvalidProbabilitiesError   a member's answer is not a matrix of probabilities
+└── MemberFailedError           a member raised while it was asked
+
+UserWarning
+├── StageFailedWarning          a stage failed and earlier answers were kept
+├── AllAbstainedWarning         rows on which every member abstained
+├── UnseenClassWarning          a stage can never answer, nor defer on, some class
+├── IgnoredWeightsWarning       a member was fitted without the sample weights
+└── UnreachedFloorWarning       no thresholds reach the score of the best member
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = [
+    "AllAbstainedWarning",
+    "IgnoredWeightsWarning",
+    "InvalidProbabilitiesError",
+    "MemberFailedError",
+    "StageFailedWarning",
+    "UnreachedFloorWarning",
+    "UnseenClassWarning",
+]
+
+
+class InvalidProbabilitiesError(ValueError):
+    """A member's answer is not a matrix of class probabilities.
+
+    Parameters
+    ----------
+    member : str
+        Name of the member.
+    problem : str
+        What is wrong with its answer, and what is accepted.
+
+    Attributes
+    ----------
+    member : str
+        Name of the member.
+    """
+
+    def __init__(self, member: str, problem: str) -> None:
+        super().__init__(member, problem)
+        self.member = member
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"predict_proba of {self.member!r} {self.problem}"
+
+
+class MemberFailedError(ValueError):
+    """A member raised while it was asked for probabilities; ``__cause__`` is its own error.
+
+    Parameters
+    ----------
+    member : str
+        Name of the member.
+    stage : int
+        Its position, counted from 0.
+    kind : str
+        Name of its class.
+    cause : str
+        Text of its own error.
+
+    Attributes
+    ----------
+    member : str
+        Name of the member.
+    stage : int
+        Its position, counted from 0.
+    """
+
+    def __init__(self, member: str, stage: int, kind: str, cause: str) -> None:
+        super().__init__(member, stage, kind, cause)
+        self.member = member
+        self.stage = stage
+        self.kind = kind
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"stage {self.stage} {self.member!r} ({self.kind}) failed to predict: {self.cause}"
+
+
+class StageFailedWarning(UserWarning):
+    """A stage failed, and the rows that had reached it kept the answer of the stages before.
+
+    Parameters
+    ----------
+    stage : int
+        The stage that failed, counted from 0.
+    rows : ndarray of shape (n_rows,)
+        Positions in X of the rows concerned.
+    cause : str
+        Text of the stage's error.
+
+    Attributes
+    ----------
+    stage : int
+        The stage that failed, counted from 0.
+    rows : ndarray of shape (n_rows,)
+        Positions in X of the rows concerned.
+    """
+
+    def __init__(self, stage: int, rows: np.ndarray, cause: str) -> None:
+        super().__init__(stage, rows, cause)
+        self.stage = stage
+        self.rows = rows
+        self.cause = cause
+
+    def __str__(self) -> str:
+        shown = ", ".join(str(row) for row in self.rows[:5])
+        more = ", ..." if len(self.rows) > 5 else ""
+        return (
+            f"stage {self.stage} failed, so {len(self.rows)} rows ({shown}{more}) keep the answer "
+            f"of the stages before it: {self.cause}"
+        )
+
+
+class AllAbstainedWarning(UserWarning):
+    """Every member abstained on some rows, which were answered by the training class shares."""
+
+
+class UnseenClassWarning(UserWarning):
+    """A stage before the last has never seen some class, so it cannot know when to defer on it."""
+
+
+class IgnoredWeightsWarning(UserWarning):
+    """A member's ``fit`` takes no ``sample_weight``, so it was fitted without."""
+
+
+class UnreachedFloorWarning(UserWarning):
+    """With the combination asked for, no thresholds reach the score of the best member."""

@@ -1,0 +1,1 @@
+"""From a fitted committee to a file that runs without it."""

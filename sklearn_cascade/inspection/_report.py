@@ -1,0 +1,270 @@
+"""The report: what rows cost, where they exit, and what every alternative would have been."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from sklearn.exceptions import UndefinedMetricWarning
+
+from sklearn_cascade._compat import import_optional
+from sklearn_cascade.inspection._report_text import render_html, render_text
+from sklearn_cascade.rules import cumulative_costs, row_costs, score_answers, worst_case_cost
+
+# Standard normal quantile of a two-sided 95 % interval.
+_Z = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class ComputeReport:
+    """What some rows cost a committee, and how good its answers were.
+
+    Returned by ``compute_report`` of the committees. Prints as a table; in a notebook shows
+    as one. All costs are per row and in `unit`. Scores are None where no `y` was given, and
+    NaN where a stage answered no row, or the scorer is undefined on its rows.
+
+    Attributes
+    ----------
+    title : str
+        The committee in words.
+    names : tuple of str
+        Its members, in running order.
+    unit : str
+        Unit of the costs.
+    scoring : str
+        Name of the score.
+    n_samples : int
+        Number of rows.
+    exits_early : bool
+        False for an ensemble, whose members all run.
+    exit_counts : tuple of int
+        Rows answered by each stage.
+    exit_rates : tuple of float
+        Their share of all rows, by weight.
+    exit_costs : tuple of float
+        Mean cost of a row answered by each stage.
+    exit_scores : tuple of float or None
+        Score on the rows answered by each stage.
+    mean_cost : float
+        Expected cost of a row.
+    cost_interval : tuple of float
+        Its 95 % interval, by the normal approximation.
+    worst_cost : float
+        Cost of a row that goes through every stage.
+    score : float or None
+        Score on all rows.
+    member_costs : tuple of float
+        Cost of each member alone.
+    member_scores : tuple of float or None
+        Score of each member alone; None where the members were not compared.
+    full_score : float or None
+        Score of all members together, without early exit; it costs `worst_cost`.
+    conditions : dict or None
+        How the costs were measured.
+
+    See Also
+    --------
+    CascadeClassifier.compute_report : Makes one.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    unit: str
+    scoring: str
+    n_samples: int
+    exits_early: bool
+    exit_counts: tuple[int, ...]
+    exit_rates: tuple[float, ...]
+    exit_costs: tuple[float, ...]
+    exit_scores: tuple[float, ...] | None
+    mean_cost: float
+    cost_interval: tuple[float, float]
+    worst_cost: float
+    score: float | None
+    member_costs: tuple[float, ...]
+    member_scores: tuple[float, ...] | None
+    full_score: float | None
+    conditions: dict | None
+
+    @property
+    def best_member(self) -> str | None:
+        """Name of the member with the best score, the cheaper of equals; None if not compared."""
+        if self.member_scores is None:
+            return None
+        order = [
+            (-np.inf if np.isnan(score) else score, -cost)
+            for score, cost in zip(self.member_scores, self.member_costs, strict=True)
+        ]
+        return self.names[max(range(len(order)), key=order.__getitem__)]
+
+    @property
+    def saving(self) -> float:
+        """How many times cheaper a row is than with the best member alone.
+
+        Where the members were not compared: than with all members.
+        """
+        reference = self.worst_cost
+        if self.best_member is not None:
+            reference = self.member_costs[self.names.index(self.best_member)]
+        return reference / self.mean_cost if self.mean_cost else float("inf")
+
+    def rows(self) -> list[dict]:
+        """Return the table as a list of dicts with kind, name, n_rows, share, cost and score."""
+        exit_scores = self.exit_scores or (None,) * len(self.names)
+        member_scores = self.member_scores or (None,) * len(self.names)
+        table = []
+        if self.exits_early:
+            columns = (self.names, self.exit_counts, self.exit_rates, self.exit_costs, exit_scores)
+            for values in zip(*columns, strict=True):
+                table.append(_row("exit", *values))
+        table.append(_row("all rows", "", self.n_samples, 1.0, self.mean_cost, self.score))
+        for name, cost, score in zip(self.names, self.member_costs, member_scores, strict=True):
+            table.append(_row("alone", name, self.n_samples, 1.0, cost, score))
+        if self.exits_early:
+            full = ("", self.n_samples, 1.0, self.worst_cost, self.full_score)
+            table.append(_row("no early exit", *full))
+        return table
+
+    def to_dict(self) -> dict:
+        """Return all figures as plain Python values, ready for JSON."""
+        return {
+            **{key: _plain(value) for key, value in asdict(self).items()},
+            "best_member": self.best_member,
+            "saving": self.saving,
+        }
+
+    def to_frame(self):
+        """Return the table as a pandas DataFrame."""
+        pandas = import_optional("pandas", feature="ComputeReport.to_frame", extra="bench")
+        return pandas.DataFrame(self.rows())
+
+    def __str__(self) -> str:
+        return render_text(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return render_html(self)
+
+
+def build_report(
+    *,
+    title: str,
+    exits_early: bool,
+    names: Sequence[str],
+    costs: np.ndarray,
+    unit: str,
+    conditions: dict | None,
+    proba: np.ndarray,
+    exit_stage: np.ndarray,
+    last_called: np.ndarray,
+    classes: np.ndarray,
+    y: np.ndarray | None,
+    sample_weight: np.ndarray | None,
+    scoring: str | Callable,
+    alone: Sequence[np.ndarray | None] | None,
+    together: np.ndarray | None,
+) -> ComputeReport:
+    """Put the report together from the arrays of one pass.
+
+    Parameters
+    ----------
+    title, exits_early, names, unit, conditions
+        As in `ComputeReport`.
+    costs : ndarray of shape (n_stages,)
+        Cost of one row in each stage.
+    proba : ndarray of shape (n_samples, n_classes)
+        The committee's answers.
+    exit_stage, last_called : ndarray of int of shape (n_samples,)
+        The stage that answered, and the last that ran.
+    classes : ndarray of shape (n_classes,)
+        Label of each column.
+    y, sample_weight : ndarray of shape (n_samples,) or None
+        True labels and weights.
+    scoring : str or callable
+        Scorer of the answers.
+    alone : sequence of ndarray of shape (n_samples, n_classes), or None
+        Answers of each member; an entry is None where it failed.
+    together : ndarray of shape (n_samples, n_classes) or None
+        Answers of all members combined.
+    """
+    weight = np.ones(len(proba)) if sample_weight is None else sample_weight
+    cost = row_costs(last_called, costs)
+    at_stage = [exit_stage == k for k in range(len(costs))]
+    paid = cumulative_costs(costs)
+
+    def score(answers, rows=slice(None)):
+        return _score(answers, rows, y, classes, sample_weight, scoring)
+
+    mean, interval = _mean_with_interval(cost, weight)
+    return ComputeReport(
+        title=title,
+        names=tuple(names),
+        unit=unit,
+        scoring=scoring if isinstance(scoring, str) else "score",
+        n_samples=len(proba),
+        exits_early=exits_early,
+        exit_counts=tuple(int(rows.sum()) for rows in at_stage),
+        exit_rates=tuple(float(weight[rows].sum() / weight.sum()) for rows in at_stage),
+        exit_costs=tuple(
+            float(np.average(cost[rows], weights=weight[rows])) if weight[rows].any() else float(c)
+            for rows, c in zip(at_stage, paid, strict=True)
+        ),
+        exit_scores=None if y is None else tuple(score(proba, rows) for rows in at_stage),
+        mean_cost=mean,
+        cost_interval=interval,
+        worst_cost=worst_case_cost(costs),
+        score=None if y is None else score(proba),
+        member_costs=tuple(float(c) for c in costs),
+        member_scores=None if alone is None else tuple(score(answers) for answers in alone),
+        full_score=None if together is None else score(together),
+        conditions=conditions,
+    )
+
+
+def _score(answers, rows, y, classes, sample_weight, scoring) -> float:
+    """Return the score on some rows, or NaN where there is none or it is undefined."""
+    if answers is None or not len(answers[rows]):
+        return float("nan")
+    weight = None if sample_weight is None else sample_weight[rows]
+    if weight is not None and not weight.any():
+        return float("nan")
+    try:
+        with warnings.catch_warnings():
+            # A stage's rows may hold a class or two only; NaN or the metric's own zero says so.
+            warnings.simplefilter("ignore", UndefinedMetricWarning)
+            warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
+            return score_answers(scoring, answers[rows], y[rows], classes, weight)
+    except ValueError:
+        if isinstance(rows, slice):
+            raise
+        return float("nan")
+
+
+def _mean_with_interval(
+    values: np.ndarray, weight: np.ndarray
+) -> tuple[float, tuple[float, float]]:
+    """Return the weighted mean and its 95 % interval by the normal approximation."""
+    total = weight.sum()
+    mean = float(values @ weight / total)
+    error = float(np.sqrt(np.sum(weight**2 * (values - mean) ** 2)) / total)
+    return mean, (mean - _Z * error, mean + _Z * error)
+
+
+def _row(kind, name, n_rows, share, cost, score) -> dict:
+    """Return one line of the table."""
+    return {
+        "kind": kind,
+        "name": name,
+        "n_rows": n_rows,
+        "share": share,
+        "cost": cost,
+        "score": score,
+    }
+
+
+def _plain(value):
+    """Turn tuples into lists."""
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,126 @@
+"""The report as people read it: text for a terminal, HTML for a notebook."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from sklearn_cascade.inspection._report import ComputeReport
+
+# Scores that are shares, so that a difference is told in points.
+_SHARES = ("accuracy", "balanced_accuracy")
+_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+
+
+def render_text(report: ComputeReport) -> str:
+    """Return the report as lines of text."""
+    header, body = _cells(report)
+    widths = [max(len(row[i]) for row in [header, *body]) for i in range(len(header))]
+    lines = [f"{report.title}, {report.n_samples:,} rows", _line(header, widths)]
+    for row in body:
+        if row[0].startswith("alone") and not lines[-1].startswith("alone"):
+            lines.append("")
+        lines.append(_line(row, widths))
+    return "\n".join([*lines, *_remarks(report)])
+
+
+def render_html(report: ComputeReport) -> str:
+    """Return the report as an HTML table."""
+    header, body = _cells(report)
+    style = "text-align:right;white-space:nowrap"
+    head = "".join(f'<th style="{style}">{escape(cell)}</th>' for cell in header)
+    rows = "".join(
+        "<tr>" + "".join(f'<td style="{style}">{escape(cell)}</td>' for cell in row) + "</tr>"
+        for row in body
+    )
+    remarks = "<br>".join(escape(line) for line in _remarks(report))
+    return (
+        f"<table><caption>{escape(report.title)}, {report.n_samples:,} rows</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{remarks}</p>"
+    )
+
+
+def format_cost(value: float, unit: str) -> str:
+    """Return a cost with its unit, to three significant digits; seconds in a fitting multiple."""
+    if unit != "s":
+        return f"{_digits(value)} {unit}"
+    scale, name = next(((s, n) for s, n in _SECONDS if abs(value) >= s), _SECONDS[-1])
+    return f"{_digits(value / scale)} {name}"
+
+
+def _digits(value: float) -> str:
+    """Return a number to three significant digits, without an exponent where it is readable."""
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        decimals = 2 if value == 0 else max(0, 2 - int(np.floor(np.log10(abs(value)))))
+        return f"{value:,.{decimals}f}"
+    return f"{value:.2e}"
+
+
+def _cells(report: ComputeReport) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of the table as text."""
+    header = ["", "rows", "share", "cost per row", report.scoring]
+    places = iter(range(len(report.names)))
+    body = []
+    for row in report.rows():
+        label = f"{row['kind']} {row['name']}".strip()
+        if row["kind"] == "exit":
+            label = f"exit {next(places)} {row['name']}"
+        share = f"{row['share']:.1%}" if row["kind"] in ("exit", "all rows") else ""
+        count = f"{row['n_rows']:,}" if share else ""
+        cost = format_cost(row["cost"], report.unit)
+        if row["kind"] == "all rows" and report.exits_early:
+            half = (report.cost_interval[1] - report.cost_interval[0]) / 2
+            cost = f"{cost} ± {format_cost(half, report.unit)}"
+        body.append([label, count, share, cost, _format_score(row["score"])])
+    if report.score is None:
+        return header[:-1], [row[:-1] for row in body]
+    return header, body
+
+
+def _line(row: list[str], widths: list[int]) -> str:
+    """Return one row, the first cell to the left and the others to the right."""
+    first = row[0].ljust(widths[0])
+    cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+    return "  ".join([first, *cells]).rstrip()
+
+
+def _format_score(score: float | None) -> str:
+    """Return a score to four decimals, or a dash."""
+    return "-" if score is None or np.isnan(score) else f"{score:.4f}"
+
+
+def _remarks(report: ComputeReport) -> list[str]:
+    """Return the sentences below the table."""
+    lines = [f"Worst case {format_cost(report.worst_cost, report.unit)} per row."]
+    if report.exits_early or report.best_member is not None:
+        lines.append(_verdict(report))
+    if report.conditions is not None:
+        lines.append(
+            "Cost: seconds per row in batches of {batch_size:,}, {n_threads} thread(s), measured "
+            "on {n_rows:,} rows, warm, median of {n_repeats}.".format(**report.conditions)
+        )
+    return lines
+
+
+def _verdict(report: ComputeReport) -> str:
+    """Return the comparison with the best member alone, or with running everything."""
+    factor = report.saving
+    change = f"{factor:.2f} times cheaper" if factor >= 1 else f"{1 / factor:.2f} times dearer"
+    if report.best_member is None:
+        return f"{change} than running all members."
+    best = report.member_scores[report.names.index(report.best_member)]
+    against = f"{change} than the best member alone ({report.best_member!r})"
+    return f"{against}, {_difference(report.score - best, report.scoring)}."
+
+
+def _difference(gain: float, scoring: str) -> str:
+    """Return a difference of scores in words."""
+    if abs(gain) < 5e-5:
+        return f"with the same {scoring}"
+    direction = "higher" if gain > 0 else "lower"
+    if scoring in _SHARES:
+        return f"{abs(gain) * 100:.2f} points {direction} in {scoring}"
+    return f"{scoring} {abs(gain):.4f} {direction}"

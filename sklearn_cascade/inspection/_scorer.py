@@ -1,0 +1,120 @@
+"""Score and cost of a committee in one number, or side by side, for stock scikit-learn searches."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.metrics import get_scorer
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import MetadataRequest
+
+from sklearn_cascade.rules import score_answers
+
+
+def make_cost_scorer(scoring="accuracy", *, cost_weight=0.0, multimetric=False):
+    """Make a scorer that weighs the score of a committee against its mean cost.
+
+    The committee answers the rows in one pass of its stages, from which score and cost
+    are both taken. Works as ``scoring=`` of `cross_validate`, `GridSearchCV` and the like, with
+    and without sample weights and metadata routing, for a committee alone, at the end
+    of a pipeline, or inside a search.
+
+    Parameters
+    ----------
+    scoring : str or callable, default="accuracy"
+        Scorer of the answers; larger is better.
+    cost_weight : float, default=0.0
+        What one unit of cost is worth in units of the score.
+    multimetric : bool, default=False
+        Return a dict of "score", "neg_cost" and "utility" instead of the utility alone;
+        a search then wants ``refit="utility"``.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y, sample_weight=None)``. The utility is
+        ``score - cost_weight * mean cost``.
+
+    Raises
+    ------
+    ValueError
+        If `scoring` is unknown or `cost_weight` is not a finite number of at least 0.
+
+    See Also
+    --------
+    CascadeClassifier.compute_report : The same figures for people.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from sklearn_cascade import CascadeClassifier, make_cost_scorer
+    >>> X, y = load_iris(return_X_y=True)
+    >>> cascade = CascadeClassifier(
+    ...     [("nb", GaussianNB()), ("lr", LogisticRegression(max_iter=1000))], costs=[1, 20]
+    ... )
+    >>> search = GridSearchCV(
+    ...     cascade,
+    ...     {"thresholds": [0.6, 0.9, 0.99]},
+    ...     scoring=make_cost_scorer(cost_weight=0.001, multimetric=True),
+    ...     refit="utility",
+    ... )
+    >>> sorted(k for k in search.fit(X, y).cv_results_ if k.startswith("mean_test"))
+    ['mean_test_neg_cost', 'mean_test_score', 'mean_test_utility']
+    """
+    if not callable(scoring):
+        get_scorer(scoring)
+    if not (np.isscalar(cost_weight) and np.isfinite(cost_weight) and cost_weight >= 0):
+        raise ValueError(f"cost_weight={cost_weight!r}; expected a finite number of at least 0")
+    return _CostScorer(scoring, cost_weight, multimetric)
+
+
+class _CostScorer(BaseEstimator):
+    """The scorer that `make_cost_scorer` returns; parameters give it a repr and equality."""
+
+    def __init__(self, scoring, cost_weight, multimetric):
+        self.scoring = scoring
+        self.cost_weight = cost_weight
+        self.multimetric = multimetric
+
+    def __call__(self, estimator, X, y, sample_weight=None):
+        committee, X = _committee_inside(estimator, X)
+        prediction = committee.predict_details(X)
+        y = np.asarray(y)
+        score = score_answers(
+            self.scoring, prediction.proba, y, committee.classes_, sample_weight
+        )
+        cost = float(np.average(prediction.cost, weights=sample_weight))
+        utility = score - self.cost_weight * cost
+        if self.multimetric:
+            return {"score": score, "neg_cost": -cost, "utility": utility}
+        return utility
+
+    def get_metadata_routing(self):
+        """Say that `sample_weight` is wanted."""
+        request = MetadataRequest(owner=self)
+        request.score.add_request(param="sample_weight", alias=True)
+        return request
+
+    def _accept_sample_weight(self):
+        """Answer scikit-learn's question when routing is off."""
+        return True
+
+
+def _committee_inside(estimator, X):
+    """Return the committee in a pipeline or search, and X as it reaches it."""
+    while not hasattr(estimator, "predict_details"):
+        if isinstance(estimator, Pipeline):
+            X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+            estimator = estimator[-1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            raise TypeError(
+                f"make_cost_scorer: {type(estimator).__name__} has no predict_details; expected a "
+                f"CascadeClassifier or AveragingEnsemble, alone, at the end of a pipeline or in a "
+                f"search"
+            )
+    return estimator, X

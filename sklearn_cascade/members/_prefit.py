@@ -1,0 +1,222 @@
+"""Any function that answers with probabilities, as a fitted classifier."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from sklearn_cascade._compat import n_rows
+from sklearn_cascade.exceptions import InvalidProbabilitiesError
+from sklearn_cascade.rules import check_proba
+
+
+class PrefitClassifier(ClassifierMixin, BaseEstimator):
+    """Present any function that returns class probabilities as a fitted classifier.
+
+    A deep net, a remote service, a model of another library: whatever can be asked
+    for probabilities. It is used as it is: ``clone`` returns the same object and ``fit`` does
+    nothing, so it keeps its fit in `cross_validate`, `GridSearchCV` and in a committee.
+
+    Parameters
+    ----------
+    predict_proba : callable
+        Function of X that returns an array of shape (n_samples, n_classes) whose rows sum
+        to one. With two classes, the probability of the second one, of shape (n_samples,) or
+        (n_samples, 1), will do. X arrives as the caller passed it.
+    classes : array-like of shape (n_classes,)
+        Label of each column.
+    name : str, default=None
+        Name used in errors; the function's own by default.
+    cost : float, default=None
+        Cost of one row, which committees with ``costs=None`` use when all their members
+        declare one.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Label of each column.
+
+    See Also
+    --------
+    sklearn.frozen.FrozenEstimator : The same for a fitted scikit-learn estimator.
+    CascadeClassifier : Run cheap members first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_cascade import PrefitClassifier
+    >>> def positive(X):
+    ...     return 1 / (1 + np.exp(-X[:, 0]))
+    >>> model = PrefitClassifier(positive, classes=["no", "yes"])
+    >>> model.predict(np.array([[-2.0], [3.0]])).tolist()
+    ['no', 'yes']
+    """
+
+    def __init__(self, predict_proba, classes, *, name=None, cost=None):
+        self.predict_proba = predict_proba
+        self.classes = classes
+        self.name = name
+        self.cost = cost
+
+    @property
+    def predict_proba(self):
+        """Method ``predict_proba(X)``: the function's answer, checked."""
+        # A parameter and a method share the name: the parameter is kept as `_function`, and what
+        # callers get is the method that checks its answer.
+        return self._checked_proba
+
+    @predict_proba.setter
+    def predict_proba(self, function):
+        self._function = function
+
+    def get_params(self, deep=True):
+        """Get the parameters of this classifier.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Without effect: the function has no parameters of its own.
+
+        Returns
+        -------
+        params : dict
+            Parameter names mapped to their values.
+        """
+        return {
+            "predict_proba": self._function,
+            "classes": self.classes,
+            "name": self.name,
+            "cost": self.cost,
+        }
+
+    @property
+    def classes_(self):
+        """Label of each column: ndarray of shape (n_classes,)."""
+        return np.asarray(self.classes)
+
+    def fit(self, X, y=None, **fit_params):
+        """Do nothing: the model is fitted.
+
+        Parameters
+        ----------
+        X, y, **fit_params : object
+            Ignored.
+
+        Returns
+        -------
+        self : PrefitClassifier
+            The classifier itself.
+        """
+        return self
+
+    def predict(self, X):
+        """Predict the most probable class of each row.
+
+        Parameters
+        ----------
+        X : object with n_samples rows
+            Whatever the function takes.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Labels from `classes`.
+        """
+        return self.classes_[self._checked_proba(X, allow_abstain=False).argmax(axis=1)]
+
+    def _checked_proba(self, X, *, allow_abstain=True):
+        """Return the function's answer as probabilities: shape (n_samples, n_classes).
+
+        Rows of NaN mean "don't know"; a committee decides whether that is allowed.
+        """
+        if not callable(self._function):
+            raise TypeError(
+                f"predict_proba={self._function!r}; expected a function of X that returns "
+                f"class probabilities"
+            )
+        classes = self._check_classes()
+        name = self._label()
+        proba = _both_columns(self._function(X), n_rows(X), len(classes), name)
+        return check_proba(
+            proba, n_rows(X), len(classes), member=name, allow_abstain=allow_abstain
+        )
+
+    def _check_classes(self):
+        """Return the classes, which have to be different labels, at least two."""
+        classes = self.classes_
+        if classes.ndim != 1 or len(classes) < 2 or len(set(classes.tolist())) < len(classes):
+            raise ValueError(
+                f"classes={self.classes!r}; expected at least two different labels, one per "
+                f"column of the probabilities"
+            )
+        return classes
+
+    def _label(self):
+        """Return the name used in errors."""
+        return self.name or getattr(self._function, "__name__", type(self._function).__name__)
+
+    def __sklearn_clone__(self):
+        return self
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.no_validation = True
+        for kind in ("sparse", "allow_nan", "string", "categorical", "three_d_array"):
+            setattr(tags.input_tags, kind, True)
+        return tags
+
+    def __deepcopy__(self, memo):
+        # Without pickling, which not every function allows.
+        params = {key: copy.deepcopy(value, memo) for key, value in self.get_params().items()}
+        return type(self)(**params)
+
+    def __reduce_ex__(self, protocol):
+        if not _pickled_by_value():
+            _check_picklable(self._function, self._label(), protocol)
+        return super().__reduce_ex__(protocol)
+
+
+def _both_columns(proba, n_samples, n_classes, name):
+    """Complete the positive class's probabilities of a binary function to two columns."""
+    shape = np.shape(proba)
+    if n_classes != 2 or shape not in ((n_samples,), (n_samples, 1)):
+        return proba
+    positive = np.asarray(proba, dtype=np.float64).reshape(n_samples)
+    if (positive < 0).any() or (positive > 1).any():
+        row = int(((positive < 0) | (positive > 1)).argmax())
+        raise InvalidProbabilitiesError(
+            name,
+            f"is {positive[row]:.6g} in row {row}; expected the positive class's probability, "
+            f"from 0 to 1: if these are logits, apply a sigmoid first",
+        )
+    return np.column_stack([1 - positive, positive])
+
+
+def _pickled_by_value():
+    """Tell whether cloudpickle is at work, which takes functions that pickle refuses."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if "cloudpickle" in frame.f_globals.get("__name__", ""):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _check_picklable(function, name, protocol):
+    """Raise naming the cause where the function does not pickle."""
+    try:
+        pickle.dumps(function, protocol)
+    except Exception as error:
+        raise pickle.PicklingError(
+            f"PrefitClassifier {name!r} cannot be pickled because its function "
+            f"predict_proba={function!r} cannot: {error}. Use a function defined at the top "
+            f"level of a module, or an instance of a class that is"
+        ) from error

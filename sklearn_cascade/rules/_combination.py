@@ -1,0 +1,137 @@
+"""Probabilities of the stages run so far to one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sklearn_cascade.rules._probabilities import abstentions
+
+COMBINATIONS = ("mean", "last")
+
+
+class RunningAnswer:
+    """Combine the stages run so far, one stage at a time.
+
+    With ``"mean"`` the answer is the weighted mean of the stages run so far, as in Wang et al.
+    (2022); with ``"last"`` it is the answer of the latest, as in Streeter (2018). A stage that
+    abstains on a row (a row of NaN) is left out of that row's answer; while all of them
+    abstain, the answer is NaN.
+
+    Parameters
+    ----------
+    combine : {"mean", "last"}
+        How the stages are combined.
+    allow_abstain : bool, default=False
+        Look for rows of NaN.
+
+    Attributes
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+        The answer so far.
+    """
+
+    __slots__ = ("_allow_abstain", "_combine", "_mass", "_total", "proba")
+
+    def __init__(self, combine: str, *, allow_abstain: bool = False) -> None:
+        self._combine = combine
+        self._allow_abstain = allow_abstain
+        self._mass: float | np.ndarray = 0.0
+        self._total: np.ndarray | None = None
+        self.proba: np.ndarray | None = None
+
+    def add(self, proba: np.ndarray, weight: float = 1.0) -> np.ndarray:
+        """Take in one more stage and return the answer so far (n_samples, n_classes).
+
+        No array handed in is written to.
+        """
+        silent = abstentions(proba) if self._allow_abstain else None
+        if self._combine == "last":
+            self.proba = self._after_silence(proba, silent)
+        else:
+            self.proba = self._add_to_mean(proba, weight, silent)
+        return self.proba
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Go on with some of the rows only: positions (n_kept,)."""
+        self.proba = self.proba[rows]
+        if self._total is not None:
+            self._total = self._total[rows]
+        if isinstance(self._mass, np.ndarray):
+            self._mass = self._mass[rows]
+
+    def _after_silence(self, proba: np.ndarray, silent: np.ndarray | None) -> np.ndarray:
+        """Return the latest answer, or the one before where the latest abstains."""
+        if silent is None or self.proba is None:
+            return proba
+        return np.where(silent[:, None], self.proba, proba)
+
+    def _add_to_mean(
+        self, proba: np.ndarray, weight: float, silent: np.ndarray | None
+    ) -> np.ndarray:
+        """Return the weighted mean with one more stage in it."""
+        if silent is not None:
+            proba = np.where(silent[:, None], 0.0, proba)
+            weight = np.where(silent, 0.0, weight)
+        share = proba * weight if silent is None else proba * weight[:, None]
+        self._total = share if self._total is None else self._total + share
+        self._mass = self._mass + weight
+        return self._total / _per_row(self._mass)
+
+
+def geometric_mean(
+    probas: Sequence[np.ndarray], weights: Sequence[float], *, allow_abstain: bool = False
+) -> np.ndarray:
+    """Return the normalised weighted geometric mean of the members.
+
+    Rows on which the members rule out every class between them (a zero in each column) have
+    no geometric mean; they get the arithmetic one. A member is left out of the rows on which it
+    abstains.
+
+    Parameters
+    ----------
+    probas : sequence of ndarray of shape (n_samples, n_classes)
+        Class probabilities of each member.
+    weights : sequence of float
+        Weight of each member, not negative.
+    allow_abstain : bool, default=False
+        Look for rows of NaN.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_samples, n_classes)
+        Rows sum to one; NaN where every member abstains.
+    """
+    arithmetic = RunningAnswer("mean", allow_abstain=allow_abstain)
+    total = np.zeros_like(probas[0])
+    mass = np.zeros(len(probas[0]))
+    for proba, weight in zip(probas, weights, strict=True):
+        if weight == 0:
+            continue
+        arithmetic.add(proba, weight)
+        heard = ~np.isnan(proba[:, 0])
+        total += np.where(heard[:, None], _log(proba) * weight, 0.0)
+        mass += weight * heard
+    peak = total.max(axis=1)
+    lost = np.isneginf(peak) | (mass == 0)
+    total[lost] = 0.0
+    peak[lost] = 0.0
+    mass[lost] = 1.0
+    proba = np.exp((total - peak[:, None]) / mass[:, None])
+    proba /= proba.sum(axis=1, keepdims=True)
+    proba[lost] = arithmetic.proba[lost]
+    return proba
+
+
+def _per_row(weight: float | np.ndarray) -> float | np.ndarray:
+    """Shape weights to multiply rows by; a mass of nothing at all becomes NaN."""
+    if not isinstance(weight, np.ndarray):
+        return weight
+    return np.where(weight == 0, np.nan, weight)[:, None]
+
+
+def _log(proba: np.ndarray) -> np.ndarray:
+    """Return log(proba) with minus infinity at zero, quietly."""
+    with np.errstate(divide="ignore"):
+        return np.log(proba)

@@ -1,0 +1,126 @@
+"""What counts as a matrix of class probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sklearn_cascade.exceptions import InvalidProbabilitiesError
+
+# Row sums this far from one are left alone: float32 rounding, and equality with the member.
+_EXACT = 1e-6
+# Farther than this is no rounding, whatever the precision of the net.
+_TOLERATED = 0.02
+# Forests and softmaxes in float32 dip this far below zero.
+_BELOW_ZERO = 1e-5
+
+
+def check_proba(
+    proba: np.ndarray,
+    n_samples: int,
+    n_classes: int,
+    *,
+    member: str,
+    allow_abstain: bool = False,
+) -> np.ndarray:
+    """Return the probabilities of one member as float64, or raise naming the member.
+
+    Parameters
+    ----------
+    proba : array-like of shape (n_samples, n_classes)
+        What the member answered.
+    n_samples, n_classes : int
+        The shape it has to have.
+    member : str
+        Name for the error.
+    allow_abstain : bool, default=False
+        Accept rows that are NaN throughout.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_samples, n_classes)
+        The same array where it is in order, else rescaled to rows that sum to one.
+
+    Raises
+    ------
+    InvalidProbabilitiesError
+        For another shape, anything that is not a number, negative values, rows that miss one
+        by more than 0.02, or NaN other than in rows that abstain where that is allowed.
+    """
+    proba = _as_floats(proba, member)
+    if proba.shape != (n_samples, n_classes):
+        raise InvalidProbabilitiesError(
+            member,
+            f"has shape {proba.shape}; expected ({n_samples}, {n_classes}): one row per row of X "
+            f"and one column per class",
+        )
+    if n_samples == 0:
+        return proba
+    sums = np.add.reduce(proba, axis=1)
+    # NaN fails both comparisons, so one look settles the usual case.
+    if np.minimum.reduce(proba, axis=None) >= 0 and (
+        np.maximum.reduce(np.abs(sums - 1.0)) <= _EXACT
+    ):
+        return proba
+    return _mend(proba, sums, member, allow_abstain)
+
+
+def abstentions(proba: np.ndarray) -> np.ndarray | None:
+    """Return the mask of the checked rows that are NaN (n_samples,), or None if there is none."""
+    silent = np.isnan(proba[:, 0])
+    return silent if silent.any() else None
+
+
+def _as_floats(proba, member: str) -> np.ndarray:
+    """Convert to float64, refusing text, complex numbers and ragged lists by name."""
+    try:
+        proba = np.asarray(proba)
+    except Exception as error:
+        raise InvalidProbabilitiesError(member, f"is not an array: {error}") from error
+    if proba.dtype.kind not in "fiub":
+        raise InvalidProbabilitiesError(
+            member, f"has dtype {proba.dtype}; expected floating-point probabilities"
+        )
+    return proba.astype(np.float64, copy=False)
+
+
+def _mend(proba: np.ndarray, sums: np.ndarray, member: str, allow_abstain: bool) -> np.ndarray:
+    """Rescale rows that are a little off; raise for the others."""
+    missing = np.isnan(proba)
+    silent = missing.all(axis=1)
+    if (missing.any(axis=1) & ~silent).any():
+        row = int(np.flatnonzero(missing.any(axis=1) & ~silent)[0])
+        raise InvalidProbabilitiesError(
+            member, f"is partly NaN in row {row}: {proba[row]}; expected probabilities"
+        )
+    if silent.any() and not allow_abstain:
+        raise InvalidProbabilitiesError(
+            member,
+            f"is NaN in {int(silent.sum())} rows, the first of them row "
+            f"{int(silent.argmax())}; expected probabilities (allow_abstain=True lets a member "
+            f"say \"don't know\" this way)",
+        )
+    _refuse_logits(proba, sums, member)
+    clipped = np.maximum(proba, 0.0)
+    return clipped / np.where(silent, 1.0, clipped.sum(axis=1))[:, None]
+
+
+def _refuse_logits(proba: np.ndarray, sums: np.ndarray, member: str) -> None:
+    """Raise for values below zero and for sums away from one, with the likely cause."""
+    hint = "if these are logits, apply a softmax (or a sigmoid) first"
+    with np.errstate(invalid="ignore"):
+        negative = (proba < -_BELOW_ZERO).any(axis=1)
+        off = ~(np.abs(sums - 1.0) <= _TOLERATED) & ~np.isnan(sums)
+    if negative.any():
+        row = int(negative.argmax())
+        raise InvalidProbabilitiesError(
+            member, f"is negative in row {row}: {proba[row]}; expected probabilities, {hint}"
+        )
+    # inf - inf is NaN, but no abstention.
+    off |= np.isinf(proba).any(axis=1)
+    if off.any():
+        row = int(off.argmax())
+        raise InvalidProbabilitiesError(
+            member,
+            f"sums to {sums[row]:.6g} in row {row}: {proba[row]}; expected rows that sum to one "
+            f"(within {_TOLERATED}), {hint}",
+        )

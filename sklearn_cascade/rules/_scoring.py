@@ -1,0 +1,132 @@
+"""Answers to score: which metrics are sums over rows, and how any other scorer is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import get_scorer
+
+from sklearn_cascade._compat import n_rows
+
+
+def row_gains(
+    scoring: str, proba: np.ndarray, y: np.ndarray, sample_weight: np.ndarray
+) -> np.ndarray:
+    """Return what each row adds to the score, so that the score is their sum.
+
+    Parameters
+    ----------
+    scoring : {"accuracy", "balanced_accuracy", "neg_log_loss", "neg_brier_score"}
+        As scikit-learn's scorers of the same names.
+    proba : ndarray of shape (n_samples, n_classes)
+        Class probabilities.
+    y : ndarray of int of shape (n_samples,)
+        Column of the true class.
+    sample_weight : ndarray of shape (n_samples,)
+        Weights of the rows, not all zero.
+
+    Returns
+    -------
+    gain : ndarray of shape (n_samples,)
+    """
+    return ADDITIVE_SCORINGS[scoring](proba, y, sample_weight)
+
+
+def score_answers(
+    scoring: str | Callable,
+    proba: np.ndarray,
+    y: np.ndarray,
+    classes: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+) -> float:
+    """Score recorded probabilities with any scorer of scikit-learn's form.
+
+    Parameters
+    ----------
+    scoring : str or callable
+        Name of a scorer, or ``scorer(estimator, X, y)``.
+    proba : ndarray of shape (n_samples, n_classes)
+        Class probabilities.
+    y : ndarray of shape (n_samples,)
+        True labels.
+    classes : ndarray of shape (n_classes,)
+        Label of each column.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weights of the rows.
+
+    Returns
+    -------
+    score : float
+        Larger is better.
+    """
+    scorer = scoring if callable(scoring) else get_scorer(scoring)
+    recorded = _RecordedAnswers(proba, classes)
+    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+    return float(scorer(recorded, np.arange(len(proba)), y, **weight))
+
+
+class _RecordedAnswers(ClassifierMixin, BaseEstimator):
+    """A fitted classifier that repeats what was answered before, whatever X holds."""
+
+    def __init__(self, proba, classes):
+        self.proba = proba
+        self.classes = classes
+
+    @property
+    def classes_(self):
+        return self.classes
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def fit(self, X, y=None):
+        return self
+
+    def predict_proba(self, X):
+        if n_rows(X) != len(self.proba):
+            raise ValueError(
+                f"the scorer asked for {n_rows(X)} rows; {len(self.proba)} were recorded, "
+                f"and only all of them can be asked for"
+            )
+        return self.proba
+
+    def predict(self, X):
+        return self.classes[self.predict_proba(X).argmax(axis=1)]
+
+
+def _accuracy(proba, y, sample_weight):
+    """Return each row's share of the accuracy."""
+    return (proba.argmax(axis=1) == y) * (sample_weight / sample_weight.sum())
+
+
+def _balanced_accuracy(proba, y, sample_weight):
+    """Return each row's share of the mean recall over the classes that occur."""
+    of_class = np.bincount(y, weights=sample_weight, minlength=proba.shape[1])
+    share = sample_weight / np.maximum(of_class[y], np.finfo(float).tiny)
+    return (proba.argmax(axis=1) == y) * (share / np.count_nonzero(of_class))
+
+
+def _neg_log_loss(proba, y, sample_weight):
+    """Return each row's share of the mean log-probability of the true class."""
+    eps = np.finfo(np.float64).eps
+    truth = np.clip(proba[np.arange(len(y)), y], eps, 1 - eps)
+    return np.log(truth) * (sample_weight / sample_weight.sum())
+
+
+def _neg_brier_score(proba, y, sample_weight):
+    """Return each row's share of the negative squared distance to the true class."""
+    truth = proba[np.arange(len(y)), y]
+    distance = np.einsum("ij,ij->i", proba, proba) - 2 * truth + 1
+    # scikit-learn halves the binary score, so that it is the error of one probability.
+    scale = 0.5 if proba.shape[1] == 2 else 1.0
+    return -scale * distance * (sample_weight / sample_weight.sum())
+
+
+ADDITIVE_SCORINGS = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "neg_log_loss": _neg_log_loss,
+    "neg_brier_score": _neg_brier_score,
+}

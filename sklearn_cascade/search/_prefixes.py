@@ -1,0 +1,134 @@
+"""Confidence and gain after each stage of one ladder: all that its thresholds depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sklearn_cascade.rules import (
+    ADDITIVE_SCORINGS,
+    RunningAnswer,
+    compute_confidence,
+    cumulative_costs,
+    exit_stages,
+    row_gains,
+)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Stages in running order, seen from held-out rows.
+
+    Attributes
+    ----------
+    confidence : ndarray of shape (n_stages - 1, n_samples)
+        Confidence of the answer after each stage but the last.
+    gain : ndarray of shape (n_stages, n_samples)
+        What a row adds to the score when answered after each stage; the score is the sum.
+    costs : ndarray of shape (n_stages,)
+        Cost of one row in each stage.
+    sample_weight : ndarray of shape (n_samples,)
+        Weights of the rows; their sum is one.
+    """
+
+    confidence: np.ndarray
+    gain: np.ndarray
+    costs: np.ndarray
+    sample_weight: np.ndarray
+
+    @property
+    def n_stages(self) -> int:
+        """Number of stages."""
+        return len(self.costs)
+
+    def take(self, rows: np.ndarray) -> Ladder:
+        """Return the ladder seen from some of the rows; their shares stay as they were."""
+        return replace(
+            self,
+            confidence=self.confidence[:, rows],
+            gain=self.gain[:, rows],
+            sample_weight=self.sample_weight[rows],
+        )
+
+    def exit_stages(self, thresholds: Sequence[float]) -> np.ndarray:
+        """Return the stage that answers each row: shape (n_samples,)."""
+        if self.n_stages == 1:
+            return np.zeros(self.gain.shape[1], dtype=int)
+        return exit_stages(self.confidence, thresholds)
+
+    def evaluate(self, thresholds: Sequence[float]) -> tuple[float, float]:
+        """Return the score and the mean cost at one vector of thresholds, row by row."""
+        stage = self.exit_stages(thresholds)
+        gain = self.gain[stage, np.arange(len(stage))].sum()
+        return float(gain), float(cumulative_costs(self.costs)[stage] @ self.sample_weight)
+
+
+def build_ladder(
+    proba: Sequence[np.ndarray],
+    y: np.ndarray,
+    costs: np.ndarray,
+    *,
+    combine: str,
+    confidence: str | Callable,
+    weights: Sequence[float],
+    scoring: str,
+    sample_weight: np.ndarray,
+    class_shares: np.ndarray | None = None,
+) -> Ladder:
+    """Combine held-out probabilities stage by stage.
+
+    Parameters
+    ----------
+    proba : sequence of ndarray of shape (n_samples, n_classes)
+        Held-out probabilities of each stage, in running order.
+    y : ndarray of int of shape (n_samples,)
+        Column of the true class.
+    costs : ndarray of shape (n_stages,)
+        Cost of one row in each stage.
+    combine : {"mean", "last"}
+        How the stages run so far are combined.
+    confidence : str or callable
+        As in `CascadeClassifier`.
+    weights : sequence of float
+        Weight of each stage in the mean.
+    scoring : str
+        One of the scorings that are sums over rows.
+    sample_weight : ndarray of shape (n_samples,)
+        Positive weights of the rows.
+    class_shares : ndarray of shape (n_classes,), default=None
+        Answer where every stage so far abstains; given, abstentions are looked for.
+
+    Returns
+    -------
+    ladder : Ladder
+    """
+    n_stages, n_samples = len(proba), len(y)
+    sure = np.empty((n_stages - 1, n_samples))
+    gain = np.empty((n_stages, n_samples))
+    for k, answer in enumerate(prefix_answers(proba, combine, weights, class_shares is not None)):
+        if k < n_stages - 1:
+            sure[k] = compute_confidence(answer, confidence)
+        gain[k] = row_gains(scoring, fill_abstained(answer, class_shares), y, sample_weight)
+    share = sample_weight / sample_weight.sum()
+    return Ladder(sure, gain, np.asarray(costs, dtype=np.float64), share)
+
+
+def prefix_answers(proba, combine, weights, allow_abstain):
+    """Yield the answer after each stage, over all rows."""
+    running = RunningAnswer(combine, allow_abstain=allow_abstain)
+    for stage_proba, weight in zip(proba, weights, strict=True):
+        yield running.add(stage_proba, weight)
+
+
+def fill_abstained(answer: np.ndarray, class_shares: np.ndarray | None) -> np.ndarray:
+    """Answer the rows on which everything abstained by the class shares."""
+    if class_shares is None:
+        return answer
+    return np.where(np.isnan(answer), class_shares, answer)
+
+
+def is_additive(scoring: str | Callable) -> bool:
+    """Tell whether a scoring is a sum over rows, hence swept exactly."""
+    return isinstance(scoring, str) and scoring in ADDITIVE_SCORINGS
