@@ -13,7 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import n_rows, routing_enabled
 from sklearn_cascade.estimators._answers import Stage
-from sklearn_cascade.estimators._fitting import Member, describe_members, fit_members, fitted_classes
+from sklearn_cascade.estimators._fitting import (
+    Member,
+    describe_members,
+    fit_members,
+    fitted_classes,
+)
 from sklearn_cascade.estimators._labels import Labels, encode_labels, is_frozen
 from sklearn_cascade.estimators._named_members import NamedMembers
 from sklearn_cascade.estimators._parameters import (
@@ -25,7 +30,6 @@ from sklearn_cascade.estimators._passage import Passage
 from sklearn_cascade.exceptions import InvalidProbabilitiesError, MemberFailedError
 from sklearn_cascade.inspection import (
     CascadePrediction,
-    ComputeReport,
     MeasuredCosts,
     build_report,
     measure_costs,

@@ -86,9 +86,7 @@ def class_columns(known: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
     return np.searchsorted(classes, known)
 
 
-def align_columns(
-    proba: np.ndarray, columns: np.ndarray | None, n_classes: int
-) -> np.ndarray:
+def align_columns(proba: np.ndarray, columns: np.ndarray | None, n_classes: int) -> np.ndarray:
     """Return a member's probabilities in the committee's columns, zero for unknown classes."""
     if columns is None:
         return proba

@@ -56,7 +56,9 @@ def _complete_mapping(parameter, value, names, active, defaults):
     if unknown or missing:
         wrong = f"does not know {unknown}" if unknown else f"leaves out {missing}"
         wrong = f"names {unknown}, which are no estimators" if unknown else wrong
-        raise ValueError(f"{parameter}={dict(value)!r} {wrong}; expected one value for each of {names}")
+        raise ValueError(
+            f"{parameter}={dict(value)!r} {wrong}; expected one value for each of {names}"
+        )
     return by_name
 
 

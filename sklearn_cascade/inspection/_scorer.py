@@ -83,9 +83,7 @@ class _CostScorer(BaseEstimator):
         committee, X = _committee_inside(estimator, X)
         prediction = committee.predict_details(X)
         y = np.asarray(y)
-        score = score_answers(
-            self.scoring, prediction.proba, y, committee.classes_, sample_weight
-        )
+        score = score_answers(self.scoring, prediction.proba, y, committee.classes_, sample_weight)
         cost = float(np.average(prediction.cost, weights=sample_weight))
         utility = score - self.cost_weight * cost
         if self.multimetric:

@@ -141,9 +141,7 @@ class PrefitClassifier(ClassifierMixin, BaseEstimator):
         classes = self._check_classes()
         name = self._label()
         proba = _both_columns(self._function(X), n_rows(X), len(classes), name)
-        return check_proba(
-            proba, n_rows(X), len(classes), member=name, allow_abstain=allow_abstain
-        )
+        return check_proba(proba, n_rows(X), len(classes), member=name, allow_abstain=allow_abstain)
 
     def _check_classes(self):
         """Return the classes, which have to be different labels, at least two."""

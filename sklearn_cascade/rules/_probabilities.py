@@ -97,7 +97,7 @@ def _mend(proba: np.ndarray, sums: np.ndarray, member: str, allow_abstain: bool)
             member,
             f"is NaN in {int(silent.sum())} rows, the first of them row "
             f"{int(silent.argmax())}; expected probabilities (allow_abstain=True lets a member "
-            f"say \"don't know\" this way)",
+            f'say "don\'t know" this way)',
         )
     _refuse_logits(proba, sums, member)
     clipped = np.maximum(proba, 0.0)

@@ -116,9 +116,7 @@ def front_points(ladder: Ladder, n_points: int) -> list[OperatingPoint]:
 def threshold_grid(ladder: Ladder, n_levels: int) -> list[np.ndarray]:
     """Return the thresholds to try for each stage: always, up to n_levels - 2, never."""
     return [
-        _bracket(
-            candidate_thresholds(sure, n_levels - 2, sample_weight=ladder.sample_weight)
-        )
+        _bracket(candidate_thresholds(sure, n_levels - 2, sample_weight=ladder.sample_weight))
         for sure in ladder.confidence
     ]
 

@@ -1,0 +1,33 @@
+"""Data and probes shared by the tests."""
+
+from __future__ import annotations
+
+import pytest
+from sklearn.datasets import load_iris, make_classification
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.tree import DecisionTreeClassifier
+
+
+@pytest.fixture
+def three_members():
+    """Return unfitted members, each of which honours sample weights."""
+    return [
+        ("nb", GaussianNB()),
+        ("tree", DecisionTreeClassifier(max_depth=3, random_state=0)),
+        ("lr", LogisticRegression(max_iter=1000)),
+    ]
+
+
+@pytest.fixture(scope="session")
+def iris():
+    """Return the iris data: 150 rows, 3 classes."""
+    return load_iris(return_X_y=True)
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """Return 400 noisy rows of 4 classes."""
+    return make_classification(
+        n_samples=400, n_features=8, n_informative=5, n_classes=4, flip_y=0.05, random_state=0
+    )

@@ -1,0 +1,80 @@
+"""Fake members that record what they were asked."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.naive_bayes import GaussianNB
+
+
+class ScriptedMember(ClassifierMixin, BaseEstimator):
+    """A frozen member that answers row i of a table for a row whose first number is i.
+
+    `asked` lists, per call, the row numbers it was asked for.
+    """
+
+    def __init__(self, table, classes=None):
+        self.table = table
+        self.classes = classes
+        self.asked: list[list[int]] = []
+
+    @property
+    def classes_(self):
+        n_classes = np.shape(self.table)[1]
+        return np.arange(n_classes) if self.classes is None else np.asarray(self.classes)
+
+    def fit(self, X, y=None):
+        raise AssertionError("a frozen member was fitted")
+
+    def predict_proba(self, X):
+        rows = np.asarray(X)[:, 0].astype(int)
+        self.asked.append(rows.tolist())
+        return np.asarray(self.table, dtype=float)[rows]
+
+    def __sklearn_clone__(self):
+        return self
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+class FailingMember(ScriptedMember):
+    """A scripted member that raises on every call, after recording it."""
+
+    def predict_proba(self, X):
+        super().predict_proba(X)
+        raise ConnectionError("the service hung up")
+
+
+class CountingNB(GaussianNB):
+    """A trainable member that counts fits and the rows of each call, across its clones.
+
+    `key` names the log in `LOGS`; tests use a fresh one each.
+    """
+
+    def __init__(self, key="default", *, priors=None, var_smoothing=1e-9):
+        super().__init__(priors=priors, var_smoothing=var_smoothing)
+        self.key = key
+
+    def fit(self, X, y, sample_weight=None):
+        log(self.key)["fits"].append((len(y), None if sample_weight is None else sample_weight))
+        return super().fit(X, y, sample_weight)
+
+    def predict_proba(self, X):
+        log(self.key)["predictions"].append(len(X))
+        return super().predict_proba(X)
+
+
+LOGS: dict[str, dict[str, list]] = {}
+
+
+def log(key: str) -> dict[str, list]:
+    """Return the log of one key, made on first use."""
+    return LOGS.setdefault(key, {"fits": [], "predictions": []})
+
+
+def numbered_rows(n_samples: int, n_features: int = 1) -> np.ndarray:
+    """Return X whose first column is the row number."""
+    X = np.zeros((n_samples, n_features))
+    X[:, 0] = np.arange(n_samples)
+    return X
