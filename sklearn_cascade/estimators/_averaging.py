@@ -166,8 +166,7 @@ class AveragingEnsemble(Committee):
                 delayed(ask)(X, n_samples) for ask in asks
             )
         proba = fill_unanswered(self._all_together(probas), self._class_shares)
-        everything = np.full(n_samples, len(asks) - 1)
-        return Passage(proba, everything, everything)
+        return Passage(proba, len(asks) - 1, len(asks) - 1)
 
     def _all_together(self, proba):
         if self.average == "geometric":
@@ -179,4 +178,4 @@ class AveragingEnsemble(Committee):
         return running.proba
 
     def _report_title(self):
-        return f"Ensemble of {len(self.estimators_)} members · {self.average} mean"
+        return f"Ensemble of {len(self._stages)} members · {self.average} mean"

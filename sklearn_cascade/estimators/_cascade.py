@@ -275,7 +275,7 @@ class CascadeClassifier(Committee):
 
     def _is_tuned(self):
         """Tell whether there is anything to tune."""
-        return self._tunes_thresholds() and len(self.estimators_) > 1
+        return self._tunes_thresholds() and len(self._stages) > 1
 
     def _given_thresholds(self):
         """Return the thresholds as given; none for a single stage."""
@@ -327,13 +327,12 @@ class CascadeClassifier(Committee):
 
     def _warn_of_unseen_classes(self):
         """Warn for stages before the last that can never answer some class."""
-        stages = zip(self._names[:-1], self._columns[:-1], strict=True)
-        for name, columns in stages:
-            if columns is not None and len(columns) < len(self.classes_):
-                unseen = np.delete(self.classes_, columns).tolist()
+        for stage in self._stages[:-1]:
+            if stage.columns is not None and len(stage.columns) < len(self.classes_):
+                unseen = np.delete(self.classes_, stage.columns).tolist()
                 warnings.warn(
-                    f"the member {name!r} has never seen {unseen}: it will take their rows for "
-                    f"other classes, maybe confidently, so that they exit with a wrong answer",
+                    f"the member {stage.name!r} has never seen {unseen}: it will take their rows "
+                    f"for other classes, maybe confidently, so that they exit with a wrong answer",
                     UnseenClassWarning,
                     stacklevel=3,
                 )
@@ -365,4 +364,4 @@ class CascadeClassifier(Committee):
     def _report_title(self):
         kind = self.confidence if isinstance(self.confidence, str) else "own confidence"
         answer = {"mean": "mean of the stages run", "last": "last stage run"}[self.combine_]
-        return f"Cascade of {len(self.estimators_)} stages · {answer} · {kind}"
+        return f"Cascade of {len(self._stages)} stages · {answer} · {kind}"

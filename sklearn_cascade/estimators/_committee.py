@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
-from sklearn.utils import indexable
+from sklearn.utils import Bunch, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,7 +19,7 @@ from sklearn_cascade.estimators._fitting import (
     fit_members,
     fitted_classes,
 )
-from sklearn_cascade.estimators._labels import Labels, encode_labels, is_frozen
+from sklearn_cascade.estimators._labels import Labels, encode_labels
 from sklearn_cascade.estimators._named_members import NamedMembers
 from sklearn_cascade.estimators._parameters import (
     check_weights_of_rows,
@@ -43,6 +43,16 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     _exits_early = False
     # Both committees use weights themselves, so nobody needs to request them.
     __metadata_request__fit = {"sample_weight": True}
+
+    @property
+    def estimators_(self):
+        """Fitted members, dropped ones left out: list of classifiers."""
+        return [stage.estimator for stage in self._fitted_stages("estimators_")]
+
+    @property
+    def named_estimators_(self):
+        """Fitted members by name: `sklearn.utils.Bunch`."""
+        return Bunch(**{s.name: s.estimator for s in self._fitted_stages("named_estimators_")})
 
     def predict(self, X):
         """Predict the most probable class of each row.
@@ -88,7 +98,7 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         prediction : CascadePrediction
             Arrays ``label``, ``proba``, ``exit_stage`` and ``cost``, the last in `cost_unit_`.
         """
-        passage = self._pass(X)
+        passage = self._pass(X).expand()
         return CascadePrediction(
             self.classes_[passage.proba.argmax(axis=1)],
             passage.proba,
@@ -121,7 +131,7 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         check_is_fitted(self)
         X, y = indexable(X, y)
         weight = check_weights_of_rows(sample_weight, X)
-        asks = [stage.ask for stage in self._stages()]
+        asks = [stage.ask for stage in self._stages]
         alone = None
         if y is None or not compare:
             passage = self._run(asks, X, n_rows(X))
@@ -129,10 +139,11 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             recorded = [_Recorded(ask, X, self._may_fail(k)) for k, ask in enumerate(asks)]
             passage = self._run([r.ask for r in recorded], np.arange(n_rows(X)), n_rows(X))
             alone = [r.proba for r in recorded]
+        passage = passage.expand()
         return build_report(
             title=self._report_title(),
             exits_early=self._exits_early,
-            names=self._active_names(),
+            names=self._stage_names(),
             costs=self.costs_,
             unit=self.cost_unit_,
             conditions=self.cost_conditions_,
@@ -162,7 +173,7 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         return router
 
     def __sklearn_is_fitted__(self):
-        return hasattr(self, "estimators_")
+        return hasattr(self, "_stages")
 
     @abstractmethod
     def _run(self, asks, X, n_samples) -> Passage:
@@ -180,6 +191,16 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     def _check_parameters(self):
         """Raise for parameters that do not fit together; called before anything is fitted."""
 
+    def _fitted_stages(self, attribute):
+        """Return the stages, or raise as for any attribute that only `fit` sets."""
+        if not hasattr(self, "_stages"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
+        return self._stages
+
+    def _stage_names(self):
+        """Return the names of the fitted members."""
+        return [stage.name for stage in self._stages]
+
     def _may_fail(self, position):
         """Tell whether a failure of this member is survived."""
         return False
@@ -187,19 +208,17 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     def _pass(self, X) -> Passage:
         """Check the door and answer a batch."""
         # Looking is much cheaper than `check_is_fitted`, which builds the tags of all members.
-        if not hasattr(self, "estimators_"):
+        if not hasattr(self, "_stages"):
             check_is_fitted(self)
-        (X,) = indexable(X)
-        n_samples = n_rows(X)
+        # Arrays, the fastest way to ask for one row, need no look.
+        if isinstance(X, np.ndarray) and X.ndim:
+            n_samples = X.shape[0]
+        else:
+            (X,) = indexable(X)
+            n_samples = n_rows(X)
         if n_samples == 0:
             raise ValueError("Found array with 0 sample(s) in X; at least one row is required")
-        return self._run([stage.ask for stage in self._stages()], X, n_samples)
-
-    def _stages(self):
-        """Return the fitted members at their places."""
-        shape = (len(self.classes_), self.allow_abstain)
-        members = zip(self._names, self.estimators_, self._columns, strict=True)
-        return [Stage(k, *member, *shape) for k, member in enumerate(members)]
+        return self._run([stage.ask for stage in self._stages], X, n_samples)
 
     def _begin_fit(self, X, y, sample_weight, fit_params):
         """Check everything that can be checked before a member is fitted."""
@@ -208,8 +227,9 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         self._check_parameters()
         if fit_params and not routing_enabled():
             raise ValueError(
-                f"fit got {sorted(fit_params)}; other metadata than sample_weight needs "
-                f"sklearn.set_config(enable_metadata_routing=True) and set_fit_request on the members"
+                f"fit got {sorted(fit_params)}; expected no other metadata than sample_weight, "
+                f"unless sklearn.set_config(enable_metadata_routing=True) is in force and the "
+                f"members request it with set_fit_request"
             )
         X, y = indexable(X, y)
         sample_weight = check_weights_of_rows(sample_weight, X)
@@ -227,14 +247,13 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     def _fit_members(self, X, labels: Labels, sample_weight, members: list[Member]):
         """Fit the members on all rows, and set what both committees know afterwards."""
         estimators = fit_members(members, X, labels, self.n_jobs)
-        self._columns = [
-            member.columns(fitted, labels)
-            for member, fitted in zip(members, estimators, strict=True)
+        shape = (len(labels.classes), self.allow_abstain)
+        self._stages = [
+            Stage(place, member.name, fitted, member.columns(fitted, labels), *shape)
+            for place, (member, fitted) in enumerate(zip(members, estimators, strict=True))
         ]
-        self._names = [member.name for member in members]
         self._class_shares = labels.shares(sample_weight) if self.allow_abstain else None
         self.classes_ = labels.classes
-        self.estimators_ = estimators
         for attribute in ("n_features_in_", "feature_names_in_"):
             self.__dict__.pop(attribute, None)
             if hasattr(estimators[0], attribute):
@@ -244,7 +263,7 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         """Resolve `costs` to one number per member, with its unit and conditions."""
         costs, unit, conditions = self.costs, self.cost_unit, None
         if isinstance(costs, str):
-            costs = measure_costs(list(zip(self._names, self.estimators_, strict=True)), X)
+            costs = measure_costs(self, X)
         if isinstance(costs, MeasuredCosts):
             unit, conditions = unit or costs.unit, costs.conditions
         declared = declared_costs(self._active_members())
@@ -269,10 +288,6 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             values_per_member("costs", self.costs or {}, self.estimators, declared)
         elif self.costs is not None and not isinstance(self.costs, str):
             values_per_member("costs", self.costs, self.estimators)
-
-    def _frozen_names(self):
-        """Return the names of the members that are used as they are."""
-        return [name for name, estimator in self._active_members() if is_frozen(estimator)]
 
 
 class _Recorded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import clone
@@ -18,8 +18,7 @@ from sklearn_cascade.estimators._labels import Labels, class_columns, is_frozen,
 from sklearn_cascade.exceptions import IgnoredWeightsWarning
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One member as it is about to be fitted.
 
     Attributes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sklearn.utils import Bunch, get_tags
+from sklearn.utils import get_tags
 
 from sklearn_cascade._compat import VisualBlock
 
@@ -35,11 +35,6 @@ class NamedMembers:
 
     # How the diagram lays the members out.
     _block_kind = "parallel"
-
-    @property
-    def named_estimators_(self):
-        """Fitted members by name: `sklearn.utils.Bunch`."""
-        return Bunch(**dict(zip(self._active_names(), self.estimators_, strict=True)))
 
     def get_params(self, deep=True):
         """Get the parameters of this estimator and of its members.
@@ -92,10 +87,6 @@ class NamedMembers:
     def _active_members(self):
         """Return the (name, classifier) pairs that are not dropped."""
         return [(name, est) for name, est in self.estimators if not is_dropped(est)]
-
-    def _active_names(self):
-        """Return the names of the members that are not dropped."""
-        return [name for name, _ in self._active_members()]
 
     def _check_estimators(self):
         """Raise unless `estimators` is a list of distinct, usable names with classifiers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +81,8 @@ def _answer(member: Member, place: int, X, labels: Labels, split, allow_abstain:
 def _splits(owner, X, labels: Labels, params: dict) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (train, test) positions, with groups and the like routed to the splitter."""
     splitter = check_cv(owner.cv, labels.codes, classifier=True)
+    if owner.random_state is not None and (owner.cv is None or isinstance(owner.cv, Integral)):
+        splitter = StratifiedKFold(splitter.n_splits, shuffle=True, random_state=owner.random_state)
     largest = np.bincount(labels.codes).max()
     if isinstance(splitter, StratifiedKFold) and splitter.n_splits > largest:
         raise ValueError(

@@ -54,8 +54,7 @@ def _complete_mapping(parameter, value, names, active, defaults):
     by_name = {**defaults, **value}
     missing = [n for n, used in zip(names, active, strict=True) if used and n not in by_name]
     if unknown or missing:
-        wrong = f"does not know {unknown}" if unknown else f"leaves out {missing}"
-        wrong = f"names {unknown}, which are no estimators" if unknown else wrong
+        wrong = f"names {unknown}, which are no estimators" if unknown else f"leaves out {missing}"
         raise ValueError(
             f"{parameter}={dict(value)!r} {wrong}; expected one value for each of {names}"
         )

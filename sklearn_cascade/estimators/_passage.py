@@ -25,15 +25,21 @@ class Passage(NamedTuple):
     ----------
     proba : ndarray of shape (n_samples, n_classes)
         The answer.
-    exit_stage : ndarray of int of shape (n_samples,)
-        The stage that answered, counted from 0.
-    last_called : ndarray of int of shape (n_samples,)
+    exit_stage : int or ndarray of int of shape (n_samples,)
+        The stage that answered, counted from 0; one number while all rows went together.
+    last_called : int or ndarray of int of shape (n_samples,)
         The last stage that ran; beyond the exit stage where that one failed.
     """
 
     proba: np.ndarray
-    exit_stage: np.ndarray
-    last_called: np.ndarray
+    exit_stage: int | np.ndarray
+    last_called: int | np.ndarray
+
+    def expand(self) -> Passage:
+        """Return the same with one number per row throughout."""
+        n_samples = len(self.proba)
+        stages = (np.broadcast_to(s, n_samples).copy() for s in (self.exit_stage, self.last_called))
+        return Passage(self.proba, *stages)
 
 
 class Policy(NamedTuple):
@@ -112,16 +118,15 @@ def pass_through(asks: Sequence[Callable], X, n_samples: int, policy: Policy) ->
             rows = staying if rows is None else rows[staying]
             X, n_samples = take_rows(X, staying), len(staying)
             running.keep(staying)
-    if not isinstance(exit_stage, np.ndarray):
-        exit_stage = np.full(n_samples, exit_stage)
-    return _finish(proba, exit_stage, failed, policy.class_shares)
+    if failed is None and policy.class_shares is None:
+        return Passage(proba, exit_stage, exit_stage)
+    return _finish(Passage(proba, exit_stage, exit_stage), failed, policy.class_shares)
 
 
-def _finish(proba, exit_stage, failed, class_shares) -> Passage:
-    """Answer the rows nobody answered, and note the call that failed."""
-    last_called = exit_stage
+def _finish(passage: Passage, failed, class_shares) -> Passage:
+    """Note the call that failed, and answer the rows nobody answered."""
+    proba, exit_stage, last_called = passage.expand()
     if failed is not None:
-        last_called = exit_stage.copy()
         last_called[failed] += 1
     return Passage(fill_unanswered(proba, class_shares), exit_stage, last_called)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from statistics import median
 from time import perf_counter
 
 import numpy as np
@@ -123,7 +122,7 @@ def _median_seconds(estimator, batch, n_repeats: int) -> float:
         start = perf_counter()
         estimator.predict_proba(batch)
         times.append(perf_counter() - start)
-    return median(times)
+    return float(np.median(times))
 
 
 def _n_threads() -> int:

@@ -17,7 +17,7 @@ from sklearn_cascade.rules import cumulative_costs, row_costs, score_answers, wo
 _Z = 1.959963984540054
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ComputeReport:
     """What some rows cost a committee, and how good its answers were.
 

@@ -73,11 +73,17 @@ class RunningAnswer:
         """Return the weighted mean with one more stage in it."""
         if silent is not None:
             proba = np.where(silent[:, None], 0.0, proba)
-            weight = np.where(silent, 0.0, weight)
-        share = proba * weight if silent is None else proba * weight[:, None]
-        self._total = share if self._total is None else self._total + share
+            weight = np.where(silent, 0.0, weight)[:, None]
+        first = self._total is None
+        share = proba if silent is None and weight == 1.0 else proba * weight
+        self._total = share if first else self._total + share
         self._mass = self._mass + weight
-        return self._total / _per_row(self._mass)
+        if first and silent is None:
+            return proba
+        if isinstance(self._mass, float):
+            return self._total / self._mass
+        # Nothing heard yet is no answer.
+        return self._total / np.where(self._mass == 0, np.nan, self._mass)
 
 
 def geometric_mean(
@@ -122,13 +128,6 @@ def geometric_mean(
     proba /= proba.sum(axis=1, keepdims=True)
     proba[lost] = arithmetic.proba[lost]
     return proba
-
-
-def _per_row(weight: float | np.ndarray) -> float | np.ndarray:
-    """Shape weights to multiply rows by; a mass of nothing at all becomes NaN."""
-    if not isinstance(weight, np.ndarray):
-        return weight
-    return np.where(weight == 0, np.nan, weight)[:, None]
 
 
 def _log(proba: np.ndarray) -> np.ndarray:

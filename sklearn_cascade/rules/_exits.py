@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -47,7 +48,13 @@ def exits(confidence: np.ndarray, threshold: float) -> np.ndarray:
     -------
     exits : ndarray of bool of shape (n_samples,)
     """
-    return confidence >= exit_boundary(threshold)
+    return confidence >= _known_boundary(threshold)
+
+
+@lru_cache(maxsize=4096)
+def _known_boundary(threshold: float) -> float:
+    """Return the boundary of one threshold as a plain number; looked up, it takes no time."""
+    return float(exit_boundary(threshold))
 
 
 def exit_stages(confidences: Sequence[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
@@ -116,7 +123,7 @@ def candidate_thresholds(
 def _distinct_with_rank(
     confidence: np.ndarray, sample_weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct finite values, ascending, and the share of weight up to each but the last."""
+    """Return the distinct finite values, ascending, and the share of weight up to each gap."""
     confidence = np.asarray(confidence, dtype=np.float64)
     known = np.isfinite(confidence)
     weight = np.ones(known.sum()) if sample_weight is None else sample_weight[known]

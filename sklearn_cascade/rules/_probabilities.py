@@ -53,7 +53,7 @@ def check_proba(
             f"has shape {proba.shape}; expected ({n_samples}, {n_classes}): one row per row of X "
             f"and one column per class",
         )
-    if n_samples == 0:
+    if n_samples == 0 or (n_samples == 1 and _is_plain_row(proba[0].tolist())):
         return proba
     sums = np.add.reduce(proba, axis=1)
     # NaN fails both comparisons, so one look settles the usual case.
@@ -70,8 +70,15 @@ def abstentions(proba: np.ndarray) -> np.ndarray | None:
     return silent if silent.any() else None
 
 
+def _is_plain_row(row: list[float]) -> bool:
+    """Tell whether a single row needs no mending; for one row, lists are faster than arrays."""
+    return min(row) >= 0 and abs(sum(row) - 1.0) <= _EXACT
+
+
 def _as_floats(proba, member: str) -> np.ndarray:
     """Convert to float64, refusing text, complex numbers and ragged lists by name."""
+    if type(proba) is np.ndarray and proba.dtype == np.float64:
+        return proba
     try:
         proba = np.asarray(proba)
     except Exception as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ from sklearn_cascade.rules import (
 )
 
 
-@dataclass(frozen=True)
-class Ladder:
+class Ladder(NamedTuple):
     """Stages in running order, seen from held-out rows.
 
     Attributes
@@ -45,8 +44,7 @@ class Ladder:
 
     def take(self, rows: np.ndarray) -> Ladder:
         """Return the ladder seen from some of the rows; their shares stay as they were."""
-        return replace(
-            self,
+        return self._replace(
             confidence=self.confidence[:, rows],
             gain=self.gain[:, rows],
             sample_weight=self.sample_weight[rows],

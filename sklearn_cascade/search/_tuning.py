@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from sklearn_cascade.search._prefixes import (
 _N_SCORED_POINTS = 64
 
 
-@dataclass(frozen=True)
-class TunedLadder:
+class TunedLadder(NamedTuple):
     """What tuning chose, and what it is worth.
 
     Attributes
