@@ -78,3 +78,8 @@ def numbered_rows(n_samples: int, n_features: int = 1) -> np.ndarray:
     X = np.zeros((n_samples, n_features))
     X[:, 0] = np.arange(n_samples)
     return X
+
+
+def scripted(*tables, classes=None):
+    """Return one scripted member for each table, named m0, m1, ..."""
+    return [(f"m{k}", ScriptedMember(table, classes)) for k, table in enumerate(tables)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
+from sklearn_cascade.search import build_ladder
+
 
 @st.composite
 def probabilities(draw, n_samples=st.integers(1, 30), n_classes=st.integers(2, 5)):
@@ -32,3 +34,25 @@ def ladders(draw, max_stages=4):
 
 
 thresholds = st.one_of(st.floats(0, 1.2), st.sampled_from([-np.inf, np.inf, 0.0, 0.5, 0.6, 1.0]))
+
+
+@st.composite
+def swept_ladders(draw, max_stages=4):
+    """Draw a ladder as the sweep sees it: combined, weighted, with some abstentions."""
+    proba, y, costs = draw(ladders(max_stages))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    silence = draw(st.sampled_from([0.0, 0.3]))
+    for stage in proba:
+        stage[rng.uniform(size=len(y)) < silence] = np.nan
+    n_classes = proba[0].shape[1]
+    return build_ladder(
+        proba,
+        y,
+        costs,
+        combine=draw(st.sampled_from(["mean", "last"])),
+        confidence=draw(st.sampled_from(["max_proba", "margin", "entropy"])),
+        weights=rng.uniform(0.5, 2, size=len(proba)),
+        scoring=draw(st.sampled_from(["accuracy", "neg_log_loss"])),
+        sample_weight=rng.integers(1, 4, size=len(y)).astype(float),
+        class_shares=np.full(n_classes, 1 / n_classes) if silence else None,
+    )

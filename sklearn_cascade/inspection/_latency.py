@@ -7,6 +7,7 @@ from time import perf_counter
 
 import numpy as np
 from sklearn.utils import indexable
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_cascade._compat import n_rows, take_rows
 
@@ -19,7 +20,7 @@ class MeasuredCosts(Mapping):
     seconds : dict from str to float
         Seconds per row.
     conditions : dict
-        ``batch_size``, ``n_repeats``, ``n_rows``, ``n_threads``.
+        ``batch_size``, ``n_repeats``, ``n_threads``.
 
     Attributes
     ----------
@@ -48,7 +49,7 @@ class MeasuredCosts(Mapping):
         return f"MeasuredCosts({self._seconds}, {self.conditions})"
 
 
-def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5) -> MeasuredCosts:
+def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5, n_threads=1) -> MeasuredCosts:
     """Measure how many seconds each fitted classifier takes for one row.
 
     Each member answers one batch of rows, spread evenly over X, once to warm up and
@@ -65,6 +66,10 @@ def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5) -> MeasuredCos
         Rows in the batch; fewer where X has fewer.
     n_repeats : int, default=5
         Timed calls.
+    n_threads : int or None, default=1
+        Threads that native libraries (BLAS, OpenMP) may use meanwhile. One thread measures the
+        compute of a row, and keeps other work on the machine out of it; None leaves them as
+        they are. Members with ``n_jobs`` of their own are not held by it.
 
     Returns
     -------
@@ -75,7 +80,7 @@ def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5) -> MeasuredCos
     Raises
     ------
     ValueError
-        If X has no rows, or `batch_size` or `n_repeats` is below 1.
+        If X has no rows, or `batch_size`, `n_repeats` or `n_threads` is below 1.
 
     See Also
     --------
@@ -91,9 +96,7 @@ def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5) -> MeasuredCos
     >>> costs["nb"] > 0, costs.unit, costs.conditions["batch_size"]
     (True, 's', 150)
     """
-    for parameter, value in (("batch_size", batch_size), ("n_repeats", n_repeats)):
-        if value < 1:
-            raise ValueError(f"{parameter}={value!r}; expected an integer of at least 1")
+    _check_at_least_one(batch_size=batch_size, n_repeats=n_repeats, n_threads=n_threads or 1)
     if hasattr(estimators, "named_estimators_"):
         estimators = list(estimators.named_estimators_.items())
     (X,) = indexable(X)
@@ -101,32 +104,39 @@ def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5) -> MeasuredCos
         raise ValueError("X has 0 rows; at least one is needed to measure the costs")
     n_batch = min(batch_size, n_rows(X))
     batch = take_rows(X, np.linspace(0, n_rows(X) - 1, n_batch).astype(int))
-    seconds = {
-        name: _median_seconds(estimator, batch, n_repeats) / n_batch
-        for name, estimator in estimators
-    }
+    with threadpool_limits(n_threads):
+        seconds = _median_seconds(estimators, batch, n_repeats)
     conditions = {
         "batch_size": n_batch,
         "n_repeats": n_repeats,
-        "n_rows": n_batch,
-        "n_threads": _n_threads(),
+        "n_threads": n_threads or _n_threads(),
     }
-    return MeasuredCosts(seconds, conditions)
+    return MeasuredCosts({name: time / n_batch for name, time in seconds.items()}, conditions)
 
 
-def _median_seconds(estimator, batch, n_repeats: int) -> float:
-    """Return the median time of a warm call."""
-    estimator.predict_proba(batch)
-    times = []
-    for _ in range(n_repeats):
-        start = perf_counter()
+def _check_at_least_one(**values) -> None:
+    """Raise for the first parameter that is below one."""
+    for parameter, value in values.items():
+        if value < 1:
+            raise ValueError(f"{parameter}={value!r}; expected an integer of at least 1")
+
+
+def _median_seconds(estimators, batch, n_repeats: int) -> dict[str, float]:
+    """Return the median time of a warm call of each, taken in turns.
+
+    In turns, so that a busy moment of the machine falls on all of them and not on one.
+    """
+    times: dict[str, list[float]] = {name: [] for name, _ in estimators}
+    for _, estimator in estimators:
         estimator.predict_proba(batch)
-        times.append(perf_counter() - start)
-    return float(np.median(times))
+    for _ in range(n_repeats):
+        for name, estimator in estimators:
+            start = perf_counter()
+            estimator.predict_proba(batch)
+            times[name].append(perf_counter() - start)
+    return {name: float(np.median(seconds)) for name, seconds in times.items()}
 
 
 def _n_threads() -> int:
     """Return the most threads that a native library may use here."""
-    from threadpoolctl import threadpool_info
-
     return max((pool["num_threads"] for pool in threadpool_info()), default=1)

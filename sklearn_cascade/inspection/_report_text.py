@@ -36,7 +36,7 @@ def render_html(report: ComputeReport) -> str:
         "<tr>" + "".join(f'<td style="{style}">{escape(cell)}</td>' for cell in row) + "</tr>"
         for row in body
     )
-    remarks = "<br>".join(escape(line) for line in _remarks(report))
+    remarks = "<br>".join(escape(line) for line in _remarks(report) if line)
     return (
         f"<table><caption>{escape(report.title)}, {report.n_samples:,} rows</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{remarks}</p>"
@@ -94,13 +94,13 @@ def _format_score(score: float | None) -> str:
 
 def _remarks(report: ComputeReport) -> list[str]:
     """Return the sentences below the table."""
-    lines = [f"Worst case {format_cost(report.worst_cost, report.unit)} per row."]
+    lines = ["", f"Worst case {format_cost(report.worst_cost, report.unit)} per row."]
     if report.exits_early or report.best_member is not None:
         lines.append(_verdict(report))
     if report.conditions is not None:
         lines.append(
-            "Cost: seconds per row in batches of {batch_size:,}, {n_threads} thread(s), measured "
-            "on {n_rows:,} rows, warm, median of {n_repeats}.".format(**report.conditions)
+            "Cost: measured seconds per row, batch of {batch_size:,} rows, {n_threads} thread(s), "
+            "warm, median of {n_repeats} calls.".format(**report.conditions)
         )
     return lines
 

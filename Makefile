@@ -1,0 +1,52 @@
+# The verbs: demo, test, test-min, lint, docs, bench, clean. Each makes or reuses a virtual
+# environment of its own and installs what it needs; Python and make are all it takes.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+# Reinstalled when the metadata change.
+READY = $(VENV)/.ready
+
+.PHONY: help demo test test-min lint docs bench clean
+
+help:
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(READY)  ## run the quickstart: a table, and a picture in output/
+	$(RUN) docs/examples/quickstart.py
+
+test: $(READY)  ## run every test
+	$(RUN) -m pytest
+
+test-min: .venv-min/.ready  ## run every test on the oldest versions allowed
+	.venv-min/bin/python -m pytest
+
+lint: $(READY)  ## check style
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+docs: $(VENV)/.docs  ## build the documentation into docs/_build, warnings as errors
+	$(RUN) -m sphinx -W --keep-going -b html docs docs/_build/html
+
+bench: $(READY)  ## print the benchmark tables
+	$(RUN) -m benchmarks predict
+
+clean:  ## remove environments and everything built
+	rm -rf .venv .venv-min build dist output docs/_build docs/api *.egg-info .coverage
+	rm -rf .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): setup.cfg pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or later is needed; make PYTHON=... names one')"
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test,plot,bench,lint]'
+	@touch $@
+
+.venv-min/.ready: setup.cfg pyproject.toml tests/constraints-min.txt
+	test -x .venv-min/bin/python || $(PYTHON) -m venv .venv-min
+	.venv-min/bin/python -m pip install --quiet --disable-pip-version-check -c tests/constraints-min.txt -e '.[test]'
+	@touch $@
+
+$(VENV)/.docs: $(READY)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@

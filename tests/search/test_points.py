@@ -1,0 +1,201 @@
+"""Tests of the operating points: the cheapest that reaches a floor, and the front of a grid."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sklearn_cascade.search import Ladder, sweep_thresholds
+from sklearn_cascade.search._points import (
+    N_LEVELS,
+    OperatingPoint,
+    cheapest_point,
+    front_points,
+    threshold_grid,
+)
+from tests.search.test_prefixes import plain_ladder
+from tests.strategies import swept_ladders
+
+# Scores and costs of at most a few dozen rows, summed in another order.
+CLOSE = {"rtol": 1e-9, "atol": 1e-9}
+
+
+def two_stages(sure, right):
+    """Return a ladder whose last stage is always right; the first is as right as told."""
+    n_samples = len(sure)
+    gain = np.array([right, np.ones(n_samples)]) / n_samples
+    shares = np.full(n_samples, 1 / n_samples)
+    return Ladder(np.array([sure]), gain, np.array([1.0, 9.0]), shares)
+
+
+def long_ladder(n_stages, n_samples=300):
+    """Return a ladder of stages that get better, with informative confidences."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=n_samples)
+    logits = rng.normal(size=(n_stages, n_samples, 3))
+    logits[:, np.arange(n_samples), y] += np.linspace(0.5, 3, n_stages)[:, None]
+    proba = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    return plain_ladder(proba, y, np.arange(1.0, n_stages + 1), combine="last")
+
+
+def permuted(ladder, order):
+    """Return the ladder with its rows in another order."""
+    return ladder.take(np.asarray(order))
+
+
+@given(ladder=swept_ladders(), n_levels=st.integers(2, 12))
+@settings(max_examples=30, deadline=None)
+def test_grid_runs_from_always_to_never(ladder, n_levels):
+    """Check that each stage's thresholds ascend from minus infinity to infinity, few enough."""
+    for values in threshold_grid(ladder, n_levels):
+        assert values[0] == -np.inf
+        assert values[-1] == np.inf
+        assert len(values) <= n_levels
+        assert np.isfinite(values[1:-1]).all()
+        assert (values[1:] > values[:-1]).all()
+
+
+@given(ladder=swept_ladders(max_stages=3), ambition=st.floats(0, 1.1))
+@settings(max_examples=50, deadline=None)
+def test_cheapest_point_beats_every_vector_of_the_grid(ladder, ambition):
+    """Check that no vector of the first grid reaches the floor at a lower cost, or comes closer."""
+    vectors = list(product(*threshold_grid(ladder, N_LEVELS)))
+    score, cost = np.array([ladder.evaluate(vector) for vector in vectors]).T
+    floor = score.min() + ambition * (score.max() - score.min() + 0.01)
+    point = cheapest_point(ladder, floor)
+    np.testing.assert_allclose(ladder.evaluate(point.thresholds), point[1:], **CLOSE)
+    able = score >= floor
+    if able.any():
+        assert point.score >= floor - 1e-9
+        assert point.cost <= cost[able].min() + 1e-9
+    else:
+        assert point.score >= score.max() - 1e-9
+        assert point.cost <= cost[score >= score.max() - 1e-12].min() + 1e-9
+
+
+def test_cheapest_point_finds_the_exact_cut_between_grid_points():
+    """Check that finer grids find the last row that may exit, which the first grid steps over."""
+    sure = np.linspace(0.3, 0.9, 2000)
+    n_wrong = 777
+    ladder = two_stages(sure, np.arange(2000) >= n_wrong)
+    point = cheapest_point(ladder, 1.0)
+    assert point.score == pytest.approx(1.0, abs=1e-12)
+    assert point.cost == pytest.approx(1 + 9 * n_wrong / 2000, rel=1e-12)
+    assert sure[n_wrong - 1] < point.thresholds[0] < sure[n_wrong]
+
+
+def test_cheapest_point_short_of_the_floor_has_the_best_score():
+    """Check that a floor out of reach is answered by the best score at its lowest cost."""
+    ladder = two_stages(np.array([0.9, 0.8, 0.7, 0.6]), [1, 1, 0, 0])
+    point = cheapest_point(ladder, 1.5)
+    assert point.score == pytest.approx(1.0)
+    assert point.cost == pytest.approx(1 + 9 / 2)
+
+
+@pytest.mark.parametrize("n_stages", [2, 3, 6])
+def test_equal_points_prefer_the_highest_thresholds(n_stages):
+    """Check that among vectors of one score and one cost the most cautious is taken."""
+    same = np.full((n_stages, 8), 1 / 8)
+    sure = np.tile(np.linspace(0.2, 0.9, 8), (n_stages - 1, 1))
+    ladder = Ladder(sure, same, np.array([1.0] + [0.0] * (n_stages - 1)), np.full(8, 1 / 8))
+    assert cheapest_point(ladder, 0.5).thresholds == (np.inf,) * (n_stages - 1)
+
+
+@given(ladder=swept_ladders(), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_row_order_changes_no_point(ladder, seed):
+    """Check that shuffled rows give the same thresholds, and the same call the same point."""
+    order = np.random.default_rng(seed).permutation(ladder.gain.shape[1])
+    floor = ladder.evaluate((np.inf,) * (ladder.n_stages - 1))[0]
+    point = cheapest_point(ladder, floor)
+    assert cheapest_point(ladder, floor) == point
+    shuffled = cheapest_point(permuted(ladder, order), floor)
+    np.testing.assert_allclose(shuffled.thresholds, point.thresholds, rtol=1e-12)
+    np.testing.assert_allclose(shuffled[1:], point[1:], **CLOSE)
+
+
+@pytest.mark.parametrize("n_stages", [5, 9])
+def test_long_ladder_reaches_the_floor_cheaply(n_stages):
+    """Check that ladders too long for one sweep still pay: the full score for far less."""
+    ladder = long_ladder(n_stages)
+    floor, full_cost = ladder.evaluate((np.inf,) * (n_stages - 1))
+    point = cheapest_point(ladder, floor)
+    assert point.score >= floor - 1e-10
+    assert point.cost < 0.7 * full_cost
+    np.testing.assert_allclose(ladder.evaluate(point.thresholds), point[1:], **CLOSE)
+
+
+def test_long_ladder_of_one_model_stops_at_once():
+    """Check that nine stages which answer alike are left after the first."""
+    proba = np.random.default_rng(0).dirichlet(np.ones(3), size=50)
+    ladder = plain_ladder([proba] * 9, np.zeros(50, dtype=int), np.full(9, 2.0))
+    floor, _ = ladder.evaluate((np.inf,) * 8)
+    point = cheapest_point(ladder, floor)
+    assert point.cost == pytest.approx(2.0)
+    assert point.score == pytest.approx(floor)
+
+
+@given(ladder=swept_ladders())
+@settings(max_examples=40, deadline=None)
+def test_front_is_ascending_and_undominated(ladder):
+    """Check that the front rises in both figures, and that no vector of its grid beats it."""
+    points = front_points(ladder, 10**6)
+    score = np.array([point.score for point in points])
+    cost = np.array([point.cost for point in points])
+    assert (np.diff(cost) >= 0).all()
+    assert (np.diff(score) > 0).all()
+    for point in points:
+        np.testing.assert_allclose(ladder.evaluate(point.thresholds), point[1:], **CLOSE)
+    all_scores, all_costs = sweep_thresholds(ladder, threshold_grid(ladder, N_LEVELS))
+    for point in points:
+        as_cheap = all_costs <= point.cost + 1e-12
+        assert all_scores[as_cheap].max() <= point.score + 1e-9
+    # Every vector is matched by a point of the front that costs no more.
+    place = np.searchsorted(cost, all_costs.ravel() + 1e-9, side="right") - 1
+    assert (place >= 0).all()
+    assert (score[place] >= all_scores.ravel() - 1e-9).all()
+
+
+def test_front_is_thinned_from_end_to_end():
+    """Check that a thinned front keeps its cheapest and its best point, and points of its own."""
+    ladder = long_ladder(4)
+    whole = front_points(ladder, 10**6)
+    assert len(whole) > 10
+    thin = front_points(ladder, 5)
+    assert len(thin) == 5
+    assert set(thin) <= set(whole)
+    assert (thin[0], thin[-1]) == (whole[0], whole[-1])
+    assert front_points(ladder, 1) == [whole[0]]
+
+
+@pytest.mark.parametrize("n_stages", [9, 20])
+def test_front_of_a_long_ladder_stays_feasible(n_stages):
+    """Check that long ladders get a coarse front of true points, within numpy's dimensions."""
+    ladder = long_ladder(n_stages, n_samples=60)
+    points = front_points(ladder, 20)
+    assert 2 <= len(points) <= 20
+    assert points[0].cost == pytest.approx(ladder.costs[0])
+    for point in points:
+        assert len(point.thresholds) == n_stages - 1
+        np.testing.assert_allclose(ladder.evaluate(point.thresholds), point[1:], **CLOSE)
+
+
+def test_rank_puts_the_floor_before_cost_and_cost_before_score():
+    """Check the order of merit: reach the floor, then cheap, then good; else good, then cheap."""
+    ascending = [
+        OperatingPoint((0.1,), 0.60, 1.0),
+        OperatingPoint((0.1,), 0.79, 9.0),
+        OperatingPoint((0.1,), 0.79, 8.0),
+        OperatingPoint((0.1,), 0.95, 7.0),
+        OperatingPoint((0.1,), 0.80, 6.0),
+        OperatingPoint((0.1,), 0.85, 6.0),
+    ]
+    ranks = [point.rank(0.8) for point in ascending]
+    assert ranks == sorted(ranks)
+    assert len(set(ranks)) == len(ranks)
+    noisy = OperatingPoint((0.1,), 0.8 - 1e-13, 6.0 + 1e-13)
+    assert noisy.rank(0.8) == ascending[4].rank(0.8)

@@ -1,0 +1,264 @@
+"""Tests of the tuning: held-out probabilities in, combination and thresholds out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from sklearn.metrics import accuracy_score, f1_score, make_scorer
+
+from sklearn_cascade.rules import compute_confidence, exit_stages, row_costs, score_answers
+from sklearn_cascade.search import tune_cascade
+from tests.strategies import ladders
+
+ADDITIVE = ["accuracy", "balanced_accuracy", "neg_log_loss", "neg_brier_score"]
+OTHER = ["f1_macro", "roc_auc", make_scorer(f1_score, average="weighted", pos_label=None)]
+# Scores and costs of at most a few hundred rows, summed in another order.
+CLOSE = {"rel": 1e-9, "abs": 1e-9}
+
+
+def tune(proba, y, costs, **overrides):
+    """Tune with the defaults of a cascade and three interleaved folds."""
+    settings = {
+        "classes": np.arange(np.shape(proba)[2]),
+        "combine": "auto",
+        "confidence": "max_proba",
+        "weights": np.ones(len(proba)),
+        "scoring": "accuracy",
+        "sample_weight": np.ones(len(y)),
+        "fold": np.arange(len(y)) % 3,
+    }
+    return tune_cascade(proba, y, np.asarray(costs), **{**settings, **overrides})
+
+
+def binary(*stages):
+    """Return two-column probabilities from the probability of class 1 at each stage."""
+    return [np.stack([1 - np.array(p), np.array(p)], axis=1) for p in stages]
+
+
+def informative(n_samples=120, n_stages=3, n_classes=3, seed=0):
+    """Return stages that get better, the true columns and weights of the rows."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n_samples) % n_classes
+    logits = 1.5 * rng.normal(size=(n_stages, n_samples, n_classes))
+    logits[:, np.arange(n_samples), y] += np.linspace(1, 3, n_stages)[:, None]
+    proba = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    return list(proba), y, rng.integers(1, 4, size=n_samples).astype(float)
+
+
+def answers_of(proba, combine):
+    """Return the unweighted answer after each stage, none abstaining."""
+    if combine == "last":
+        return list(proba)
+    return [np.mean(proba[: k + 1], axis=0) for k in range(len(proba))]
+
+
+def carry_out(proba, combine, thresholds):
+    """Run the thresholds on all rows; return the answers and the exit stages."""
+    answers = answers_of(proba, combine)
+    sure = [compute_confidence(answer, "max_proba") for answer in answers[:-1]]
+    stage = exit_stages(sure, thresholds)
+    return np.array(answers)[stage, np.arange(len(stage))], stage
+
+
+def best_without_exits(proba, y, scoring, weight):
+    """Return the best score of any stage alone and of either combination of all."""
+    contenders = [*proba, answers_of(proba, "mean")[-1]]
+    classes = np.arange(proba[0].shape[1])
+    return max(score_answers(scoring, answer, y, classes, weight) for answer in contenders)
+
+
+@given(drawn=ladders())
+@settings(max_examples=60, deadline=None)
+def test_tuning_does_no_harm(drawn):
+    """Check that "auto" is never below any stage alone or all together, nor dearer than all."""
+    proba, y, costs = drawn
+    tuned = tune(proba, y, costs)
+    floor = best_without_exits(proba, y, "accuracy", None)
+    assert tuned.floor == pytest.approx(floor, **CLOSE)
+    assert tuned.reaches_floor
+    answer, stage = carry_out(proba, tuned.combine, tuned.thresholds)
+    assert accuracy_score(y, answer.argmax(axis=1)) == pytest.approx(tuned.score, **CLOSE)
+    assert tuned.score >= floor - 1e-9
+    assert row_costs(stage, costs).mean() == pytest.approx(tuned.cost, **CLOSE)
+    assert costs[0] - 1e-9 <= tuned.cost <= costs.sum() + 1e-9
+
+
+@pytest.mark.parametrize("combine", ["auto", "mean", "last"])
+@pytest.mark.parametrize("n_copies", [2, 3])
+def test_duplicate_of_a_stage_is_never_worth_running(combine, n_copies):
+    """Check that copies of one model leave every row at the first."""
+    proba, y, _ = informative(n_stages=1)
+    tuned = tune(proba * n_copies, y, [2.0] * n_copies, combine=combine)
+    assert tuned.cost == pytest.approx(2.0, **CLOSE)
+    assert tuned.honest_cost == pytest.approx(2.0, **CLOSE)
+    assert tuned.score == pytest.approx(accuracy_score(y, proba[0].argmax(axis=1)), **CLOSE)
+    assert tuned.reaches_floor
+
+
+def test_auto_combines_by_the_last_where_the_mean_hurts():
+    """Check a weak but loud first stage and a strong but quiet last one."""
+    y = np.array([0, 1] * 6)
+    loud = np.where(np.arange(12) < 6, np.where(y == 1, 0.95, 0.05), np.where(y == 1, 0.05, 0.95))
+    proba = binary(loud, np.where(y == 1, 0.6, 0.4))
+    tuned = tune(proba, y, [1.0, 5.0])
+    assert tuned.combine == "last"
+    assert tuned.reaches_floor
+    assert (tuned.score, tuned.cost) == pytest.approx((1.0, 6.0), **CLOSE)
+    forced = tune(proba, y, [1.0, 5.0], combine="mean")
+    assert forced.combine == "mean"
+    assert not forced.reaches_floor
+    # The best the mean can do is the first stage alone.
+    assert (forced.score, forced.cost) == pytest.approx((0.5, 1.0), **CLOSE)
+    assert forced.floor == pytest.approx(1.0)
+
+
+def test_auto_combines_by_the_mean_where_it_helps():
+    """Check two stages whose errors differ and whose confidences tell nothing."""
+    y, first_wrong = np.ones(12, dtype=int), np.arange(12) % 2 == 0
+    proba = binary(np.where(first_wrong, 0.3, 0.7), np.where(first_wrong, 0.9, 0.4))
+    tuned = tune(proba, y, [1.0, 5.0])
+    assert tuned.combine == "mean"
+    assert tuned.score == pytest.approx(1.0)
+    assert tune(proba, y, [1.0, 5.0], combine="last").score == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("scoring", [*ADDITIVE, *OTHER], ids=str)
+def test_every_scoring_is_reached_and_truly_reported(scoring, weighted):
+    """Check floor, score and cost against the scorer applied to the answers carried out."""
+    proba, y, weight = informative(n_classes=2)
+    weight = weight if weighted else None
+    rows = np.ones(len(y)) if weight is None else weight
+    tuned = tune(proba, y, [1.0, 3.0, 9.0], scoring=scoring, sample_weight=rows)
+    assert tuned.floor == pytest.approx(best_without_exits(proba, y, scoring, weight), **CLOSE)
+    assert tuned.reaches_floor
+    answer, stage = carry_out(proba, tuned.combine, tuned.thresholds)
+    expected = score_answers(scoring, answer, y, np.arange(2), weight)
+    assert tuned.score == pytest.approx(expected, **CLOSE)
+    cost = np.average(row_costs(stage, [1.0, 3.0, 9.0]), weights=weight)
+    assert tuned.cost == pytest.approx(cost, **CLOSE)
+    # Easy rows leave early, unless the score hangs on the order of all rows.
+    assert tuned.cost < 13.0 or (scoring == "roc_auc" and (stage == 2).all())
+
+
+def test_scorers_reach_a_middle_stage_that_accuracy_would_skip():
+    """Check that the best stage by macro F1 is found although a cheaper one is more accurate."""
+    y = np.repeat([0, 1], [90, 10])
+    nobody = np.full(100, 0.2)
+    eager = np.where(np.arange(100) >= 78, 0.8, 0.2)
+    shy = np.where(np.isin(np.arange(100), [0, 90, 91, 92]), 0.8, 0.2)
+    proba = binary(nobody, eager, shy)
+    f1 = [f1_score(y, stage.argmax(axis=1), average="macro") for stage in proba]
+    right = [accuracy_score(y, stage.argmax(axis=1)) for stage in proba]
+    assert np.argmax(f1) == 1
+    assert np.argmin(right) == 1
+    tuned = tune(proba, y, [1.0, 1.0, 1.0], scoring="f1_macro")
+    assert tuned.floor == pytest.approx(max(f1), **CLOSE)
+    assert tuned.reaches_floor
+    assert tuned.score >= max(f1) - 1e-9
+    assert tuned.cost == pytest.approx(2.0, **CLOSE)
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "f1_macro"])
+def test_honest_estimate_of_two_unlike_folds_by_hand(scoring):
+    """Check that each fold is answered by what the other one alone would choose."""
+    # The first stage, equally sure of all rows, is right on fold 0 and wrong on fold 1.
+    fold = np.repeat([0, 1], 4)
+    y = np.array([0, 1, 0, 1] * 2)
+    right = np.where(y == 1, 0.9, 0.1)
+    proba = binary(np.where(fold == 0, right, 1 - right), right)
+    tuned = tune(proba, y, [1.0, 10.0], combine="last", fold=fold, scoring=scoring)
+    assert (tuned.score, tuned.cost) == pytest.approx((1.0, 11.0), **CLOSE)
+    # Fold 1 leaves at once, as fold 0 advises, and is wrong; fold 0 goes all the way.
+    assert tuned.honest_score == pytest.approx(0.5, **CLOSE)
+    assert tuned.honest_cost == pytest.approx((11.0 + 1.0) / 2, **CLOSE)
+
+
+@pytest.mark.parametrize("combine", ["auto", "mean", "last"])
+def test_honest_estimate_is_tuning_on_the_other_folds(combine):
+    """Check the pooled estimate against tuning afresh without each fold, weights included."""
+    proba, y, weight = informative(n_samples=90, seed=3)
+    costs, fold = [1.0, 3.0, 9.0], np.random.default_rng(0).integers(3, size=90)
+    tuned = tune(proba, y, costs, combine=combine, fold=fold, sample_weight=weight)
+    right, paid = np.empty(90), np.empty(90)
+    for held_out in range(3):
+        rest, rows = fold != held_out, fold == held_out
+        others = [stage[rest] for stage in proba]
+        part = tune(others, y[rest], costs, combine=combine, sample_weight=weight[rest])
+        held = [stage[rows] for stage in proba]
+        answer, stage = carry_out(held, part.combine, part.thresholds)
+        right[rows], paid[rows] = answer.argmax(axis=1) == y[rows], row_costs(stage, costs)
+    assert tuned.honest_score == pytest.approx(np.average(right, weights=weight), **CLOSE)
+    assert tuned.honest_cost == pytest.approx(np.average(paid, weights=weight), **CLOSE)
+    assert tuned.honest_score != tuned.score
+
+
+def test_single_fold_has_no_honest_estimate():
+    """Check that without other folds the honest figures are NaN, and the tuned ones are not."""
+    proba, y, _ = informative()
+    tuned = tune(proba, y, [1.0, 3.0, 9.0], fold=np.zeros(len(y), dtype=int))
+    assert np.isnan([tuned.honest_score, tuned.honest_cost]).all()
+    assert np.isfinite([tuned.score, tuned.cost]).all()
+
+
+def figures(tuned):
+    """Return the numbers of a tuned ladder, thresholds first."""
+    scores = [tuned.score, tuned.honest_score, tuned.floor]
+    return [*tuned.thresholds, *scores, tuned.cost, tuned.honest_cost]
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "balanced_accuracy", "neg_log_loss", "f1_macro"])
+def test_weights_and_order_of_rows_mean_what_they_say(scoring):
+    """Check that weight k is k rows, that weight 0 is none, and that order is nothing."""
+    proba, y, weight = informative(n_samples=60, seed=1)
+    weight[::7] = 0.0
+    fold = np.random.default_rng(0).integers(3, size=len(y))
+
+    def tuned_on(rows, weight):
+        chosen = [stage[rows] for stage in proba]
+        given = {"scoring": scoring, "fold": fold[rows], "sample_weight": weight}
+        return tune(chosen, y[rows], [1.0, 3.0, 9.0], **given)
+
+    everything = tuned_on(np.arange(len(y)), weight)
+    repeated = np.repeat(np.arange(len(y)), weight.astype(int))
+    counted = np.flatnonzero(weight)
+    order = np.random.default_rng(1).permutation(len(y))
+    for other in (
+        tuned_on(repeated, np.ones(len(repeated))),
+        tuned_on(counted, weight[counted]),
+        tuned_on(order, weight[order]),
+        tuned_on(np.arange(len(y)), weight * 5),
+    ):
+        assert other.combine == everything.combine
+        assert figures(other) == pytest.approx(figures(everything), **CLOSE)
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "f1_macro"])
+@pytest.mark.parametrize("combine", ["auto", "mean", "last"])
+def test_stage_that_always_abstains_is_billed_and_passed_over(scoring, combine):
+    """Check that silence costs its call, decides nothing, and is no error."""
+    proba, y, _ = informative(n_stages=1)
+    silent = np.full_like(proba[0], np.nan)
+    tuned = tune(
+        [silent, proba[0]],
+        y,
+        [1.0, 5.0],
+        scoring=scoring,
+        combine=combine,
+        class_shares=np.full(3, 1 / 3),
+    )
+    expected = score_answers(scoring, proba[0], y, np.arange(3))
+    assert (tuned.score, tuned.cost) == pytest.approx((expected, 6.0), **CLOSE)
+    assert (tuned.honest_score, tuned.honest_cost) == pytest.approx((expected, 6.0), **CLOSE)
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "f1_macro"])
+def test_tuning_writes_to_nothing_and_repeats_itself(scoring):
+    """Check that everything handed in stays as it was, and that a second call agrees."""
+    proba, y, weight = informative(n_samples=30)
+    fold, costs = np.arange(30) % 3, np.array([1.0, 3.0, 9.0])
+    for array in (*proba, y, weight, fold, costs):
+        array.flags.writeable = False
+    given_twice = {"sample_weight": weight, "fold": fold, "scoring": scoring}
+    assert tune(proba, y, costs, **given_twice) == tune(proba, y, costs, **given_twice)

@@ -1,0 +1,74 @@
+"""The common checks of scikit-learn on both committees, with no expected failure."""
+
+from __future__ import annotations
+
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_cascade import AveragingEnsemble, CascadeClassifier
+
+pytestmark = [
+    # GaussianNB takes the log of a class share of zero where all weights of a class are zero.
+    pytest.mark.filterwarnings("ignore:divide by zero encountered in log:RuntimeWarning"),
+    # scikit-learn compares an infinite y with itself cast to integers.
+    pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning"),
+    # On some check data no mean of the stages, or no last one, is as good as the best member.
+    pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.UnreachedFloorWarning"),
+]
+
+
+def members(*dropped):
+    """Return cheap members that honour sample weights, some of them switched off."""
+    entries = [
+        ("nb", GaussianNB()),
+        ("tree", DecisionTreeClassifier(max_depth=3, random_state=0)),
+        ("lr", LogisticRegression(max_iter=200)),
+    ]
+    return [(name, "drop" if name in dropped else est) for name, est in entries]
+
+
+def pair():
+    """Return two members, for the settings that fit often."""
+    return members()[:2]
+
+
+COMMITTEES = {
+    "cascade-fixed": CascadeClassifier(members(), thresholds=0.9),
+    "cascade-auto": CascadeClassifier(pair(), cv=3, random_state=0),
+    "cascade-auto-mean-weights": CascadeClassifier(
+        pair(), combine="mean", cv=3, weights=[1, 2], costs=[1, 5]
+    ),
+    "cascade-auto-last": CascadeClassifier(pair(), combine="last", cv=3),
+    "cascade-one-stage": CascadeClassifier(members()[2:]),
+    "cascade-dropped": CascadeClassifier(members("tree"), thresholds=[0.9, 0.8], costs=[1, 2, 3]),
+    "cascade-n-jobs": CascadeClassifier(pair(), thresholds=0.9, n_jobs=2),
+    "ensemble": AveragingEnsemble(members()),
+    "ensemble-dropped": AveragingEnsemble(members("nb")),
+    "ensemble-weights": AveragingEnsemble(pair(), weights={"nb": 1, "tree": 2}),
+    "ensemble-geometric": AveragingEnsemble(pair(), average="geometric"),
+    "ensemble-n-jobs": AveragingEnsemble(pair(), n_jobs=2),
+}
+
+
+@parametrize_with_checks(list(COMMITTEES.values()))
+def test_committee_passes_the_common_check(estimator, check):
+    """Check that a committee passes one of the common checks."""
+    check(estimator)
+
+
+# Checks that scikit-learn keeps out of the list above; it may rename or move them.
+@pytest.mark.parametrize("name", ["cascade-fixed", "cascade-auto", "ensemble-weights"])
+@pytest.mark.parametrize(
+    "check_name", ["check_param_validation", "check_dataframe_column_names_consistency"]
+)
+def test_committee_passes_the_unlisted_check(name, check_name):
+    """Check that a committee passes the checks that have to be called by hand."""
+    check = getattr(estimator_checks, check_name, None)
+    if check is None:
+        pytest.skip(f"this scikit-learn has no {check_name}")
+    committee = COMMITTEES[name]
+    check(type(committee).__name__, committee)

@@ -1,0 +1,69 @@
+"""Tests of importing the package: light, and without side effects."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ["onnx", "onnxruntime", "skl2onnx", "pandas", "matplotlib", "polars", "torch"]
+
+# Heavy packages cannot be found, installed or not, and who looks for one is noted. scikit-learn
+# comes first: what it looks for (it does look for pandas) and filters is its own affair.
+PROBE = """
+import json, sys, warnings
+
+class Refuse:
+    looked_for = []
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in HEAVY:
+            self.looked_for.append(name)
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Refuse())
+import sklearn.ensemble, sklearn.frozen, sklearn.metrics, sklearn.model_selection
+import sklearn.pipeline, sklearn.utils.metadata_routing, sklearn.utils.parallel
+Refuse.looked_for.clear()
+filters = list(warnings.filters)
+import sklearn_cascade
+print(json.dumps({
+    "file": sklearn_cascade.__file__,
+    "rooms": sorted(name for name in sys.modules if name.startswith("sklearn_cascade.")),
+    "looked_for": Refuse.looked_for,
+    "filters_kept": list(warnings.filters) == filters,
+}))
+"""
+
+
+def import_in_new_process(folder):
+    """Import the package as found from a folder, and return what that did."""
+    code = f"HEAVY = {HEAVY}\n{PROBE}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_import_looks_for_no_heavy_package_and_keeps_the_warning_filters():
+    """Check that the package comes without any heavy package and changes no global filter."""
+    found = import_in_new_process(ROOT)
+    assert "sklearn_cascade.estimators" in found["rooms"]
+    assert found["looked_for"] == []
+    assert found["filters_kept"]
+
+
+def test_probe_notices_a_heavy_import_and_a_changed_filter(tmp_path):
+    """Check that the test above would fail on a package that misbehaves, even guardedly."""
+    (tmp_path / "sklearn_cascade.py").write_text(
+        "import warnings\n"
+        "try:\n    import polars\nexcept ImportError:\n    pass\n"
+        "warnings.simplefilter('ignore')\n",
+        encoding="utf-8",
+    )
+    found = import_in_new_process(tmp_path)
+    assert Path(found["file"]).parent == tmp_path
+    assert found["looked_for"] == ["polars"]
+    assert not found["filters_kept"]

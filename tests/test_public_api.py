@@ -1,0 +1,157 @@
+"""Tests of the public names: exactly those of the contract, each documented as it is."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+from numpydoc.docscrape import ClassDoc, FunctionDoc
+from numpydoc.validate import validate
+from sklearn.datasets import load_iris
+from sklearn.naive_bayes import GaussianNB
+from sklearn.tree import DecisionTreeClassifier
+
+import sklearn_cascade
+from sklearn_cascade import exceptions
+
+PUBLIC = [
+    "AveragingEnsemble",
+    "CascadeClassifier",
+    "CascadePrediction",
+    "ComputeReport",
+    "MeasuredCosts",
+    "PrefitClassifier",
+    "make_cost_scorer",
+    "measure_costs",
+]
+# Users receive value objects; the function or method that returns one has the example.
+VALUE_OBJECTS = ["CascadePrediction", "ComputeReport", "MeasuredCosts"]
+# As in scikit-learn's own test of docstrings, and for the same reasons.
+NOT_ASKED = {
+    "GL01",  # the summary starts on the line of the quotes
+    "GL02",  # short docstrings close on that line
+    "RT02",  # return values are named
+    "ES01",  # one sentence may say it all
+    "SA01",  # not for methods and exceptions; checked below for the others
+    "EX01",  # the same
+}
+# Each has to be needed, so that none outlives its reason.
+EXCEPTIONS = {
+    # The fields stand under Attributes, once, where readers of a result look for them.
+    "sklearn_cascade.CascadePrediction": {"PR01"},
+    "sklearn_cascade.ComputeReport": {"PR01"},
+    # Their one line says what they return.
+    "sklearn_cascade.ComputeReport.rows": {"RT01"},
+    "sklearn_cascade.ComputeReport.to_dict": {"RT01"},
+    "sklearn_cascade.ComputeReport.to_frame": {"RT01"},
+}
+
+
+def public_objects():
+    """Return every public class and function by its dotted name."""
+    places = [("sklearn_cascade", name) for name in PUBLIC]
+    places += [("sklearn_cascade.exceptions", name) for name in exceptions.__all__]
+    return {
+        f"{place}.{name}": getattr(importlib.import_module(place), name) for place, name in places
+    }
+
+
+def own_methods(cls):
+    """Return the names of the public methods and properties that this package defines."""
+    names = []
+    for name, member in inspect.getmembers(cls):
+        function = member.fget if isinstance(member, property) else member
+        if not name.startswith("_") and getattr(function, "__module__", "").startswith(
+            "sklearn_cascade"
+        ):
+            names.append(name)
+    return names
+
+
+OBJECTS = public_objects()
+METHODS = [
+    f"{dotted}.{method}"
+    for dotted, cls in OBJECTS.items()
+    if inspect.isclass(cls)
+    for method in own_methods(cls)
+]
+
+
+def test_public_names_are_exactly_the_contract():
+    """Check that the top level exports the intended names, sorted, and each one resolves."""
+    assert sklearn_cascade.__all__ == PUBLIC
+    assert sorted(PUBLIC) == PUBLIC
+    for name in PUBLIC:
+        assert callable(getattr(sklearn_cascade, name))
+
+
+def test_top_level_shows_nothing_beside_the_contract():
+    """Check that the other visible names are rooms of the package, and none is a stray import."""
+    visible = {name for name in dir(sklearn_cascade) if not name.startswith("_")}
+    rooms = {module.name for module in pkgutil.iter_modules(sklearn_cascade.__path__)}
+    assert visible - rooms == set(PUBLIC)
+
+
+def test_every_exception_can_be_caught_and_is_listed():
+    """Check that the module of exceptions lists, sorted, each class it defines."""
+    defined = [
+        name
+        for name, cls in vars(exceptions).items()
+        if inspect.isclass(cls) and issubclass(cls, Exception)
+    ]
+    assert exceptions.__all__ == sorted(defined)
+
+
+@pytest.mark.parametrize("dotted", [*OBJECTS, *METHODS])
+def test_docstring_is_valid_numpydoc(dotted):
+    """Check that numpydoc finds nothing wrong with a public docstring but what is listed."""
+    found = {code: text for code, text in validate(dotted)["errors"] if code not in NOT_ASKED}
+    assert set(found) == EXCEPTIONS.get(dotted, set()), found
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_documented_parameters_are_those_of_the_signature(name):
+    """Check names, order and defaults of the documented parameters against the signature."""
+    target = getattr(sklearn_cascade, name)
+    signature = inspect.signature(target).parameters.values()
+    documented = documentation(target)["Attributes" if is_record(target) else "Parameters"]
+    assert [entry.name for entry in documented] == [parameter.name for parameter in signature]
+    for entry, parameter in zip(documented, signature, strict=True):
+        if parameter.default is not parameter.empty:
+            default = repr(parameter.default).replace("'", '"')
+            assert entry.type.endswith(f", default={default}"), entry
+
+
+@pytest.mark.parametrize("name", sorted(set(PUBLIC) - set(VALUE_OBJECTS)))
+def test_public_name_has_examples_and_points_further(name):
+    """Check that each class and function but the value objects has Examples and See Also."""
+    sections = documentation(getattr(sklearn_cascade, name))
+    assert any(">>>" in line for line in sections["Examples"])
+    assert sections["See Also"]
+
+
+@pytest.mark.parametrize("name", ["AveragingEnsemble", "CascadeClassifier"])
+def test_documented_attributes_are_those_of_a_fitted_committee(name):
+    """Check that a fitted committee has every documented attribute, and no other."""
+    pandas = pytest.importorskip("pandas")
+    cls = getattr(sklearn_cascade, name)
+    X, y = load_iris(return_X_y=True)
+    members = [("nb", GaussianNB()), ("tree", DecisionTreeClassifier(max_depth=2, random_state=0))]
+    fitted = cls(members).fit(pandas.DataFrame(X, columns=list("abcd")), y)
+    public = {a for a in dir(fitted) if a.endswith("_") and not a.startswith("_")}
+    documented = {
+        each for entry in documentation(cls)["Attributes"] for each in entry.name.split(", ")
+    }
+    assert public == documented
+
+
+def documentation(target):
+    """Return the sections of a docstring."""
+    return ClassDoc(target) if inspect.isclass(target) else FunctionDoc(target)
+
+
+def is_record(target):
+    """Tell whether a class lists its fields as attributes instead of parameters."""
+    return "PR01" in EXCEPTIONS.get(f"sklearn_cascade.{target.__name__}", ())
