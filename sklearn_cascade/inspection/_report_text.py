@@ -43,12 +43,16 @@ def render_html(report: ComputeReport) -> str:
     )
 
 
-def format_cost(value: float, unit: str) -> str:
-    """Return a cost with its unit, to three significant digits; seconds in a fitting multiple."""
-    if unit != "s":
-        return f"{_digits(value)} {unit}"
-    scale, name = next(((s, n) for s, n in _SECONDS if abs(value) >= s), _SECONDS[-1])
-    return f"{_digits(value / scale)} {name}"
+def format_cost(value: float, unit: str, half_width: float | None = None) -> str:
+    """Return a cost with its unit, to three significant digits, maybe with its interval.
+
+    Seconds are shown in a fitting multiple.
+    """
+    scale = 1.0
+    if unit == "s":
+        scale, unit = next(((s, n) for s, n in _SECONDS if abs(value) >= s), _SECONDS[-1])
+    spread = "" if half_width is None else f" ± {_digits(half_width / scale)}"
+    return f"{_digits(value / scale)}{spread} {unit}"
 
 
 def _digits(value: float) -> str:
@@ -70,10 +74,10 @@ def _cells(report: ComputeReport) -> tuple[list[str], list[list[str]]]:
             label = f"exit {next(places)} {row['name']}"
         share = f"{row['share']:.1%}" if row["kind"] in ("exit", "all rows") else ""
         count = f"{row['n_rows']:,}" if share else ""
-        cost = format_cost(row["cost"], report.unit)
+        half = None
         if row["kind"] == "all rows" and report.exits_early:
             half = (report.cost_interval[1] - report.cost_interval[0]) / 2
-            cost = f"{cost} ± {format_cost(half, report.unit)}"
+        cost = format_cost(row["cost"], report.unit, half)
         body.append([label, count, share, cost, _format_score(row["score"])])
     if report.score is None:
         return header[:-1], [row[:-1] for row in body]

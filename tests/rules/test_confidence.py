@@ -46,6 +46,14 @@ def test_confidence_at_its_ends(n_classes):
         np.testing.assert_array_equal(compute_confidence(certain, name), 1.0)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_uniform_rows_never_fall_below_zero(name):
+    """Check that rounding of uniform rows, whatever their width, stays inside [0, 1]."""
+    for n_classes in range(2, 100):
+        value = compute_confidence(np.full((1, n_classes), 1 / n_classes), name)[0]
+        assert 0 <= value <= 1
+
+
 def test_confidence_of_a_known_row():
     """Check the three formulas on a row computed by other means."""
     proba = np.array([[0.2, 0.5, 0.3]])

@@ -92,8 +92,10 @@ def test_costs_of_no_rows_and_of_one_stage():
     assert worst_case_cost(np.array([2.5])) == 2.5
 
 
-def test_costs_of_integers_do_not_wrap_around():
-    """Check that small integer types are widened before they are summed."""
+def test_costs_of_narrow_types_are_widened():
+    """Check that small integers do not wrap around, and that single precision loses nothing."""
     costs = np.array([200, 100], dtype=np.uint8)
     assert cumulative_costs(costs).tolist() == [200.0, 300.0]
     assert worst_case_cost(costs) == 300.0
+    costs = np.array([1e8, 1.0], dtype=np.float32)
+    assert cumulative_costs(costs)[1] == worst_case_cost(costs) == 100_000_001.0

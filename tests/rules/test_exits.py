@@ -154,6 +154,21 @@ def test_candidates_are_at_most_as_many_as_asked_for(n_candidates):
     assert (np.diff(thresholds) > 0).all()
 
 
+def test_candidates_use_every_gap_while_there_are_few():
+    """Check that gaps little wider than needed are all used, though few rows lie between them."""
+    sure = np.array([0.5, 0.50005, 0.5001, 0.50015] + [0.9] * 1000)
+    boundaries = exit_boundary(candidate_thresholds(sure, 10))
+    expected = [0.500025, 0.500075, 0.500125, 0.700075]
+    np.testing.assert_allclose(boundaries, expected, rtol=1e-12)
+
+
+def test_candidates_of_dense_rows_keep_to_the_number_asked_for():
+    """Check that wide gaps come first where dense rows would add one candidate too many."""
+    sure = np.concatenate([[0.1, 0.2], np.linspace(0.5, 0.51, 1000)])
+    boundaries = exit_boundary(candidate_thresholds(sure, 2))
+    np.testing.assert_allclose(boundaries, [0.15, 0.35], rtol=1e-12)
+
+
 def test_missing_confidences_leave_candidates_as_they_are():
     """Check that NaN is ignored together with its weight."""
     sure, weight = np.linspace(0, 1, 30), np.arange(1.0, 31.0)

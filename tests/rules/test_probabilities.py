@@ -24,6 +24,7 @@ BAD = [
     ("partly NaN", [GOOD, [np.nan, 1.0]], 2, r"is partly NaN in row 1: \[nan +1\.\]"),
     ("one row partly NaN", [[1.0, np.nan]], 1, r"is partly NaN in row 0"),
     ("negative", [GOOD, [-0.1, 1.1]], 2, r"is negative in row 1: .* logits, apply a softmax"),
+    ("one row negative", [[-0.1, 1.1]], 1, r"is negative in row 0"),
     ("logits", [GOOD, [2.0, 3.0]], 2, r"sums to 5 in row 1: .* logits, apply a softmax"),
     ("sigmoids", [GOOD, [0.2, 0.4]], 2, r"sums to 0\.6 in row 1"),
     ("just too much", [[0.5, 0.521]], 1, r"sums to 1\.021 in row 0"),
@@ -75,7 +76,9 @@ def test_good_answers_come_back_as_the_same_object(proba):
 
 
 @pytest.mark.parametrize("n_copies", [1, 3])
-@pytest.mark.parametrize("row", [[0.5, 0.519], [0.5, 0.481], [0.999, 2e-6], [1.0, -1e-6]])
+@pytest.mark.parametrize(
+    "row", [[0.5, 0.519], [0.5, 0.481], [0.999, 2e-6], [1.0, -1e-6], [1 + 1e-6, -1e-6]]
+)
 def test_small_misses_are_rescaled(row, n_copies):
     """Check that rows within 0.02 of one come back summing to one, proportions kept."""
     given_rows = np.array([row] * n_copies)
