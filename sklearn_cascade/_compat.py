@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+import warnings
 from types import ModuleType
 
 from sklearn import get_config
@@ -28,6 +30,7 @@ __all__ = [
     "routing_enabled",
     "subset_params",
     "take_rows",
+    "warn_caller",
 ]
 
 VisualBlock = _VisualBlock
@@ -39,6 +42,14 @@ subset_params = _check_method_params
 def routing_enabled() -> bool:
     """Tell whether scikit-learn's metadata routing is switched on."""
     return bool(get_config()["enable_metadata_routing"])
+
+
+def warn_caller(message: str | Warning, category: type[Warning] | None = None) -> None:
+    """Warn at the line outside the package that led here, as Python 3.12 can by itself."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("sklearn_cascade."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def import_optional(module: str, *, feature: str, extra: str) -> ModuleType:

@@ -83,3 +83,20 @@ def numbered_rows(n_samples: int, n_features: int = 1) -> np.ndarray:
 def scripted(*tables, classes=None):
     """Return one scripted member for each table, named m0, m1, ..."""
     return [(f"m{k}", ScriptedMember(table, classes)) for k, table in enumerate(tables)]
+
+
+# Six rows and three members whose cascade is counted by hand: the probability of class 0 for
+# each member, the labels, and the costs.
+LADDER_W = {
+    "a": [0.90, 0.75, 0.60, 0.45, 0.20, 0.55],
+    "b": [0.50, 0.10, 0.20, 0.90, 0.50, 0.65],
+    "c": [0.50, 0.50, 0.10, 0.80, 0.50, 0.05],
+}
+LABELS_W = [0, 0, 1, 0, 1, 1]
+COSTS_W = [1, 4, 10]
+
+
+def members_w(classes=None) -> list[tuple[str, ScriptedMember]]:
+    """Return new scripted members of the ladder that is counted by hand."""
+    tables = {name: np.column_stack([p, 1 - np.array(p)]) for name, p in LADDER_W.items()}
+    return [(name, ScriptedMember(table, classes)) for name, table in tables.items()]

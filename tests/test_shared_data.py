@@ -102,7 +102,7 @@ def test_tuning_asks_each_frozen_network_once(cascade, recorded):
 
 
 def test_tuned_cascade_is_cheaper_than_the_best_single_network(cascade, recorded):
-    """Check that a cascade saves 40 % of the cost and loses half a point at most, on untouched rows."""
+    """Check that 40 % of the cost is saved for half a point at most, on untouched rows."""
     details = cascade.predict_details(recorded.test)
     score, cost = recorded.best_single()
     np.testing.assert_array_equal(cascade.costs_, recorded.costs)

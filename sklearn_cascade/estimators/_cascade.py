@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils.metadata_routing import MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cascade._compat import StrOptions
+from sklearn_cascade._compat import StrOptions, warn_caller
 from sklearn_cascade.estimators._committee import Committee
 from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold
 from sklearn_cascade.estimators._parameters import check_thresholds, values_per_member
@@ -213,22 +212,24 @@ class CascadeClassifier(Committee):
             one class only, or there are fewer rows than folds.
         """
         X, labels, sample_weight, members = self._begin_fit(X, y, sample_weight, fit_params)
+        held_out = None
+        if self._tunes_thresholds() and len(members) > 1:
+            params = dict(fit_params)
+            if sample_weight is not None:
+                params["sample_weight"] = sample_weight
+            held_out = predict_out_of_fold(
+                self, members, X, labels, params, allow_abstain=self.allow_abstain
+            )
         self._fit_members(X, labels, sample_weight, members)
         self._warn_of_unseen_classes()
         self.weights_ = self._resolve_weights()
         self._set_costs(X)
         self._forget_tuning()
-        self.combine_ = "mean" if self.combine == "auto" else self.combine
-        if not self._is_tuned():
+        if held_out is None:
+            self.combine_ = "mean" if self.combine == "auto" else self.combine
             self.thresholds_ = self._given_thresholds()
-            return self
-        params = dict(fit_params)
-        if sample_weight is not None:
-            params["sample_weight"] = sample_weight
-        held_out = predict_out_of_fold(
-            self, members, X, labels, params, allow_abstain=self.allow_abstain
-        )
-        self._adopt(self._tune(held_out, labels, sample_weight))
+        else:
+            self._adopt(self._tune(held_out, labels, sample_weight))
         return self
 
     def with_thresholds(self, thresholds):
@@ -273,10 +274,6 @@ class CascadeClassifier(Committee):
         """Tell whether the thresholds are to be tuned."""
         return isinstance(self.thresholds, str)
 
-    def _is_tuned(self):
-        """Tell whether there is anything to tune."""
-        return self._tunes_thresholds() and len(self._stages) > 1
-
     def _given_thresholds(self):
         """Return the thresholds as given; none for a single stage."""
         if self._tunes_thresholds():
@@ -302,18 +299,18 @@ class CascadeClassifier(Committee):
             scoring=self.scoring,
             sample_weight=weight[held_out.rows],
             fold=held_out.fold,
+            sample=held_out.rows,
             class_shares=self._class_shares,
         )
 
     def _adopt(self, tuned: TunedLadder):
         """Put what was tuned into force."""
         if not tuned.reaches_floor:
-            warnings.warn(
+            warn_caller(
                 f"combine={self.combine!r} reaches {tuned.score:.6g} on held-out rows at best, and "
                 f"{tuned.floor:.6g} is reached by one member alone; combine='auto' would not be "
                 f"below it",
                 UnreachedFloorWarning,
-                stacklevel=3,
             )
         self.combine_ = tuned.combine
         self.thresholds_ = np.array(tuned.thresholds)
@@ -330,11 +327,10 @@ class CascadeClassifier(Committee):
         for stage in self._stages[:-1]:
             if stage.columns is not None and len(stage.columns) < len(self.classes_):
                 unseen = np.delete(self.classes_, stage.columns).tolist()
-                warnings.warn(
+                warn_caller(
                     f"the member {stage.name!r} has never seen {unseen}: it will take their rows "
                     f"for other classes, maybe confidently, so that they exit with a wrong answer",
                     UnseenClassWarning,
-                    stacklevel=3,
                 )
 
     def _policy(self):
@@ -351,8 +347,8 @@ class CascadeClassifier(Committee):
     def _run(self, asks, X, n_samples):
         return pass_through(asks, X, n_samples, self._policy())
 
-    def _may_fail(self, position):
-        return position > 0 and self.on_stage_error == "answer"
+    def _may_fail(self, stage):
+        return stage.position > 0 and self.on_stage_error == "answer"
 
     def _all_together(self, proba):
         answered = [place for place, answer in enumerate(proba) if answer is not None]

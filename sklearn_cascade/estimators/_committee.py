@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping
+from abc import ABCMeta, abstractmethod
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
@@ -21,23 +20,20 @@ from sklearn_cascade.estimators._fitting import (
 )
 from sklearn_cascade.estimators._labels import Labels, encode_labels
 from sklearn_cascade.estimators._named_members import NamedMembers
-from sklearn_cascade.estimators._parameters import (
-    check_weights_of_rows,
-    declared_costs,
-    values_per_member,
-)
+from sklearn_cascade.estimators._parameters import check_weights_of_rows, resolve_costs
 from sklearn_cascade.estimators._passage import Passage
 from sklearn_cascade.exceptions import InvalidProbabilitiesError, MemberFailedError
 from sklearn_cascade.inspection import (
     CascadePrediction,
-    MeasuredCosts,
     build_report,
     measure_costs,
 )
-from sklearn_cascade.rules import DEFAULT_UNIT, row_costs
+from sklearn_cascade.rules import row_costs
 
 
-class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class Committee(
+    NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta
+):
     """Abstract base of `AveragingEnsemble` and `CascadeClassifier`."""
 
     _exits_early = False
@@ -128,16 +124,15 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         report : ComputeReport
             Prints as a table; ``to_frame()``, ``to_dict()``.
         """
-        check_is_fitted(self)
-        X, y = indexable(X, y)
+        X, n_samples = self._enter(X)
+        indexable(X, y)
         weight = check_weights_of_rows(sample_weight, X)
-        asks = [stage.ask for stage in self._stages]
         alone = None
         if y is None or not compare:
-            passage = self._run(asks, X, n_rows(X))
+            passage = self._pass(X)
         else:
-            recorded = [_Recorded(ask, X, self._may_fail(k)) for k, ask in enumerate(asks)]
-            passage = self._run([r.ask for r in recorded], np.arange(n_rows(X)), n_rows(X))
+            recorded = [_Recorded(stage, X, self._may_fail(stage)) for stage in self._stages]
+            passage = self._run([r.ask for r in recorded], np.arange(n_samples), n_samples)
             alone = [r.proba for r in recorded]
         passage = passage.expand()
         return build_report(
@@ -201,12 +196,17 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         """Return the names of the fitted members."""
         return [stage.name for stage in self._stages]
 
-    def _may_fail(self, position):
+    def _may_fail(self, stage):
         """Tell whether a failure of this member is survived."""
         return False
 
     def _pass(self, X) -> Passage:
-        """Check the door and answer a batch."""
+        """Answer a batch."""
+        X, n_samples = self._enter(X)
+        return self._run([stage.ask for stage in self._stages], X, n_samples)
+
+    def _enter(self, X):
+        """Return X with rows that can be taken, and their number."""
         # Looking is much cheaper than `check_is_fitted`, which builds the tags of all members.
         if not hasattr(self, "_stages"):
             check_is_fitted(self)
@@ -218,7 +218,7 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             n_samples = n_rows(X)
         if n_samples == 0:
             raise ValueError("Found array with 0 sample(s) in X; at least one row is required")
-        return self._run([stage.ask for stage in self._stages], X, n_samples)
+        return X, n_samples
 
     def _begin_fit(self, X, y, sample_weight, fit_params):
         """Check everything that can be checked before a member is fitted."""
@@ -246,57 +246,40 @@ class Committee(NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
 
     def _fit_members(self, X, labels: Labels, sample_weight, members: list[Member]):
         """Fit the members on all rows, and set what both committees know afterwards."""
-        estimators = fit_members(members, X, labels, self.n_jobs)
+        fitted = fit_members(members, X, labels, self.n_jobs)
         shape = (len(labels.classes), self.allow_abstain)
         self._stages = [
-            Stage(place, member.name, fitted, member.columns(fitted, labels), *shape)
-            for place, (member, fitted) in enumerate(zip(members, estimators, strict=True))
+            Stage(place, member.name, estimator, columns, *shape)
+            for place, (member, (estimator, columns)) in enumerate(
+                zip(members, fitted, strict=True)
+            )
         ]
         self._class_shares = labels.shares(sample_weight) if self.allow_abstain else None
         self.classes_ = labels.classes
         for attribute in ("n_features_in_", "feature_names_in_"):
             self.__dict__.pop(attribute, None)
-            if hasattr(estimators[0], attribute):
-                setattr(self, attribute, getattr(estimators[0], attribute))
+            if hasattr(fitted[0][0], attribute):
+                setattr(self, attribute, getattr(fitted[0][0], attribute))
 
     def _set_costs(self, X):
-        """Resolve `costs` to one number per member, with its unit and conditions."""
-        costs, unit, conditions = self.costs, self.cost_unit, None
-        if isinstance(costs, str):
-            costs = measure_costs(self, X)
-        if isinstance(costs, MeasuredCosts):
-            unit, conditions = unit or costs.unit, costs.conditions
-        declared = declared_costs(self._active_members())
-        if costs is None and not declared:
-            costs = np.ones(len(self.estimators))
-            unit = unit or DEFAULT_UNIT["counted"]
-        elif costs is None:
-            costs = declared
-        self.costs_ = values_per_member("costs", costs, self.estimators, declared)
-        self.cost_unit_ = unit or DEFAULT_UNIT["given"]
-        self.cost_conditions_ = conditions
+        """Set the cost of a row in each stage, with its unit and conditions."""
+        costs = measure_costs(self, X) if isinstance(self.costs, str) else self.costs
+        resolved = resolve_costs(costs, self.cost_unit, self.estimators)
+        self.costs_, self.cost_unit_, self.cost_conditions_ = resolved
 
     def _check_costs(self):
         """Raise early for costs that name nobody or count wrongly."""
-        if isinstance(self.costs, str) and self.costs != "measured":
-            raise ValueError(
-                f"costs={self.costs!r}; expected 'measured', None, one number per member or a "
-                f"mapping from name to number"
-            )
-        declared = declared_costs(self._active_members())
-        if isinstance(self.costs, Mapping) or (self.costs is None and declared):
-            values_per_member("costs", self.costs or {}, self.estimators, declared)
-        elif self.costs is not None and not isinstance(self.costs, str):
-            values_per_member("costs", self.costs, self.estimators)
+        if not (isinstance(self.costs, str) and self.costs == "measured"):
+            resolve_costs(self.costs, self.cost_unit, self.estimators)
 
 
 class _Recorded:
     """One member asked for all rows, once, and repeating itself for some of them."""
 
-    def __init__(self, ask, X, may_fail):
+    def __init__(self, stage, X, may_fail):
         self.proba, self._error = None, None
         try:
-            self.proba = ask(X, n_rows(X))
+            self.proba = stage.ask(X, n_rows(X))
         except (MemberFailedError, InvalidProbabilitiesError) as error:
             if not may_fail:
                 raise

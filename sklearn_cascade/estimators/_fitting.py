@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from sklearn_cascade._compat import routing_enabled, subset_params, take_rows
+from sklearn_cascade._compat import routing_enabled, subset_params, take_rows, warn_caller
 from sklearn_cascade.estimators._labels import Labels, class_columns, is_frozen, speaks_labels
 from sklearn_cascade.exceptions import IgnoredWeightsWarning
 
@@ -41,23 +40,28 @@ class Member(NamedTuple):
     on_labels: bool
     fit_params: dict
 
-    def target(self, labels: Labels) -> np.ndarray:
-        """Return what it is fitted on: shape (n_samples,)."""
-        return labels.y if self.on_labels else labels.codes
-
-    def columns(self, fitted, labels: Labels) -> np.ndarray | None:
-        """Return the committee's column of each column of the fitted member; None if equal."""
-        known = fitted_classes(self.name, fitted)
-        if not self.frozen and not self.on_labels:
-            known = labels.seen[np.asarray(known, dtype=int)]
-        return class_columns(known, labels.classes)
-
     def fit(self, X, labels: Labels, rows: np.ndarray | None = None):
-        """Return a clone fitted on all rows, or on some."""
-        y, params = self.target(labels), self.fit_params
+        """Return a clone fitted on all rows or on some, or the frozen member as it is.
+
+        With it comes the committee's column of each of its own; None where they are equal.
+        """
+        if self.frozen:
+            known = fitted_classes(self.name, self.estimator)
+            return self.estimator, class_columns(known, labels.classes)
+        y, codes, params = labels.y, labels.codes, self.fit_params
         if rows is not None:
             params = subset_params(X, params, rows)
-            X, y = take_rows(X, rows), y[rows]
+            X, y, codes = take_rows(X, rows), y[rows], codes[rows]
+        # A fold may lack a class; codes have no gaps all the same.
+        present, codes = np.unique(codes, return_inverse=True)
+        fitted = self._fit_clone(X, y if self.on_labels else codes, params)
+        known = fitted_classes(self.name, fitted)
+        if not self.on_labels:
+            known = labels.seen[present][known.astype(int)]
+        return fitted, class_columns(known, labels.classes)
+
+    def _fit_clone(self, X, y, params):
+        """Fit a clone; its error says which member it was."""
         fitted = clone(self.estimator)
         try:
             return fitted.fit(X, y, **params)
@@ -91,14 +95,14 @@ def fitted_classes(name: str, estimator) -> np.ndarray:
     return np.asarray(classes)
 
 
-def fit_members(members: list[Member], X, labels: Labels, n_jobs) -> list:
-    """Return the fitted members; frozen ones as they are."""
+def fit_members(members: list[Member], X, labels: Labels, n_jobs) -> list[tuple]:
+    """Return each member fitted on all rows, frozen ones as they are, with its columns."""
     trainable = [member for member in members if not member.frozen]
     fitted = iter(Parallel(n_jobs=n_jobs)(delayed(_fit)(m, X, labels) for m in trainable))
-    return [member.estimator if member.frozen else next(fitted) for member in members]
+    return [member.fit(X, labels) if member.frozen else next(fitted) for member in members]
 
 
-def _fit(member: Member, X, labels: Labels):
+def _fit(member: Member, X, labels: Labels) -> tuple:
     """Fit one member; a module-level function, so that it travels to workers."""
     return member.fit(X, labels)
 
@@ -122,7 +126,10 @@ def _params_by_member(owner, members, sample_weight, fit_params) -> dict[str, di
         return {name: dict(routed[name]["fit"]) for name, _ in members}
     if sample_weight is None:
         return {name: {} for name, _ in members}
-    return {name: _weight_keyword(name, est, sample_weight) for name, est in members}
+    params = {}
+    for name, estimator in members:
+        params[name] = _weight_keyword(name, estimator, sample_weight)
+    return params
 
 
 def _weight_keyword(name: str, estimator, sample_weight) -> dict:
@@ -135,10 +142,9 @@ def _weight_keyword(name: str, estimator, sample_weight) -> dict:
         estimator.steps[-1][1], "sample_weight"
     ):
         return {f"{estimator.steps[-1][0]}__sample_weight": sample_weight}
-    warnings.warn(
+    warn_caller(
         f"the member {name!r} ({type(estimator).__name__}) is fitted without the sample weights, "
         f"which its fit does not take",
         IgnoredWeightsWarning,
-        stacklevel=5,
     )
     return {}

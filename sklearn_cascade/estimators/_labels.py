@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
 
@@ -44,6 +45,7 @@ class Labels(NamedTuple):
 
 def encode_labels(y, frozen_classes: Sequence[np.ndarray]) -> Labels:
     """Check y and unite its labels with those of the frozen members."""
+    assert_all_finite(y, input_name="y")
     if type_of_target(y).startswith("multilabel") or "multioutput" in type_of_target(y):
         raise NotImplementedError(
             f"y is {type_of_target(y)}; multilabel and multi-output classification are not "

@@ -62,19 +62,11 @@ def predict_out_of_fold(
 
 def _answer(member: Member, place: int, X, labels: Labels, split, allow_abstain: bool):
     """Return one member's probabilities for the test rows of a split, or for all rows."""
-    fitted, part = member.estimator, X
+    train, part = None, X
     if split is not None:
-        train, test = split
-        fitted = member.fit(X, labels, train)
-        part = take_rows(X, test)
-    stage = Stage(
-        place,
-        member.name,
-        fitted,
-        member.columns(fitted, labels),
-        len(labels.classes),
-        allow_abstain,
-    )
+        train, part = split[0], take_rows(X, split[1])
+    fitted, columns = member.fit(X, labels, train)
+    stage = Stage(place, member.name, fitted, columns, len(labels.classes), allow_abstain)
     return stage.ask(part, n_rows(part))
 
 

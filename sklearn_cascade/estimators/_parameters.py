@@ -10,6 +10,8 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_cascade.estimators._named_members import is_dropped
+from sklearn_cascade.inspection import MeasuredCosts
+from sklearn_cascade.rules import DEFAULT_UNIT
 
 
 def values_per_member(parameter: str, value, estimators, defaults: Mapping | None = None):
@@ -61,13 +63,48 @@ def _complete_mapping(parameter, value, names, active, defaults):
     return by_name
 
 
-def declared_costs(estimators) -> dict[str, float]:
-    """Return the costs that members declare of themselves, by name."""
-    return {
+def resolve_costs(costs, cost_unit, estimators):
+    """Return the cost of a row in each active member, its unit, and how it was measured.
+
+    Parameters
+    ----------
+    costs : None, array-like, mapping or MeasuredCosts
+        None: what the members declare in an attribute `cost`, else one each.
+    cost_unit : str or None
+        Unit given by the user.
+    estimators : list of (name, estimator)
+        All entries.
+
+    Returns
+    -------
+    costs : ndarray of shape (n_active,)
+    unit : str
+    conditions : dict or None
+    """
+    if isinstance(costs, str):
+        raise ValueError(
+            f"costs={costs!r}; expected 'measured', None, one number per member or a mapping from "
+            f"name to number"
+        )
+    declared = {
         name: float(estimator.cost)
         for name, estimator in estimators
         if isinstance(getattr(estimator, "cost", None), Real)
     }
+    unit, conditions = DEFAULT_UNIT["given"], None
+    if isinstance(costs, MeasuredCosts):
+        unit, conditions = costs.unit, costs.conditions
+    silent = [n for n, est in estimators if not is_dropped(est) and n not in declared]
+    if costs is None and declared and silent:
+        raise ValueError(
+            f"costs=None leaves out {silent}: {sorted(declared)} declare a cost of their own; "
+            f"expected costs for each of {[name for name, _ in estimators]}"
+        )
+    if costs is None and declared:
+        costs = declared
+    elif costs is None:
+        costs, unit = np.ones(len(estimators)), DEFAULT_UNIT["counted"]
+    return values_per_member("costs", costs, estimators, declared), cost_unit or unit, conditions
 
 
 def check_thresholds(thresholds, estimators) -> np.ndarray:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade._compat import take_rows
+from sklearn_cascade._compat import take_rows, warn_caller
 from sklearn_cascade.exceptions import (
     AllAbstainedWarning,
     InvalidProbabilitiesError,
@@ -98,7 +97,7 @@ def pass_through(asks: Sequence[Callable], X, n_samples: int, policy: Policy) ->
             if k == 0 or not policy.keep_on_error:
                 raise
             failed = np.arange(n_samples) if rows is None else rows
-            warnings.warn(StageFailedWarning(k, failed, str(error)), stacklevel=4)
+            warn_caller(StageFailedWarning(k, failed, str(error)))
             break
         if rows is None:
             proba, exit_stage = answer, k
@@ -137,11 +136,10 @@ def fill_unanswered(proba: np.ndarray, class_shares: np.ndarray | None) -> np.nd
         return proba
     lost = np.isnan(proba[:, 0])
     if lost.any():
-        warnings.warn(
+        warn_caller(
             f"every member abstained on {int(lost.sum())} rows, which are answered by the class "
             f"shares of the training rows",
             AllAbstainedWarning,
-            stacklevel=6,
         )
         proba = np.where(lost[:, None], class_shares, proba)
     return proba

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from time import perf_counter
 
 import numpy as np
 from sklearn.utils import indexable
+from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_cascade._compat import n_rows, take_rows
@@ -96,8 +98,11 @@ def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5, n_threads=1) -
     >>> costs["nb"] > 0, costs.unit, costs.conditions["batch_size"]
     (True, 's', 150)
     """
-    _check_at_least_one(batch_size=batch_size, n_repeats=n_repeats, n_threads=n_threads or 1)
-    if hasattr(estimators, "named_estimators_"):
+    _check_at_least_one(
+        batch_size=batch_size, n_repeats=n_repeats, n_threads=1 if n_threads is None else n_threads
+    )
+    if hasattr(type(estimators), "named_estimators_"):
+        check_is_fitted(estimators)
         estimators = list(estimators.named_estimators_.items())
     (X,) = indexable(X)
     if n_rows(X) == 0:
@@ -117,7 +122,7 @@ def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5, n_threads=1) -
 def _check_at_least_one(**values) -> None:
     """Raise for the first parameter that is below one."""
     for parameter, value in values.items():
-        if value < 1:
+        if not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{parameter}={value!r}; expected an integer of at least 1")
 
 

@@ -193,12 +193,11 @@ def build_report(
     weight = np.ones(len(proba)) if sample_weight is None else sample_weight
     cost = row_costs(last_called, costs)
     at_stage = [exit_stage == k for k in range(len(costs))]
-    paid = cumulative_costs(costs)
 
     def score(answers, rows=slice(None)):
         return _score(answers, rows, y, classes, sample_weight, scoring)
 
-    mean, interval = _mean_with_interval(cost, weight)
+    mean_cost, cost_interval = _mean_with_interval(cost, weight)
     return ComputeReport(
         title=title,
         names=tuple(names),
@@ -208,19 +207,24 @@ def build_report(
         exits_early=exits_early,
         exit_counts=tuple(int(rows.sum()) for rows in at_stage),
         exit_rates=tuple(float(weight[rows].sum() / weight.sum()) for rows in at_stage),
-        exit_costs=tuple(
-            float(np.average(cost[rows], weights=weight[rows])) if weight[rows].any() else float(c)
-            for rows, c in zip(at_stage, paid, strict=True)
-        ),
+        exit_costs=_mean_by_stage(cost, weight, at_stage, cumulative_costs(costs)),
         exit_scores=None if y is None else tuple(score(proba, rows) for rows in at_stage),
-        mean_cost=mean,
-        cost_interval=interval,
+        mean_cost=mean_cost,
+        cost_interval=cost_interval,
         worst_cost=worst_case_cost(costs),
         score=None if y is None else score(proba),
         member_costs=tuple(float(c) for c in costs),
         member_scores=None if alone is None else tuple(score(answers) for answers in alone),
         full_score=None if together is None else score(together),
         conditions=conditions,
+    )
+
+
+def _mean_by_stage(cost, weight, at_stage, paid) -> tuple[float, ...]:
+    """Return the mean cost of each stage's rows, or what they would pay if there are none."""
+    return tuple(
+        float(np.average(cost[rows], weights=weight[rows])) if weight[rows].any() else float(full)
+        for rows, full in zip(at_stage, paid, strict=True)
     )
 
 

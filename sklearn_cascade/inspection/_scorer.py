@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.metrics import get_scorer
@@ -66,7 +68,7 @@ def make_cost_scorer(scoring="accuracy", *, cost_weight=0.0, multimetric=False):
     """
     if not callable(scoring):
         get_scorer(scoring)
-    if not (np.isscalar(cost_weight) and np.isfinite(cost_weight) and cost_weight >= 0):
+    if not (isinstance(cost_weight, Real) and np.isfinite(cost_weight) and cost_weight >= 0):
         raise ValueError(f"cost_weight={cost_weight!r}; expected a finite number of at least 0")
     return _CostScorer(scoring, cost_weight, multimetric)
 
@@ -80,10 +82,12 @@ class _CostScorer(BaseEstimator):
         self.multimetric = multimetric
 
     def __call__(self, estimator, X, y, sample_weight=None):
-        committee, X = _committee_inside(estimator, X)
-        prediction = committee.predict_details(X)
+        committee, reached = _committee_inside(estimator, X)
+        prediction = committee.predict_details(reached)
         y = np.asarray(y)
-        score = score_answers(self.scoring, prediction.proba, y, committee.classes_, sample_weight)
+        score = score_answers(
+            self.scoring, prediction.proba, y, committee.classes_, sample_weight, X=X
+        )
         cost = float(np.average(prediction.cost, weights=sample_weight))
         utility = score - self.cost_weight * cost
         if self.multimetric:

@@ -171,8 +171,11 @@ class PrefitClassifier(ClassifierMixin, BaseEstimator):
             setattr(tags.input_tags, kind, True)
         return tags
 
+    # Copies do without pickling, which not every function allows.
+    def __copy__(self):
+        return type(self)(**self.get_params())
+
     def __deepcopy__(self, memo):
-        # Without pickling, which not every function allows.
         params = {key: copy.deepcopy(value, memo) for key, value in self.get_params().items()}
         return type(self)(**params)
 

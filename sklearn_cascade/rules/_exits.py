@@ -109,7 +109,8 @@ def candidate_thresholds(
     gap = np.diff(values)
     middle = values[:-1] + gap / 2
     # How many times the safe width a gap has; 1 is enough.
-    width = gap / (4 * tie_allowance(threshold_at(middle)))
+    with np.errstate(over="ignore"):
+        width = gap / (4 * tie_allowance(threshold_at(middle)))
     cell = np.minimum((rank * n_candidates).astype(int), n_candidates - 1)
     safe = width >= 1
     chosen = np.flatnonzero(safe)
@@ -136,7 +137,8 @@ def _most_central(
     gaps: np.ndarray, rank: np.ndarray, cell: np.ndarray, n_candidates: int
 ) -> np.ndarray:
     """Return the gap nearest to the middle of each quantile cell, from those given."""
-    distance = np.abs(rank[gaps] * n_candidates - cell[gaps] - 0.5)
+    # Rounded, so that rows repeated and rows weighted tie alike.
+    distance = np.round(np.abs(rank[gaps] * n_candidates - cell[gaps] - 0.5), 9)
     order = gaps[np.lexsort((gaps, distance, cell[gaps]))]
     return order[np.unique(cell[order], return_index=True)[1]]
 

@@ -8,8 +8,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer
 
-from sklearn_cascade._compat import n_rows
-
 
 def row_gains(
     scoring: str, proba: np.ndarray, y: np.ndarray, sample_weight: np.ndarray
@@ -40,6 +38,8 @@ def score_answers(
     y: np.ndarray,
     classes: np.ndarray,
     sample_weight: np.ndarray | None = None,
+    *,
+    X=None,
 ) -> float:
     """Score recorded probabilities with any scorer of scikit-learn's form.
 
@@ -55,6 +55,8 @@ def score_answers(
         Label of each column.
     sample_weight : ndarray of shape (n_samples,), default=None
         Weights of the rows.
+    X : object with n_samples rows, default=None
+        Handed to the scorer, for one that looks at it; row numbers by default.
 
     Returns
     -------
@@ -62,15 +64,17 @@ def score_answers(
         Larger is better.
     """
     scorer = scoring if callable(scoring) else get_scorer(scoring)
-    recorded = _RecordedAnswers(proba, classes)
+    X = np.arange(len(proba)) if X is None else X
+    recorded = _RecordedAnswers(X, proba, classes)
     weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-    return float(scorer(recorded, np.arange(len(proba)), y, **weight))
+    return float(scorer(recorded, X, y, **weight))
 
 
 class _RecordedAnswers(ClassifierMixin, BaseEstimator):
-    """A fitted classifier that repeats what was answered before, whatever X holds."""
+    """A fitted classifier that repeats what was answered before, for the very same X."""
 
-    def __init__(self, proba, classes):
+    def __init__(self, X, proba, classes):
+        self.X = X
         self.proba = proba
         self.classes = classes
 
@@ -85,10 +89,10 @@ class _RecordedAnswers(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X):
-        if n_rows(X) != len(self.proba):
+        if X is not self.X:
             raise ValueError(
-                f"the scorer asked for {n_rows(X)} rows; {len(self.proba)} were recorded, "
-                f"and only all of them can be asked for"
+                f"the scorer asked for other rows than the {len(self.proba)} recorded ones; "
+                f"expected a scorer that predicts for X as it is handed over"
             )
         return self.proba
 

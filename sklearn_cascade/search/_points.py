@@ -104,7 +104,8 @@ def front_points(ladder: Ladder, n_points: int) -> list[OperatingPoint]:
     for k in range(n_stages, ladder.n_stages - 1):
         candidates[k] = np.array([np.inf])
     score, cost = (values.ravel() for values in sweep_thresholds(ladder, candidates))
-    order = np.lexsort((-score, cost))
+    # Rounded: costs that differ in the last bit are equal.
+    order = np.lexsort((-score, np.round(cost / (cost.max() or 1.0), 12)))
     highest = np.maximum.accumulate(score[order])
     rising = np.flatnonzero(np.diff(highest, prepend=-np.inf) > TOLERANCE)
     if len(rising) > n_points:

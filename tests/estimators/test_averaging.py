@@ -24,12 +24,6 @@ from tests.probes import numbered_rows, scripted
 from tests.strategies import ladders
 
 
-@pytest.fixture(scope="module")
-def iris(iris):
-    """Return the iris data standardised, which saves the solver nine tenths of its steps."""
-    return StandardScaler().fit_transform(iris[0]), iris[1]
-
-
 @pytest.mark.parametrize("weights", [None, [1, 2, 3], [0.5, 0, 2]])
 @pytest.mark.parametrize("labels", [[0, 1, 2], ["b", "c", "a"], [30, -5, 7]])
 def test_mean_equals_soft_voting(iris, three_members, weights, labels):

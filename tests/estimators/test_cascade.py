@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier, PrefitClassifier
@@ -247,18 +246,12 @@ def test_with_thresholds_copies_and_shares_the_members(iris, three_members):
     assert_array_equal(cascade.predict_details(X).exit_stage, before.exit_stage)
 
 
-@pytest.mark.parametrize("wrong", [[0.5], [0.5, np.nan], np.nan])
+@pytest.mark.parametrize("wrong", [[0.5], [0.5, np.nan], np.nan, "auto"])
 def test_with_thresholds_refuses_what_fit_refuses(wrong):
-    """Check that a wrong number of thresholds and NaN are refused here too."""
+    """Check that a wrong number of thresholds, NaN and words are refused here too."""
     cascade, _ = fit_scripted(W_TABLES, thresholds=0.5)
     with pytest.raises(ValueError, match="thresholds="):
         cascade.with_thresholds(wrong)
-
-
-def test_with_thresholds_wants_a_fitted_cascade():
-    """Check that a cascade that was never fitted has no other operating point."""
-    with pytest.raises(NotFittedError):
-        CascadeClassifier(scripted(*W_TABLES)).with_thresholds(0.5)
 
 
 def test_own_confidence_decides_and_nan_never_exits():
@@ -280,30 +273,3 @@ def test_own_confidence_of_a_wrong_shape_is_refused():
     cascade, X = fit_scripted(W_TABLES, thresholds=0.5, confidence=lambda proba: proba)
     with pytest.raises(ValueError, match=r"confidence=.*returned shape \(6, 2\)"):
         cascade.predict(X)
-
-
-@pytest.mark.parametrize(
-    ("declared", "costs", "unit", "expected", "named"),
-    [
-        ((None, None), None, None, [1, 1], "stages"),
-        ((2, 5), None, None, [2, 5], "cost units"),
-        ((2, 5), None, "USD", [2, 5], "USD"),
-        ((2, 5), [3, 4], None, [3, 4], "cost units"),
-        ((2, 5), {"b": 9}, "MFLOPs", [2, 9], "MFLOPs"),
-        ((None, None), {"b": 9, "a": 0}, None, [0, 9], "cost units"),
-    ],
-)
-@pytest.mark.parametrize("committee", [CascadeClassifier, AveragingEnsemble])
-def test_costs_come_from_the_parameter_or_the_members(
-    committee, declared, costs, unit, expected, named
-):
-    """Check that costs given go before those members declare, and nothing means one each."""
-    members = [
-        (name, PrefitClassifier(own_table(W_TABLES[0]), [0, 1], cost=cost))
-        for name, cost in zip("ab", declared, strict=True)
-    ]
-    fixed = {"thresholds": np.inf} if committee is CascadeClassifier else {}
-    fitted = committee(members, costs=costs, cost_unit=unit, **fixed).fit(numbered_rows(6), W_Y)
-    assert fitted.costs_.tolist() == expected
-    assert fitted.cost_unit_ == named
-    assert_array_equal(fitted.predict_details(numbered_rows(6)).cost, sum(expected))

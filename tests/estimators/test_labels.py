@@ -73,12 +73,12 @@ def test_columns_of_an_unsorted_frozen_member_are_sorted(kind):
 @each_committee
 def test_missing_and_extra_classes_of_frozen_members_find_their_columns(kind):
     """Check a frozen member that knows fewer classes than y, and one that knows one more."""
-    tables = {"few": [[0.7, 0.3]] * 6, "more": [[0.1, 0.2, 0.3, 0.4]] * 6}
+    tables = {"few": [[0.7, 0.3]] * 9, "more": [[0.1, 0.2, 0.3, 0.4]] * 9}
     members = [
         ("more", ScriptedMember(tables["more"], ["d", "b", "c", "a"])),
         ("few", ScriptedMember(tables["few"], ["c", "a"])),
     ]
-    fitted = build(kind, members).fit(numbered_rows(6), ["a", "b", "c"] * 2)
+    fitted = build(kind, members).fit(numbered_rows(9), ["a", "b", "c"] * 3)
     assert fitted.classes_.tolist() == ["a", "b", "c", "d"]
     proba = fitted.predict_proba(numbered_rows(1))[0]
     if kind == "auto":
@@ -177,6 +177,19 @@ def test_member_that_wants_codes_gets_them(iris, kind, alphabet):
     names = np.asarray(ALPHABETS[alphabet])[y]
     fitted = build(kind, [("codes", CodesOnly()), ("nb", GaussianNB())]).fit(X, names)
     assert fitted.score(X, names) > 0.93
+
+
+@pytest.mark.parametrize("rare", ["a", "m", "z"])
+def test_member_that_wants_codes_gets_them_in_a_fold_too(iris, rare):
+    """Check that codes have no hole where the training part of a fold lacks a class."""
+    X, y = iris
+    names = np.array(["z", "a", "m"])[y]
+    is_rare = names == rare
+    splits = [(np.flatnonzero(~is_rare), np.flatnonzero(is_rare))]
+    members = [("codes", CodesOnly()), ("nb", GaussianNB())]
+    cascade = CascadeClassifier(members, cv=splits).fit(X, names)
+    assert cascade.tuned_score_ == 0
+    assert cascade.score(X, names) > 0.93
 
 
 @each_committee

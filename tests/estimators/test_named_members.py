@@ -1,4 +1,4 @@
-"""Tests of the list of members: its parameters, names, tags and picture."""
+"""Tests of the list of members: its parameters, names, costs, tags and picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import estimator_html_repr, get_tags
 
-from sklearn_cascade import AveragingEnsemble, CascadeClassifier
+from sklearn_cascade import AveragingEnsemble, CascadeClassifier, PrefitClassifier
 
 both = pytest.mark.parametrize("committee", [AveragingEnsemble, CascadeClassifier])
 
@@ -212,3 +212,37 @@ def test_diagram_of_a_malformed_list_is_a_plain_box(committee):
     boxes = estimator_html_repr(committee([GaussianNB()])).split('class="sk-container"')[1]
     assert boxes.count("sk-estimator ") == 1
     assert f"<div>{committee.__name__}</div>" in boxes
+
+
+def half(X):
+    """Return the same for all rows."""
+    return np.full((len(X), 2), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("declared", "costs", "unit", "expected", "named"),
+    [
+        ((None, None), None, None, [1, 1], "stages"),
+        ((2, 5), None, None, [2, 5], "cost units"),
+        ((2, 5), None, "USD", [2, 5], "USD"),
+        ((2, 5), [3, 4], None, [3, 4], "cost units"),
+        ((2, 5), {"b": 9}, "MFLOPs", [2, 9], "MFLOPs"),
+        ((None, None), {"b": 9, "a": 0}, None, [0, 9], "cost units"),
+    ],
+)
+@both
+def test_costs_come_from_the_parameter_or_the_members(
+    committee, declared, costs, unit, expected, named
+):
+    """Check that costs given go before those members declare, and nothing means one each."""
+    members = [
+        (name, PrefitClassifier(half, [0, 1], cost=cost))
+        for name, cost in zip("ab", declared, strict=True)
+    ]
+    fixed = {"thresholds": np.inf} if committee is CascadeClassifier else {}
+    fitted = committee(members, costs=costs, cost_unit=unit, **fixed).fit(
+        np.zeros((6, 1)), [0, 1] * 3
+    )
+    assert fitted.costs_.tolist() == expected
+    assert fitted.cost_unit_ == named
+    assert_array_equal(fitted.predict_details(X).cost, sum(expected))

@@ -40,14 +40,6 @@ def noisy_tables(n_samples, seed=0, n_classes=3, skill=(1.0, 2.0, 3.0)):
     return y, tables
 
 
-@pytest.fixture
-def key(request):
-    """Return a name for the logs of this test alone."""
-    LOGS.pop(request.node.name, None)
-    yield request.node.name
-    LOGS.pop(request.node.name, None)
-
-
 @pytest.mark.parametrize("n_members", [2, 4])
 @pytest.mark.parametrize("scoring", ["accuracy", "f1_macro"])
 @pytest.mark.parametrize("n_folds", [2, 5])
@@ -74,7 +66,7 @@ def test_each_member_predicts_each_held_out_row_once(iris, key):
 
 
 @given(ladder=ladders(), scoring=st.sampled_from(["accuracy", "neg_log_loss", MACRO_F1]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_tuning_does_no_harm_and_keeps_its_word(ladder, scoring):
     """Check that no member is better on the tuning rows, and that score and cost are true."""
     tables, y, costs = ladder
@@ -171,9 +163,9 @@ def test_any_splitter_holds_rows_out(iris, key, cv, n_splits):
     members = [("nb", CountingNB(key)), ("tree", DecisionTreeClassifier(max_depth=1))]
     cascade = CascadeClassifier(members, cv=cv).fit(X, y)
     splits = cv if isinstance(cv, list) else list((cv or StratifiedKFold(5)).split(X, y))
-    sizes = [size for size, _ in log(key)["fits"]]
-    # The fit for good comes first, then one for each split.
-    assert sizes == [150] + [len(train) for train, _ in splits]
+    sizes = sorted(size for size, _ in log(key)["fits"])
+    # One fit for each split, and one for good.
+    assert sizes == sorted([150] + [len(train) for train, _ in splits])
     assert log(key)["predictions"] == [len(test) for _, test in splits]
     assert len(splits) == n_splits
     assert np.isnan(cascade.honest_score_) == (n_splits == 1)
@@ -190,7 +182,7 @@ def test_random_state_shuffles_the_folds(iris, key, random_state):
     cascade.fit(X, y, sample_weight=row + 1)
     shuffle = random_state is not None
     folds = StratifiedKFold(3, shuffle=shuffle, random_state=random_state).split(X, y)
-    trained_on = [weight - 1 for _, weight in log(key)["fits"][1:]]
+    trained_on = [weight - 1 for size, weight in log(key)["fits"] if size < 150]
     for ours, (train, _) in zip(trained_on, folds, strict=True):
         assert_array_equal(ours, train)
 
@@ -255,7 +247,7 @@ def test_ranking_scorers_do_no_harm_either(best):
     """Check that a scorer that accuracy does not stand for still gets the best member alone."""
     skill = [0.2, 0.2, 0.2]
     skill[best] = 1.2
-    for seed in range(8):
+    for seed in range(4):
         y, tables = noisy_tables(40, seed, skill=skill)
         X = numbered_rows(40)
         cascade = CascadeClassifier(scripted(*tables), scoring="roc_auc_ovr", cv=KFold(2))

@@ -148,6 +148,19 @@ def test_scorer_sees_a_fitted_classifier_with_its_labels():
     assert result == model.score(X, y)
 
 
+def test_scorer_is_handed_the_rows_it_may_look_at():
+    """Check that X reaches the scorer as the very object given, and is what it may predict for."""
+    model, X, y = fitted_model(2)
+
+    def on_large_rows(estimator, rows, truth):
+        assert rows is X
+        large = rows[:, 0] > 0
+        return accuracy_score(truth[large], estimator.predict(rows)[large])
+
+    result = score_answers(on_large_rows, model.predict_proba(X), y, model.classes_, X=X)
+    assert result == on_large_rows(model, X, y)
+
+
 @pytest.mark.parametrize(
     "rows",
     [slice(50), slice(None, None, -1), np.arange(120) // 2],

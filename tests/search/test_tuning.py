@@ -206,6 +206,23 @@ def test_honest_estimate_is_tuning_on_the_other_folds(combine):
     assert tuned.honest_score != tuned.score
 
 
+def test_honest_estimate_leaves_out_copies_of_the_rows_it_scores():
+    """Check by hand overlapping folds: a sample never has a part in the choice that scores it."""
+    # Four rows of fold 0 are right at the first stage; the others, in both folds, are wrong.
+    fold, sample = np.repeat([0, 1], 8), np.array([*range(8), *range(4, 12)])
+    y = np.array([0, 1] * 8)
+    right = np.where(y == 1, 0.9, 0.1)
+    proba = binary(np.where(sample < 4, right, 1 - right), right)
+    tuned = tune(proba, y, [1.0, 10.0], combine="last", fold=fold, sample=sample)
+    # Fold 1 is advised by samples 0 to 3 alone, fold 0 by samples 8 to 11.
+    assert tuned.honest_score == pytest.approx(8 / 16, **CLOSE)
+    assert tuned.honest_cost == pytest.approx((8 * 11.0 + 8 * 1.0) / 16, **CLOSE)
+    without = tune(proba, y, [1.0, 10.0], combine="last", fold=fold)
+    assert without.honest_score == pytest.approx(1.0, **CLOSE)
+    twice = tune(proba, y, [1.0, 10.0], fold=fold, sample=np.tile(np.arange(8), 2))
+    assert np.isnan([twice.honest_score, twice.honest_cost]).all()
+
+
 def test_single_fold_has_no_honest_estimate():
     """Check that without other folds the honest figures are NaN, and the tuned ones are not."""
     proba, y, _ = informative()

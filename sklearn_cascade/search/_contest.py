@@ -1,0 +1,193 @@
+"""The combinations of one ladder compete: for a sum over rows exactly, else by their scorer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_cascade.rules import row_gains, score_answers
+from sklearn_cascade.search._points import OperatingPoint, cheapest_point, front_points
+from sklearn_cascade.search._prefixes import (
+    Ladder,
+    build_ladder,
+    fill_abstained,
+    is_additive,
+    prefix_answers,
+)
+
+# A scorer that is no sum over rows is applied to this many points of the accuracy front.
+_N_SCORED_POINTS = 64
+
+
+class Evidence(NamedTuple):
+    """Held-out rows as the stages saw them.
+
+    Attributes
+    ----------
+    proba : sequence of ndarray of shape (n_samples, n_classes)
+        Probabilities of each stage, in running order.
+    y : ndarray of int of shape (n_samples,)
+        Column of the true class.
+    classes : ndarray of shape (n_classes,)
+        Label of each column.
+    sample_weight : ndarray of shape (n_samples,)
+        Positive weights of the rows.
+    class_shares : ndarray of shape (n_classes,) or None
+        Answer where every stage abstains; given, abstentions are looked for.
+    """
+
+    proba: Sequence[np.ndarray]
+    y: np.ndarray
+    classes: np.ndarray
+    sample_weight: np.ndarray
+    class_shares: np.ndarray | None
+
+    def alone(self) -> list[np.ndarray]:
+        """Return the answers of each stage alone."""
+        return [fill_abstained(stage, self.class_shares) for stage in self.proba]
+
+    def together(self, way: str, weights: Sequence[float]) -> list[np.ndarray]:
+        """Return the answers after each stage."""
+        answers = prefix_answers(self.proba, way, weights, self.class_shares is not None)
+        return [fill_abstained(answer, self.class_shares) for answer in answers]
+
+
+class Contest(ABC):
+    """The combinations of one ladder, competing on some of the rows."""
+
+    ladders: dict[str, Ladder]
+
+    @abstractmethod
+    def floor(self, rows: np.ndarray) -> float:
+        """Return the best score of any stage alone and of no early exit."""
+
+    @abstractmethod
+    def points(self, way: str, rows: np.ndarray, floor: float) -> list[OperatingPoint]:
+        """Return the points of one combination worth comparing."""
+
+    @abstractmethod
+    def pooled_score(self, way: np.ndarray, stage: np.ndarray) -> float:
+        """Return the score of all rows, each answered by a combination and a stage of its own."""
+
+    def choose(self, rows: np.ndarray) -> tuple[str, OperatingPoint, float]:
+        """Return the best combination, its best point, and the floor."""
+        floor = self.floor(rows)
+        found = [
+            (point.rank(floor), -place, way, point)
+            for place, way in enumerate(self.ladders)
+            for point in self.points(way, rows, floor)
+        ]
+        _, _, way, point = max(found, key=lambda entry: entry[:2])
+        return way, point, floor
+
+
+def open_contest(
+    evidence: Evidence,
+    costs: np.ndarray,
+    *,
+    combine: str,
+    confidence: str | Callable,
+    weights: Sequence[float],
+    scoring: str | Callable,
+) -> Contest:
+    """Return the contest of one combination, or of both where it is "auto"."""
+    additive = is_additive(scoring)
+    ladders = {
+        way: build_ladder(
+            evidence.proba,
+            evidence.y,
+            costs,
+            combine=way,
+            confidence=confidence,
+            weights=weights,
+            scoring=scoring if additive else "accuracy",
+            sample_weight=evidence.sample_weight,
+            class_shares=evidence.class_shares,
+        )
+        for way in (("mean", "last") if combine == "auto" else (combine,))
+    }
+    if additive:
+        return _SumContest(ladders, evidence, scoring)
+    return _ScorerContest(ladders, evidence, weights, scoring)
+
+
+class _SumContest(Contest):
+    """Scores that are sums over rows: swept exactly."""
+
+    def __init__(self, ladders: dict[str, Ladder], evidence: Evidence, scoring: str) -> None:
+        self.ladders = ladders
+        # (n_stages, n_samples)
+        self.alone = np.stack(
+            [
+                row_gains(scoring, answer, evidence.y, evidence.sample_weight)
+                for answer in evidence.alone()
+            ]
+        )
+
+    def floor(self, rows):
+        full = [ladder.gain[-1, rows].sum() for ladder in self.ladders.values()]
+        return float(max(*full, *self.alone[:, rows].sum(axis=1)))
+
+    def points(self, way, rows, floor):
+        return [cheapest_point(self.ladders[way].take(rows), floor)]
+
+    def pooled_score(self, way, stage):
+        rows = np.arange(len(stage))
+        gains = {name: ladder.gain[stage, rows] for name, ladder in self.ladders.items()}
+        return float(sum(gain[way == name].sum() for name, gain in gains.items()))
+
+
+class _ScorerContest(Contest):
+    """Any other scorer: applied to the points of the accuracy front, and to each stage for all."""
+
+    def __init__(self, ladders, evidence: Evidence, weights, scoring: str | Callable) -> None:
+        self.ladders = ladders
+        self.evidence = evidence
+        self.scoring = scoring
+        self.alone = evidence.alone()
+        self.answers = {way: evidence.together(way, weights) for way in ladders}
+
+    def floor(self, rows):
+        full = [answers[-1] for answers in self.answers.values()]
+        return max(self._score(proba[rows], rows) for proba in (*full, *self.alone))
+
+    def points(self, way, rows, floor):
+        ladder = self.ladders[way].take(rows)
+        vectors = [point.thresholds for point in front_points(ladder, _N_SCORED_POINTS)]
+        return [self._point(way, ladder, rows, v) for v in vectors + _single_exits(ladder)]
+
+    def pooled_score(self, way, stage):
+        rows = np.arange(len(stage))
+        proba = np.empty_like(self.alone[0])
+        for name in self.answers:
+            proba[way == name] = self._answer(name, stage, rows)[way == name]
+        return self._score(proba, rows)
+
+    def _point(self, way, ladder, rows, thresholds) -> OperatingPoint:
+        """Return the point of some thresholds, with the scorer's score."""
+        proba = self._answer(way, ladder.exit_stages(thresholds), rows)
+        return OperatingPoint(thresholds, self._score(proba, rows), ladder.evaluate(thresholds)[1])
+
+    def _answer(self, way: str, stage: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the answer of each row at its exit stage."""
+        proba = self.answers[way][0][rows]
+        for k, answer in enumerate(self.answers[way]):
+            proba[stage == k] = answer[rows[stage == k]]
+        return proba
+
+    def _score(self, proba: np.ndarray, rows: np.ndarray) -> float:
+        """Apply the scorer to some of the rows."""
+        classes, weight = self.evidence.classes, self.evidence.sample_weight[rows]
+        truth = classes[self.evidence.y[rows]]
+        # Not every scorer takes weights; equal ones say nothing.
+        weight = weight if np.ptp(self.evidence.sample_weight) else None
+        return score_answers(self.scoring, proba, truth, classes, weight)
+
+
+def _single_exits(ladder: Ladder) -> list[tuple[float, ...]]:
+    """Return the thresholds at which all rows exit at the same stage, for each stage."""
+    last = ladder.n_stages - 1
+    return [(np.inf,) * k + (-np.inf,) * (last - k) for k in range(last + 1)]
