@@ -134,7 +134,6 @@ class Committee(
             recorded = [_Recorded(stage, X, self._may_fail(stage)) for stage in self._stages]
             passage = self._run([r.ask for r in recorded], np.arange(n_samples), n_samples)
             alone = [r.proba for r in recorded]
-        passage = passage.expand()
         return build_report(
             title=self._report_title(),
             exits_early=self._exits_early,
@@ -142,9 +141,7 @@ class Committee(
             costs=self.costs_,
             unit=self.cost_unit_,
             conditions=self.cost_conditions_,
-            proba=passage.proba,
-            exit_stage=passage.exit_stage,
-            last_called=passage.last_called,
+            passage=passage.expand(),
             y=None if y is None else np.asarray(y),
             classes=self.classes_,
             sample_weight=weight,

@@ -36,9 +36,9 @@ def values_per_member(parameter: str, value, estimators, defaults: Mapping | Non
     active = [not is_dropped(estimator) for _, estimator in estimators]
     if isinstance(value, Mapping):
         by_name = _complete_mapping(parameter, value, names, active, defaults or {})
-        values = np.array([by_name.get(name, 0.0) for name in names], dtype=np.float64)
+        values = _as_numbers(parameter, [by_name.get(name, 0.0) for name in names])
     else:
-        values = np.asarray(value, dtype=np.float64)
+        values = _as_numbers(parameter, value)
         if values.shape != (len(names),):
             raise ValueError(
                 f"{parameter}={value!r} has {values.size} values; expected one for each of "
@@ -48,6 +48,14 @@ def values_per_member(parameter: str, value, estimators, defaults: Mapping | Non
     if not np.isfinite(values).all() or (values < 0).any():
         raise ValueError(f"{parameter}={value!r}; expected finite numbers, none below zero")
     return values
+
+
+def _as_numbers(parameter: str, value) -> np.ndarray:
+    """Return an array of numbers, or raise naming the parameter."""
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{parameter}={value!r}; expected numbers ({error})") from error
 
 
 def _complete_mapping(parameter, value, names, active, defaults):
@@ -116,7 +124,7 @@ def check_thresholds(thresholds, estimators) -> np.ndarray:
     if isinstance(thresholds, Real):
         values = np.full(len(estimators), float(thresholds))
     else:
-        given = np.asarray(thresholds, dtype=np.float64)
+        given = _as_numbers("thresholds", thresholds)
         if given.shape != (len(estimators) - 1,):
             raise ValueError(
                 f"thresholds={thresholds!r} has {given.size} values; expected 'auto', one number, "

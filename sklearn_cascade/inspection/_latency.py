@@ -98,9 +98,9 @@ def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5, n_threads=1) -
     >>> costs["nb"] > 0, costs.unit, costs.conditions["batch_size"]
     (True, 's', 150)
     """
-    _check_at_least_one(
-        batch_size=batch_size, n_repeats=n_repeats, n_threads=1 if n_threads is None else n_threads
-    )
+    _check_at_least_one(batch_size=batch_size, n_repeats=n_repeats)
+    if n_threads is not None:
+        _check_at_least_one(n_threads=n_threads)
     if hasattr(type(estimators), "named_estimators_"):
         check_is_fitted(estimators)
         estimators = list(estimators.named_estimators_.items())

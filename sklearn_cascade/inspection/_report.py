@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
@@ -157,9 +158,7 @@ def build_report(
     costs: np.ndarray,
     unit: str,
     conditions: dict | None,
-    proba: np.ndarray,
-    exit_stage: np.ndarray,
-    last_called: np.ndarray,
+    passage: NamedTuple,
     classes: np.ndarray,
     y: np.ndarray | None,
     sample_weight: np.ndarray | None,
@@ -175,10 +174,9 @@ def build_report(
         As in `ComputeReport`.
     costs : ndarray of shape (n_stages,)
         Cost of one row in each stage.
-    proba : ndarray of shape (n_samples, n_classes)
-        The committee's answers.
-    exit_stage, last_called : ndarray of int of shape (n_samples,)
-        The stage that answered, and the last that ran.
+    passage : named tuple of proba, exit_stage, last_called
+        The committee's answers (n_samples, n_classes), the stage that gave each of them and
+        the last one that ran (n_samples,).
     classes : ndarray of shape (n_classes,)
         Label of each column.
     y, sample_weight : ndarray of shape (n_samples,) or None
@@ -190,6 +188,7 @@ def build_report(
     together : ndarray of shape (n_samples, n_classes) or None
         Answers of all members combined.
     """
+    proba, exit_stage, last_called = passage
     weight = np.ones(len(proba)) if sample_weight is None else sample_weight
     cost = row_costs(last_called, costs)
     at_stage = [exit_stage == k for k in range(len(costs))]
@@ -197,7 +196,6 @@ def build_report(
     def score(answers, rows=slice(None)):
         return _score(answers, rows, y, classes, sample_weight, scoring)
 
-    mean_cost, cost_interval = _mean_with_interval(cost, weight)
     return ComputeReport(
         title=title,
         names=tuple(names),
@@ -205,27 +203,32 @@ def build_report(
         scoring=scoring if isinstance(scoring, str) else "score",
         n_samples=len(proba),
         exits_early=exits_early,
-        exit_counts=tuple(int(rows.sum()) for rows in at_stage),
-        exit_rates=tuple(float(weight[rows].sum() / weight.sum()) for rows in at_stage),
-        exit_costs=_mean_by_stage(cost, weight, at_stage, cumulative_costs(costs)),
+        **_cost_figures(cost, weight, at_stage, costs),
         exit_scores=None if y is None else tuple(score(proba, rows) for rows in at_stage),
-        mean_cost=mean_cost,
-        cost_interval=cost_interval,
-        worst_cost=worst_case_cost(costs),
         score=None if y is None else score(proba),
-        member_costs=tuple(float(c) for c in costs),
         member_scores=None if alone is None else tuple(score(answers) for answers in alone),
         full_score=None if together is None else score(together),
         conditions=conditions,
     )
 
 
-def _mean_by_stage(cost, weight, at_stage, paid) -> tuple[float, ...]:
-    """Return the mean cost of each stage's rows, or what they would pay if there are none."""
-    return tuple(
-        float(np.average(cost[rows], weights=weight[rows])) if weight[rows].any() else float(full)
-        for rows, full in zip(at_stage, paid, strict=True)
-    )
+def _cost_figures(cost, weight, at_stage, costs) -> dict:
+    """Return every figure about cost: overall, by exit stage, and of each member."""
+    mean, interval = _mean_with_interval(cost, weight)
+    # A stage that answers no row is shown with what a row would have paid.
+    exit_costs = [
+        np.average(cost[rows], weights=weight[rows]) if weight[rows].any() else paid
+        for rows, paid in zip(at_stage, cumulative_costs(costs), strict=True)
+    ]
+    return {
+        "exit_counts": tuple(int(rows.sum()) for rows in at_stage),
+        "exit_rates": tuple(float(weight[rows].sum() / weight.sum()) for rows in at_stage),
+        "exit_costs": tuple(float(paid) for paid in exit_costs),
+        "mean_cost": mean,
+        "cost_interval": interval,
+        "worst_cost": worst_case_cost(costs),
+        "member_costs": tuple(float(paid) for paid in costs),
+    }
 
 
 def _score(answers, rows, y, classes, sample_weight, scoring) -> float:

@@ -48,18 +48,18 @@ def format_cost(value: float, unit: str, half_width: float | None = None) -> str
 
     Seconds are shown in a fitting multiple.
     """
-    scale, value = 1.0, float(f"{value:.3g}")
+    scale, rounded = 1.0, abs(float(f"{value:.3g}"))
     if unit == "s":
-        scale, unit = next(((s, n) for s, n in _SECONDS if abs(value) >= s), _SECONDS[-1])
+        scale, unit = next(((s, n) for s, n in _SECONDS if rounded >= s), _SECONDS[-1])
     spread = "" if half_width is None else f" ± {_digits(half_width / scale)}"
     return f"{_digits(value / scale)}{spread} {unit}"
 
 
 def _digits(value: float) -> str:
     """Return a number to three significant digits, without an exponent where it is readable."""
-    value = float(f"{value:.3g}")
-    if value == 0 or 1e-3 <= abs(value) < 1e6:
-        decimals = 2 if value == 0 else max(0, 2 - int(np.floor(np.log10(abs(value)))))
+    rounded = abs(float(f"{value:.3g}"))
+    if rounded == 0 or 1e-3 <= rounded < 1e6:
+        decimals = 2 if rounded == 0 else max(0, 2 - int(np.floor(np.log10(rounded))))
         return f"{value:,.{decimals}f}"
     return f"{value:.2e}"
 
