@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import StrOptions, warn_caller
 from sklearn_cascade.estimators._committee import Committee
-from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold
+from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold, split_rows
 from sklearn_cascade.estimators._parameters import check_thresholds, values_per_member
 from sklearn_cascade.estimators._passage import Policy, pass_through
 from sklearn_cascade.exceptions import UnreachedFloorWarning, UnseenClassWarning
@@ -212,24 +212,21 @@ class CascadeClassifier(Committee):
             one class only, or there are fewer rows than folds.
         """
         X, labels, sample_weight, members = self._begin_fit(X, y, sample_weight, fit_params)
-        held_out = None
-        if self._tunes_thresholds() and len(members) > 1:
-            params = dict(fit_params)
-            if sample_weight is not None:
-                params["sample_weight"] = sample_weight
-            held_out = predict_out_of_fold(
-                self, members, X, labels, params, allow_abstain=self.allow_abstain
-            )
+        # Before anything is fitted, which may take long, only for the folds to be refused.
+        splits = self._split(X, labels, sample_weight, fit_params) if len(members) > 1 else None
         self._fit_members(X, labels, sample_weight, members)
         self._warn_of_unseen_classes()
         self.weights_ = self._resolve_weights()
         self._set_costs(X)
         self._forget_tuning()
-        if held_out is None:
+        if splits is None:
             self.combine_ = "mean" if self.combine == "auto" else self.combine
             self.thresholds_ = self._given_thresholds()
-        else:
-            self._adopt(self._tune(held_out, labels, sample_weight))
+            return self
+        held_out = predict_out_of_fold(
+            members, X, labels, splits, allow_abstain=self.allow_abstain, n_jobs=self.n_jobs
+        )
+        self._adopt(self._tune(held_out, labels, sample_weight))
         return self
 
     def with_thresholds(self, thresholds):
@@ -284,6 +281,13 @@ class CascadeClassifier(Committee):
         """Return one weight per member that is not dropped."""
         weights = np.ones(len(self.estimators)) if self.weights is None else self.weights
         return values_per_member("weights", weights, self.estimators)
+
+    def _split(self, X, labels, sample_weight, fit_params):
+        """Return the splits for tuning; None where the thresholds are given."""
+        if not self._tunes_thresholds():
+            return None
+        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return split_rows(self, X, labels, {**fit_params, **weight})
 
     def _tune(self, held_out, labels, sample_weight) -> TunedLadder:
         """Choose combination and thresholds from what the members said of held-out rows."""

@@ -16,6 +16,9 @@ from sklearn_cascade.estimators._fitting import Member
 from sklearn_cascade.estimators._labels import Labels
 
 
+Splits = list[tuple[np.ndarray, np.ndarray]]
+
+
 class HeldOut(NamedTuple):
     """What the members said about rows that they did not see.
 
@@ -35,10 +38,9 @@ class HeldOut(NamedTuple):
 
 
 def predict_out_of_fold(
-    owner, members: list[Member], X, labels: Labels, params: dict, *, allow_abstain: bool
+    members: list[Member], X, labels: Labels, splits: Splits, *, allow_abstain: bool, n_jobs
 ) -> HeldOut:
     """Fit each trainable member once per fold; ask each frozen one once for all rows."""
-    splits = _splits(owner, X, labels, params)
     rows = np.concatenate([test for _, test in splits])
     fold = np.repeat(np.arange(len(splits)), [len(test) for _, test in splits])
     tasks = [
@@ -46,7 +48,7 @@ def predict_out_of_fold(
         for place in range(len(members))
         for split in ([None] if members[place].frozen else splits)
     ]
-    answers = Parallel(n_jobs=owner.n_jobs)(
+    answers = Parallel(n_jobs=n_jobs)(
         delayed(_answer)(members[place], place, X, labels, split, allow_abstain)
         for place, split in tasks
     )
@@ -70,7 +72,7 @@ def _answer(member: Member, place: int, X, labels: Labels, split, allow_abstain:
     return stage.ask(part, n_rows(part))
 
 
-def _splits(owner, X, labels: Labels, params: dict) -> list[tuple[np.ndarray, np.ndarray]]:
+def split_rows(owner, X, labels: Labels, params: dict) -> Splits:
     """Return (train, test) positions, with groups and the like routed to the splitter."""
     splitter = check_cv(owner.cv, labels.codes, classifier=True)
     if owner.random_state is not None and (owner.cv is None or isinstance(owner.cv, Integral)):

@@ -111,11 +111,13 @@ def candidate_thresholds(
     # How many times the safe width a gap has; 1 is enough.
     with np.errstate(over="ignore"):
         width = gap / (4 * tie_allowance(threshold_at(middle)))
-    cell = np.minimum((rank * n_candidates).astype(int), n_candidates - 1)
+    # Rounded, so that rows in another order, repeated or weighted, are cut alike.
+    place = np.round(rank * n_candidates, 9)
+    cell = np.minimum(place.astype(int), n_candidates - 1)
     safe = width >= 1
     chosen = np.flatnonzero(safe)
     if len(chosen) > n_candidates:
-        chosen = _most_central(chosen, rank, cell, n_candidates)
+        chosen = _most_central(chosen, place, cell)
     dense = _widest_of_dense_cells(values, width, cell, safe)
     chosen = np.concatenate([chosen, dense[: n_candidates - len(chosen)]])
     return threshold_at(np.sort(middle[chosen]))
@@ -133,12 +135,9 @@ def _distinct_with_rank(
     return values, below[:-1] / below[-1] if len(values) else below
 
 
-def _most_central(
-    gaps: np.ndarray, rank: np.ndarray, cell: np.ndarray, n_candidates: int
-) -> np.ndarray:
+def _most_central(gaps: np.ndarray, place: np.ndarray, cell: np.ndarray) -> np.ndarray:
     """Return the gap nearest to the middle of each quantile cell, from those given."""
-    # Rounded, so that rows repeated and rows weighted tie alike.
-    distance = np.round(np.abs(rank[gaps] * n_candidates - cell[gaps] - 0.5), 9)
+    distance = np.abs(place[gaps] - cell[gaps] - 0.5)
     order = gaps[np.lexsort((gaps, distance, cell[gaps]))]
     return order[np.unique(cell[order], return_index=True)[1]]
 

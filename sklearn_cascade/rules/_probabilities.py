@@ -123,8 +123,6 @@ def _refuse_logits(proba: np.ndarray, sums: np.ndarray, member: str) -> None:
         raise InvalidProbabilitiesError(
             member, f"is negative in row {row}: {proba[row]}; expected probabilities, {hint}"
         )
-    # inf - inf is NaN, but no abstention.
-    off |= np.isinf(proba).any(axis=1)
     if off.any():
         row = int(off.argmax())
         raise InvalidProbabilitiesError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_cascade.rules import candidate_thresholds
 from sklearn_cascade.search._prefixes import Ladder
-from sklearn_cascade.search._sweep import sweep_thresholds
+from sklearn_cascade.search._sweep import sweep_flat
 
 # Thresholds tried for each stage, "always" and "never" among them.
 N_LEVELS = 65
@@ -76,7 +76,7 @@ def cheapest_point(ladder: Ladder, floor: float) -> OperatingPoint:
                 candidates[k] if k in window else np.array([best.thresholds[k]])
                 for k in range(ladder.n_stages - 1)
             ]
-            found = _pick(*sweep_thresholds(ladder, trial), trial, floor)
+            found = _pick(*sweep_flat(ladder, trial), trial, floor)
             best = max(best, found, key=lambda point: point.rank(floor))
         if best.rank(floor) == before.rank(floor):
             break
@@ -103,7 +103,7 @@ def front_points(ladder: Ladder, n_points: int) -> list[OperatingPoint]:
     candidates = threshold_grid(ladder, n_levels)
     for k in range(n_stages, ladder.n_stages - 1):
         candidates[k] = np.array([np.inf])
-    score, cost = (values.ravel() for values in sweep_thresholds(ladder, candidates))
+    score, cost = sweep_flat(ladder, candidates)
     # Rounded: costs that differ in the last bit are equal.
     order = np.lexsort((-score, np.round(cost / (cost.max() or 1.0), 12)))
     highest = np.maximum.accumulate(score[order])
@@ -155,7 +155,6 @@ def _pick(
     score: np.ndarray, cost: np.ndarray, candidates: Sequence[np.ndarray], floor: float
 ) -> OperatingPoint:
     """Return the cheapest vector that reaches the floor; among equals the best, then the surest."""
-    score, cost = score.ravel(), cost.ravel()
     able = np.flatnonzero(score >= min(floor, score.max()) - TOLERANCE)
     lowest = cost[able].min()
     cheap = able[cost[able] <= lowest + TOLERANCE * abs(lowest)]
@@ -167,6 +166,8 @@ def _point_at(
     place: int, score: np.ndarray, cost: np.ndarray, candidates: Sequence[np.ndarray]
 ) -> OperatingPoint:
     """Return the point at a flat position of the grid."""
-    index = np.unravel_index(place, [len(values) for values in candidates])
-    thresholds = tuple(float(values[j]) for values, j in zip(candidates, index, strict=True))
-    return OperatingPoint(thresholds, float(score[place]), float(cost[place]))
+    thresholds, rest = [], int(place)
+    for values in reversed(candidates):
+        rest, j = divmod(rest, len(values))
+        thresholds.append(float(values[j]))
+    return OperatingPoint(tuple(reversed(thresholds)), float(score[place]), float(cost[place]))

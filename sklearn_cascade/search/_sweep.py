@@ -35,23 +35,35 @@ def sweep_thresholds(
     cost : ndarray of the same shape
         Mean cost of a row, over the rows' shares.
     """
+    shape = [len(thresholds) for thresholds in candidates]
+    score, cost = sweep_flat(ladder, candidates)
+    return score.reshape(shape), cost.reshape(shape)
+
+
+def sweep_flat(ladder: Ladder, candidates: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same as flat arrays, for any number of stages.
+
+    Stages with a single candidate take no axis of their own: arrays have a few dozen at most.
+    """
     rows = np.arange(ladder.gain.shape[1])
     cell = np.zeros(len(rows), dtype=np.intp)
     shape: tuple[int, ...] = ()
-    score = ladder.gain[0].sum()
-    cost = ladder.costs[0] * ladder.sample_weight.sum()
+    score = np.asarray(ladder.gain[0].sum())
+    cost = np.asarray(ladder.costs[0] * ladder.sample_weight.sum())
     for k, thresholds in enumerate(candidates):
         n_passed = _n_passed(ladder.confidence[k, rows], thresholds)
         # Rows that reach even the highest threshold exit here for good.
         stay = n_passed < len(thresholds)
         rows = rows[stay]
         cell = cell[stay] * len(thresholds) + n_passed[stay]
-        shape = (*shape, len(thresholds))
+        if len(thresholds) > 1:
+            shape = (*shape, len(thresholds))
+            score, cost = score[..., None], cost[..., None]
         step = ladder.gain[k + 1, rows] - ladder.gain[k, rows]
-        score = score[..., None] + _cumulative_histogram(cell, step, shape)
+        score = score + _cumulative_histogram(cell, step, shape)
         reached = _cumulative_histogram(cell, ladder.sample_weight[rows], shape)
-        cost = cost[..., None] + ladder.costs[k + 1] * reached
-    return score, cost
+        cost = cost + ladder.costs[k + 1] * reached
+    return np.ravel(score), np.ravel(cost)
 
 
 def _n_passed(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

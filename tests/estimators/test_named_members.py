@@ -240,9 +240,8 @@ def test_costs_come_from_the_parameter_or_the_members(
         for name, cost in zip("ab", declared, strict=True)
     ]
     fixed = {"thresholds": np.inf} if committee is CascadeClassifier else {}
-    fitted = committee(members, costs=costs, cost_unit=unit, **fixed).fit(
-        np.zeros((6, 1)), [0, 1] * 3
-    )
+    X = np.zeros((6, 1))
+    fitted = committee(members, costs=costs, cost_unit=unit, **fixed).fit(X, [0, 1] * 3)
     assert fitted.costs_.tolist() == expected
     assert fitted.cost_unit_ == named
     assert_array_equal(fitted.predict_details(X).cost, sum(expected))

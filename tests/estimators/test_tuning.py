@@ -257,20 +257,23 @@ def test_ranking_scorers_do_no_harm_either(best):
 
 
 @pytest.mark.parametrize(
-    "scoring",
-    ["accuracy", "balanced_accuracy", "neg_log_loss", "neg_brier_score", "f1_macro", "roc_auc_ovr"],
+    ("scoring", "n_classes"),
+    [
+        ("accuracy", 3),
+        ("balanced_accuracy", 3),
+        ("neg_log_loss", 3),
+        ("neg_brier_score", 2),
+        ("f1_macro", 3),
+        ("roc_auc_ovr", 3),
+        (get_scorer("neg_log_loss"), 3),
+        (MACRO_F1, 3),
+    ],
 )
-@pytest.mark.parametrize("as_object", [False, True])
-def test_scorers_are_taken_by_name_and_as_objects(scoring, as_object):
+def test_scorers_are_taken_by_name_and_as_objects(scoring, n_classes):
     """Check that the tuned score is the scorer's own, of the cascade on the tuning rows."""
-    y, tables = noisy_tables(80)
-    binary = scoring == "neg_brier_score"
-    if binary:
-        y, tables = noisy_tables(80, n_classes=2)
+    y, tables = noisy_tables(80, n_classes=n_classes)
     X, scorer = numbered_rows(80), get_scorer(scoring)
-    cascade = CascadeClassifier(
-        scripted(*tables), costs=[1, 3, 9], scoring=scorer if as_object else scoring
-    ).fit(X, y)
+    cascade = CascadeClassifier(scripted(*tables), costs=[1, 3, 9], scoring=scoring).fit(X, y)
     singles = [scorer(Answering(table), X, y) for table in tables]
     assert cascade.tuned_score_ == pytest.approx(scorer(cascade, X, y), abs=1e-12)
     assert cascade.tuned_score_ >= max(singles) - 1e-12

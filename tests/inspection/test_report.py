@@ -160,6 +160,9 @@ def test_member_that_fails_has_no_score_of_its_own():
     # The mean of a and c: .7 .625 .35 .625 .35 .3.
     assert report.full_score == 1
     assert report.best_member == "c"
+    with pytest.warns(StageFailedWarning, match="stage 1 failed, so 3 rows"):
+        weighted = cascade.compute_report(X, sample_weight=[1, 2, 3, 4, 5, 6])
+    assert weighted.exit_costs == pytest.approx(((8 * 1 + 13 * 5) / 21, 5, 15))
 
 
 @pytest.mark.parametrize(("costs", "best"), [([3, 2], "b"), ([2, 3], "a"), ([2, 2], "a")])
