@@ -15,7 +15,6 @@ from sklearn_cascade.estimators._answers import Stage
 from sklearn_cascade.estimators._fitting import Member
 from sklearn_cascade.estimators._labels import Labels
 
-
 Splits = list[tuple[np.ndarray, np.ndarray]]
 
 
