@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
-from setuptools import find_packages
 
 ROOT = Path(__file__).parents[1]
 
@@ -92,11 +91,9 @@ def test_oldest_python_is_stated_alike_everywhere(config):
     assert f'target-version = "py{oldest.replace(".", "")}"' in read("ruff.toml")
 
 
-def test_every_folder_with_modules_is_shipped_and_tests_are_not(config):
-    """Check that the packages found are exactly the folders that hold modules."""
-    include = config["options.packages.find"]["include"].split()
-    folders = {
-        path.parent.relative_to(ROOT).as_posix().replace("/", ".")
-        for path in (ROOT / "sklearn_cascade").rglob("*.py")
-    }
-    assert set(find_packages(str(ROOT), include=include)) == folders
+def test_every_folder_with_modules_is_a_package_and_only_ours_are_shipped(config):
+    """Check that no folder of modules is left out, and that no other package goes along."""
+    folders = {path.parent for path in (ROOT / "sklearn_cascade").rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+    assert config["options"]["packages"] == "find:"
+    assert config["options.packages.find"]["include"] == "sklearn_cascade*"

@@ -129,12 +129,9 @@ class ComputeReport:
         return table
 
     def to_dict(self) -> dict:
-        """Return all figures as plain Python values, ready for JSON."""
-        return {
-            **{key: _plain(value) for key, value in asdict(self).items()},
-            "best_member": self.best_member,
-            "saving": self.saving,
-        }
+        """Return all figures as plain Python values, ready for JSON; None where undefined."""
+        figures = {**asdict(self), "best_member": self.best_member, "saving": self.saving}
+        return {key: _plain(value) for key, value in figures.items()}
 
     def to_frame(self):
         """Return the table as a pandas DataFrame."""
@@ -273,5 +270,7 @@ def _row(kind, name, n_rows, share, cost, score) -> dict:
 
 
 def _plain(value):
-    """Turn tuples into lists."""
-    return list(value) if isinstance(value, tuple) else value
+    """Turn tuples into lists, and what JSON has no number for into None."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

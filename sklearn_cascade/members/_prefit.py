@@ -138,10 +138,9 @@ class PrefitClassifier(ClassifierMixin, BaseEstimator):
                 f"predict_proba={self._function!r}; expected a function of X that returns "
                 f"class probabilities"
             )
-        classes = self._check_classes()
-        name = self._label()
-        proba = _both_columns(self._function(X), n_rows(X), len(classes), name)
-        return check_proba(proba, n_rows(X), len(classes), member=name, allow_abstain=allow_abstain)
+        n_samples, n_classes, name = n_rows(X), len(self._check_classes()), self._label()
+        proba = _both_columns(self._function(X), n_samples, n_classes, name)
+        return check_proba(proba, n_samples, n_classes, member=name, allow_abstain=allow_abstain)
 
     def _check_classes(self):
         """Return the classes, which have to be different labels, at least two."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -62,12 +63,30 @@ def score_answers(
     -------
     score : float
         Larger is better.
+
+    Raises
+    ------
+    ValueError
+        If the scorer takes no weights and some are given, or asks for other rows.
     """
     scorer = scoring if callable(scoring) else get_scorer(scoring)
+    if sample_weight is not None and not _takes_weights(scorer):
+        raise ValueError(
+            f"scoring={scoring!r} takes no sample_weight; where weights are given, expected a "
+            f"scorer that does, such as one of sklearn.metrics.make_scorer"
+        )
     X = np.arange(len(proba)) if X is None else X
     recorded = _RecordedAnswers(X, proba, classes)
     weight = {} if sample_weight is None else {"sample_weight": sample_weight}
     return float(scorer(recorded, X, y, **weight))
+
+
+def _takes_weights(scorer: Callable) -> bool:
+    """Tell whether a scorer can be called with sample weights."""
+    parameters = signature(scorer).parameters
+    return "sample_weight" in parameters or any(
+        p.kind == p.VAR_KEYWORD for p in parameters.values()
+    )
 
 
 class _RecordedAnswers(ClassifierMixin, BaseEstimator):

@@ -154,3 +154,16 @@ def test_failure_while_tuning_is_not_survived():
     members = [("a", ScriptedMember([UNSURE] * 6)), ("b", FailingMember([SURE] * 6))]
     with pytest.raises(MemberFailedError, match="stage 1 'b'"):
         CascadeClassifier(members, cv=2, on_stage_error="answer").fit(X, Y)
+
+
+@pytest.mark.parametrize("known", [[1, 2], [0, 1], [0, 2]])
+def test_silence_is_about_every_class(known):
+    """Check that a member that knows some classes only stays out of all columns where silent."""
+    some = ScriptedMember([SILENT, SURE] * 3, classes=known)
+    full = ScriptedMember([[0.2, 0.3, 0.5]] * 6)
+    ensemble = AveragingEnsemble([("some", some), ("full", full)], allow_abstain=True)
+    proba = ensemble.fit(X, [0, 1, 2] * 2).predict_proba(X)
+    assert_array_equal(proba[::2], full.table[::2])
+    mean = np.array([0.1, 0.15, 0.25])
+    mean[known] += np.array(SURE) / 2
+    assert_allclose(proba[1::2], [mean] * 3, rtol=1e-15)

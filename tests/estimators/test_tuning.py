@@ -71,6 +71,9 @@ def test_tuning_does_no_harm_and_keeps_its_word(ladder, scoring):
     """Check that no member is better on the tuning rows, and that score and cost are true."""
     tables, y, costs = ladder
     assume(len(y) > 1 and (scoring == "accuracy" or len(set(y.tolist())) == tables[0].shape[1]))
+    if scoring == "neg_log_loss":
+        # scikit-learn's scorer takes one minus the second column for the first.
+        tables = [0.999 * table + 0.001 / table.shape[1] for table in tables]
     X = numbered_rows(len(y))
     cascade = CascadeClassifier(scripted(*tables), costs=costs, scoring=scoring, cv=KFold(2)).fit(
         X, y

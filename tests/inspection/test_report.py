@@ -251,3 +251,11 @@ def test_unfitted_committee_has_no_report():
     """Check that an unfitted committee says so."""
     with pytest.raises(NotFittedError, match="CascadeClassifier instance is not fitted"):
         CascadeClassifier(members_w()).compute_report(X)
+
+
+def test_dict_holds_none_where_a_figure_is_undefined():
+    """Check that a stage that answers no row has no score in the dict, which strict JSON takes."""
+    cascade = CascadeClassifier(members_w(), thresholds=-np.inf).fit(numbered_rows(6), LABELS_W)
+    values = cascade.compute_report(numbered_rows(6), LABELS_W).to_dict()
+    assert values["exit_scores"] == [0.5, None, None]
+    assert json.loads(json.dumps(values, allow_nan=False)) == values

@@ -176,3 +176,15 @@ def test_asking_recorded_answers_for_other_rows_raises(rows):
     assert peeking(model, X, y) > 0
     with pytest.raises(ValueError, match="recorded"):
         score_answers(peeking, model.predict_proba(X), y, model.classes_)
+
+
+def test_scorer_without_weights_is_named_where_weights_are_given():
+    """Check that weights are not dropped by a scorer that cannot take them."""
+
+    def hits(estimator, X, y):
+        return float((estimator.predict(X) == y).mean())
+
+    proba, y, classes = np.eye(2)[[0, 1, 1]], np.array(["a", "b", "a"]), np.array(["a", "b"])
+    assert score_answers(hits, proba, y, classes) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match=r"scoring=.*hits.* takes no sample_weight"):
+        score_answers(hits, proba, y, classes, np.ones(3))
