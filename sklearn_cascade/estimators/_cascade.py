@@ -241,8 +241,18 @@ class CascadeClassifier(Committee):
         -------
         cascade : CascadeClassifier
             With `thresholds` as parameter and in force.
+
+        Raises
+        ------
+        ValueError
+            If the thresholds do not fit the estimators, or these were changed since the fit.
         """
         check_is_fitted(self)
+        if [name for name, _ in self._active_members()] != self._stage_names():
+            raise ValueError(
+                f"estimators={self.estimators!r} were changed since the fit, which knew "
+                f"{self._stage_names()}; expected a fit in between"
+            )
         other = copy.copy(self)
         other.thresholds = thresholds
         other.thresholds_ = check_thresholds(thresholds, self.estimators)

@@ -109,9 +109,9 @@ def tune_cascade(
     )
     way, point, floor = contest.choose(np.arange(len(counted)))
     honest_score, honest_cost = _cross_fit(contest, fold[counted], sample[counted])
-    return TunedLadder(
-        way, point.thresholds, point.score, point.cost, honest_score, honest_cost, floor
-    )
+    # Sums of shares miss round figures by the last bits.
+    score, honest_score = round(point.score, 12), round(honest_score, 12)
+    return TunedLadder(way, point.thresholds, score, point.cost, honest_score, honest_cost, floor)
 
 
 def _cross_fit(contest: Contest, fold: np.ndarray, sample: np.ndarray) -> tuple[float, float]:

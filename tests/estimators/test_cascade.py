@@ -273,3 +273,11 @@ def test_own_confidence_of_a_wrong_shape_is_refused():
     cascade, X = fit_scripted(W_TABLES, thresholds=0.5, confidence=lambda proba: proba)
     with pytest.raises(ValueError, match=r"confidence=.*returned shape \(6, 2\)"):
         cascade.predict(X)
+
+
+def test_with_thresholds_refuses_estimators_changed_since_the_fit(iris, three_members):
+    """Check that another operating point of members that were never fitted is refused."""
+    cascade = CascadeClassifier(three_members, thresholds=0.9).fit(*iris)
+    cascade.set_params(tree="drop")
+    with pytest.raises(ValueError, match=r"estimators=.* changed since the fit"):
+        cascade.with_thresholds([0.9, 0.9])

@@ -245,3 +245,16 @@ def test_costs_come_from_the_parameter_or_the_members(
     assert fitted.costs_.tolist() == expected
     assert fitted.cost_unit_ == named
     assert_array_equal(fitted.predict_details(X).cost, sum(expected))
+
+
+def test_diagram_of_a_cascade_names_its_stages(three_members):
+    """Check that name and class of each stage stand in the notebook's diagram, in order."""
+    html = CascadeClassifier([*three_members, ("off", "drop")])._repr_html_()
+    labels = [
+        "nb: GaussianNB",
+        "tree: DecisionTreeClassifier",
+        "lr: LogisticRegression",
+        "off: drop",
+    ]
+    places = [html.index(label) for label in labels]
+    assert places == sorted(places)
