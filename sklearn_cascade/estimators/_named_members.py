@@ -143,9 +143,11 @@ class NamedMembers:
     def _sk_visual_block_(self):
         names, estimators = zip(*self.estimators, strict=True)
         if self._block_kind == "serial":
-            # Serial blocks show one label each, where parallel ones show name and class.
-            kinds = [e if is_dropped(e) else type(e).__name__ for e in estimators]
-            names = [f"{name}: {kind}" for name, kind in zip(names, kinds, strict=True)]
+            # Only parallel blocks show names, so each stage is one of its own.
+            estimators = [
+                VisualBlock("parallel", [estimator], names=[name], dash_wrapped=False)
+                for name, estimator in self.estimators
+            ]
         return VisualBlock(self._block_kind, estimators, names=names)
 
 
