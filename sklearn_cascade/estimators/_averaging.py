@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.utils.parallel import Parallel, delayed
+from joblib import Parallel, delayed
+from sklearn import config_context, get_config
 
 from sklearn_cascade._compat import StrOptions
 from sklearn_cascade.estimators._committee import Committee
@@ -162,8 +163,11 @@ class AveragingEnsemble(Committee):
             probas = [ask(X, n_samples) for ask in asks]
         else:
             # Members release the interpreter lock or are remote; data need not be copied.
+            # joblib's own, as scikit-learn's resets the warning filters in each thread, which
+            # all threads share.
+            config = get_config()
             probas = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-                delayed(ask)(X, n_samples) for ask in asks
+                delayed(_ask)(ask, X, n_samples, config) for ask in asks
             )
         proba = fill_unanswered(self._all_together(probas), self._class_shares)
         return Passage(proba, len(asks) - 1, len(asks) - 1)
@@ -179,3 +183,9 @@ class AveragingEnsemble(Committee):
 
     def _report_title(self):
         return f"Ensemble of {len(self._stages)} members · {self.average} mean"
+
+
+def _ask(ask, X, n_samples, config):
+    """Ask one member under the scikit-learn configuration of the calling thread."""
+    with config_context(**config):
+        return ask(X, n_samples)
