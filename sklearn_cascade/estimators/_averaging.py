@@ -61,7 +61,7 @@ class AveragingEnsemble(Committee):
         How the costs were measured.
     n_features_in_ : int
         Number of features; only if the first member has it.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if the first member has them.
 
     See Also

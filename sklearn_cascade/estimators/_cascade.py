@@ -100,7 +100,7 @@ class CascadeClassifier(Committee):
         The same, cross-fitted: thresholds chosen on all folds but one, and scored on that one.
     n_features_in_ : int
         Number of features; only if the first member has it.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features; only if the first member has them.
 
     See Also
