@@ -71,13 +71,21 @@ def speaks_labels(estimator) -> bool:
     """Tell whether a trainable member has to be fitted on the user's labels.
 
     Others are fitted on the codes 0, 1, ..., which every library takes. A member that wraps
-    a frozen one, or whose ``class_weight`` names labels, would not understand those.
+    a frozen one, or whose ``class_weight`` dict or ``pos_label`` names labels, also as values to
+    search over, would not understand those.
     """
     params = estimator.get_params(deep=True)
-    return any(
-        (key.split("__")[-1] == "class_weight" and isinstance(value, dict)) or is_frozen(value)
-        for key, value in params.items()
-    )
+    return any(_names_labels(key, value) for key, value in params.items())
+
+
+def _names_labels(key: str, value) -> bool:
+    """Tell whether a parameter, or a grid of its values, names labels or is a frozen model."""
+    name = key.split("__")[-1]
+    if isinstance(value, dict):
+        return name == "class_weight" or any(_names_labels(str(k), v) for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return any(_names_labels(key, item) for item in value)
+    return (name == "pos_label" and value is not None) or is_frozen(value)
 
 
 def class_columns(known: np.ndarray, classes: np.ndarray) -> np.ndarray | None:

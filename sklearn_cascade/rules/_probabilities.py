@@ -109,7 +109,11 @@ def _mend(proba: np.ndarray, sums: np.ndarray, member: str, allow_abstain: bool)
         )
     _refuse_logits(proba, sums, member)
     clipped = np.maximum(proba, 0.0)
-    return clipped / np.where(silent, 1.0, clipped.sum(axis=1))[:, None]
+    sums = clipped.sum(axis=1)
+    # Rows in order stay as they are, whatever the batch they come in.
+    off = (np.abs(sums - 1.0) > _EXACT) | (proba < 0).any(axis=1)
+    clipped[off] /= sums[off, None]
+    return clipped
 
 
 def _refuse_logits(proba: np.ndarray, sums: np.ndarray, member: str) -> None:

@@ -9,7 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_cascade.rules import row_gains, score_answers
-from sklearn_cascade.search._points import OperatingPoint, cheapest_point, front_points
+from sklearn_cascade.search._points import (
+    TOLERANCE,
+    OperatingPoint,
+    cheapest_point,
+    front_points,
+    single_exits,
+)
 from sklearn_cascade.search._prefixes import (
     Ladder,
     build_ladder,
@@ -46,8 +52,10 @@ class Evidence(NamedTuple):
     class_shares: np.ndarray | None
 
     def alone(self) -> list[np.ndarray]:
-        """Return the answers of each stage alone."""
-        return [fill_abstained(stage, self.class_shares) for stage in self.proba]
+        """Return the answers of each stage alone; earlier ones stand in where it abstains."""
+        if self.class_shares is None:
+            return list(self.proba)
+        return self.together("last", [1.0] * len(self.proba))
 
     def together(self, way: str, weights: Sequence[float]) -> list[np.ndarray]:
         """Return the answers after each stage."""
@@ -157,7 +165,15 @@ class _ScorerContest(Contest):
     def points(self, way, rows, floor):
         ladder = self.ladders[way].take(rows)
         vectors = [point.thresholds for point in front_points(ladder, _N_SCORED_POINTS)]
-        return [self._point(way, ladder, rows, v) for v in vectors + _single_exits(ladder)]
+        by_cost = [(ladder.evaluate(v)[1], v) for v in {*vectors, *single_exits(ladder)}]
+        points = []
+        for cost, thresholds in sorted(by_cost):
+            proba = self._answer(way, ladder.exit_stages(thresholds), rows)
+            points.append(OperatingPoint(thresholds, self._score(proba, rows), cost))
+            # Dearer ones cannot be better.
+            if points[-1].score >= floor - TOLERANCE:
+                break
+        return points
 
     def pooled_score(self, way, stage):
         rows = np.arange(len(stage))
@@ -165,11 +181,6 @@ class _ScorerContest(Contest):
         for name in self.answers:
             proba[way == name] = self._answer(name, stage, rows)[way == name]
         return self._score(proba, rows)
-
-    def _point(self, way, ladder, rows, thresholds) -> OperatingPoint:
-        """Return the point of some thresholds, with the scorer's score."""
-        proba = self._answer(way, ladder.exit_stages(thresholds), rows)
-        return OperatingPoint(thresholds, self._score(proba, rows), ladder.evaluate(thresholds)[1])
 
     def _answer(self, way: str, stage: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return the answer of each row at its exit stage."""
@@ -185,9 +196,3 @@ class _ScorerContest(Contest):
         # Not every scorer takes weights; equal ones say nothing.
         weight = weight if np.ptp(self.evidence.sample_weight) else None
         return score_answers(self.scoring, proba, truth, classes, weight)
-
-
-def _single_exits(ladder: Ladder) -> list[tuple[float, ...]]:
-    """Return the thresholds at which all rows exit at the same stage, for each stage."""
-    last = ladder.n_stages - 1
-    return [(np.inf,) * k + (-np.inf,) * (last - k) for k in range(last + 1)]

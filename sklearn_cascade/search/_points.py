@@ -67,8 +67,23 @@ def cheapest_point(ladder: Ladder, floor: float) -> OperatingPoint:
     -------
     point : OperatingPoint
     """
+    # From any stage alone, so that the floor is reached where a single exit reaches it.
+    starts = [OperatingPoint(v, *ladder.evaluate(v)) for v in reversed(single_exits(ladder))]
+    found = [_improve(ladder, max(starts, key=lambda point: point.rank(floor)), floor)]
+    if ladder.n_stages - 1 > _WINDOW:
+        found.append(_improve(ladder, starts[0], floor))
+    return max(found, key=lambda point: point.rank(floor))
+
+
+def single_exits(ladder: Ladder) -> list[tuple[float, ...]]:
+    """Return the thresholds at which all rows exit at the same stage, for each stage in turn."""
+    last = ladder.n_stages - 1
+    return [(np.inf,) * k + (-np.inf,) * (last - k) for k in range(last + 1)]
+
+
+def _improve(ladder: Ladder, best: OperatingPoint, floor: float) -> OperatingPoint:
+    """Return the best point found from one by sweeping windows of stages, ever more finely."""
     candidates = threshold_grid(ladder, N_LEVELS)
-    best = OperatingPoint((np.inf,) * (ladder.n_stages - 1), -np.inf, np.inf)
     for _ in range(_N_PASSES):
         before = best
         for window in _windows(ladder.n_stages - 1):
@@ -147,7 +162,7 @@ def _grid_around(
         finer = candidate_thresholds(
             sure[near], N_LEVELS - 3, sample_weight=ladder.sample_weight[near]
         )
-        grids.append(np.unique(np.concatenate([[low, threshold, high], finer])))
+        grids.append(np.unique(_bracket(np.concatenate([[low, threshold, high], finer]))))
     return grids
 
 
