@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from sklearn import config_context, get_config
 
 from sklearn_cascade._compat import StrOptions
@@ -32,8 +32,8 @@ class AveragingEnsemble(Committee):
         The mean of the probabilities, or their normalised geometric mean, which is
         the mean of the log-probabilities.
     costs : array-like of shape (n_estimators,), dict, "measured" or None, default=None
-        Cost of one row in each member. None: what the members declare (`PrefitClassifier`), else
-        1 each. "measured": seconds per row, taken on the rows of the fit.
+        Cost of one row in each member. None: what the members declare (`PrefitClassifier`), or
+        1 each where none does. "measured": seconds per row, taken on the rows of the fit.
     cost_unit : str, default=None
         Name of the unit of `costs`, such as "MFLOPs" or "USD".
     allow_abstain : bool, default=False
@@ -143,9 +143,10 @@ class AveragingEnsemble(Committee):
             one class only.
         """
         X, labels, sample_weight, members = self._begin_fit(X, y, sample_weight, fit_params)
-        self._fit_members(X, labels, sample_weight, members)
+        stages = self._fit_members(X, labels, sample_weight, members)
         self.weights_ = self._resolve_weights()
-        self._set_costs(X)
+        self._set_costs(X, stages)
+        self._stages = stages
         return self
 
     def _check_parameters(self):
@@ -159,17 +160,20 @@ class AveragingEnsemble(Committee):
         return values_per_member("weights", weights, self.estimators)
 
     def _run(self, asks, X, n_samples):
-        if self.n_jobs in (None, 1):
+        if effective_n_jobs(self.n_jobs) == 1:
             probas = [ask(X, n_samples) for ask in asks]
         else:
             # Members release the interpreter lock or are remote; data need not be copied.
             # joblib's own, as scikit-learn's resets the warning filters in each thread, which
             # all threads share.
             config = get_config()
-            probas = Parallel(n_jobs=self.n_jobs, prefer="threads")(
+            probas = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
                 delayed(_ask)(ask, X, n_samples, config) for ask in asks
             )
         proba = fill_unanswered(self._all_together(probas), self._class_shares)
+        if any(proba is answer for answer in probas):
+            # What the caller may write to must not be the member's own.
+            proba = proba.copy()
         return Passage(proba, len(asks) - 1, len(asks) - 1)
 
     def _all_together(self, proba):

@@ -15,7 +15,7 @@ from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold, split_r
 from sklearn_cascade.estimators._parameters import check_thresholds, values_per_member
 from sklearn_cascade.estimators._passage import Policy, pass_through
 from sklearn_cascade.exceptions import UnreachedFloorWarning, UnseenClassWarning
-from sklearn_cascade.rules import CONFIDENCES, RunningAnswer
+from sklearn_cascade.rules import CONFIDENCES, RunningAnswer, check_scoring
 from sklearn_cascade.search import TunedLadder, tune_cascade
 
 
@@ -35,8 +35,8 @@ class CascadeClassifier(Committee):
         used as they are, all others are cloned and fitted.
     thresholds : "auto", float or array-like of shape (n_estimators - 1,), default="auto"
         Confidence at which a row exits: one number for all stages, or one for each of
-        `estimators` but the last (dropped ones counted). ``np.inf`` never exits, ``-np.inf``
-        always. A confidence short of a threshold by no more than rounding,
+        `estimators` but the last (dropped ones counted, or all left out). ``np.inf`` never
+        exits, ``-np.inf`` always. A confidence short of a threshold by no more than rounding,
         ``clip((1 - threshold) / 10, 1e-6, 1e-5)``, exits too. "auto" takes the cheapest
         thresholds whose held-out score is not below the best of any single member and of no
         early exit, from out-of-fold probabilities.
@@ -50,8 +50,8 @@ class CascadeClassifier(Committee):
     weights : array-like of shape (n_estimators,) or dict, default=None
         Weight of each member in the mean, above zero. None weighs all alike.
     costs : array-like of shape (n_estimators,), dict, "measured" or None, default=None
-        Cost of one row in each member. None: what the members declare (`PrefitClassifier`), else
-        1 each. "measured": seconds per row, taken on the rows of the fit.
+        Cost of one row in each member. None: what the members declare (`PrefitClassifier`), or
+        1 each where none does. "measured": seconds per row, taken on the rows of the fit.
     cost_unit : str, default=None
         Name of the unit of `costs`, such as "MFLOPs" or "USD".
     scoring : str or callable, default="accuracy"
@@ -214,19 +214,20 @@ class CascadeClassifier(Committee):
         X, labels, sample_weight, members = self._begin_fit(X, y, sample_weight, fit_params)
         # Before anything is fitted, which may take long, only for the folds to be refused.
         splits = self._split(X, labels, sample_weight, fit_params) if len(members) > 1 else None
-        self._fit_members(X, labels, sample_weight, members)
-        self._warn_of_unseen_classes()
+        stages = self._fit_members(X, labels, sample_weight, members)
+        self._warn_of_unseen_classes(stages)
         self.weights_ = self._resolve_weights()
-        self._set_costs(X)
+        self._set_costs(X, stages)
         self._forget_tuning()
         if splits is None:
             self.combine_ = "mean" if self.combine == "auto" else self.combine
             self.thresholds_ = self._given_thresholds()
-            return self
-        held_out = predict_out_of_fold(
-            members, X, labels, splits, allow_abstain=self.allow_abstain, n_jobs=self.n_jobs
-        )
-        self._adopt(self._tune(held_out, labels, sample_weight))
+        else:
+            held_out = predict_out_of_fold(
+                members, X, labels, splits, allow_abstain=self.allow_abstain, n_jobs=self.n_jobs
+            )
+            self._adopt(self._tune(held_out, labels, sample_weight))
+        self._stages = stages
         return self
 
     def with_thresholds(self, thresholds):
@@ -240,7 +241,7 @@ class CascadeClassifier(Committee):
         Returns
         -------
         cascade : CascadeClassifier
-            With `thresholds` as parameter and in force.
+            With `thresholds` as parameter and in force, and `combine` as it is in force.
 
         Raises
         ------
@@ -255,6 +256,8 @@ class CascadeClassifier(Committee):
             )
         other = copy.copy(self)
         other.thresholds = thresholds
+        # A fit of the copy is to mean the same.
+        other.combine = self.combine_
         other.thresholds_ = check_thresholds(thresholds, self.estimators)
         other._forget_tuning()
         return other
@@ -293,9 +296,11 @@ class CascadeClassifier(Committee):
         return values_per_member("weights", weights, self.estimators)
 
     def _split(self, X, labels, sample_weight, fit_params):
-        """Return the splits for tuning; None where the thresholds are given."""
+        """Check the scoring and return the splits; None where the thresholds are given."""
         if not self._tunes_thresholds():
             return None
+        weighted = sample_weight is not None and np.ptp(sample_weight) > 0
+        check_scoring(self.scoring, weighted=weighted)
         weight = {} if sample_weight is None else {"sample_weight": sample_weight}
         return split_rows(self, X, labels, {**fit_params, **weight})
 
@@ -321,9 +326,9 @@ class CascadeClassifier(Committee):
         """Put what was tuned into force."""
         if not tuned.reaches_floor:
             warn_caller(
-                f"combine={self.combine!r} reaches {tuned.score:.6g} on held-out rows at best, and "
-                f"{tuned.floor:.6g} is reached by one member alone; combine='auto' would not be "
-                f"below it",
+                f"combine={self.combine!r} reaches {tuned.score:.6g} on held-out rows at best; "
+                f"{tuned.floor:.6g} is reached by one member alone, hence by combine='last' or "
+                f"'auto'",
                 UnreachedFloorWarning,
             )
         self.combine_ = tuned.combine
@@ -336,9 +341,9 @@ class CascadeClassifier(Committee):
         for attribute in ("tuned_score_", "tuned_cost_", "honest_score_", "honest_cost_"):
             self.__dict__.pop(attribute, None)
 
-    def _warn_of_unseen_classes(self):
+    def _warn_of_unseen_classes(self, stages):
         """Warn for stages before the last that can never answer some class."""
-        for stage in self._stages[:-1]:
+        for stage in stages[:-1]:
             if stage.columns is not None and len(stage.columns) < len(self.classes_):
                 unseen = np.delete(self.classes_, stage.columns).tolist()
                 warn_caller(
@@ -360,9 +365,6 @@ class CascadeClassifier(Committee):
 
     def _run(self, asks, X, n_samples):
         return pass_through(asks, X, n_samples, self._policy())
-
-    def _may_fail(self, stage):
-        return stage.position > 0 and self.on_stage_error == "answer"
 
     def _all_together(self, proba):
         answered = [place for place, answer in enumerate(proba) if answer is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
+from contextlib import suppress
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
@@ -10,7 +11,7 @@ from sklearn.utils import Bunch, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cascade._compat import n_rows, routing_enabled
+from sklearn_cascade._compat import n_rows, routing_enabled, take_rows
 from sklearn_cascade.estimators._answers import Stage
 from sklearn_cascade.estimators._fitting import (
     Member,
@@ -28,7 +29,7 @@ from sklearn_cascade.inspection import (
     build_report,
     measure_costs,
 )
-from sklearn_cascade.rules import row_costs
+from sklearn_cascade.rules import fill_abstained, row_costs
 
 
 class Committee(
@@ -131,7 +132,7 @@ class Committee(
         if y is None or not compare:
             passage = self._pass(X)
         else:
-            recorded = [_Recorded(stage, X, self._may_fail(stage)) for stage in self._stages]
+            recorded = [_Recorded(stage, X, n_samples) for stage in self._stages]
             passage = self._run([r.ask for r in recorded], np.arange(n_samples), n_samples)
             alone = [r.proba for r in recorded]
         return build_report(
@@ -146,8 +147,8 @@ class Committee(
             classes=self.classes_,
             sample_weight=weight,
             scoring=scoring or getattr(self, "scoring", None) or "accuracy",
-            alone=alone,
-            together=None if alone is None else self._all_together(alone),
+            alone=None if alone is None else [self._answered(proba) for proba in alone],
+            together=None if alone is None else self._answered(self._all_together(alone)),
         )
 
     def get_metadata_routing(self):
@@ -193,9 +194,9 @@ class Committee(
         """Return the names of the fitted members."""
         return [stage.name for stage in self._stages]
 
-    def _may_fail(self, stage):
-        """Tell whether a failure of this member is survived."""
-        return False
+    def _answered(self, proba):
+        """Return the answers with class shares where all abstain; None stays None."""
+        return None if proba is None else fill_abstained(proba, self._class_shares)
 
     def _pass(self, X) -> Passage:
         """Answer a batch."""
@@ -239,13 +240,15 @@ class Committee(
                 f"y holds 1 class, {labels.seen.tolist()}; a classifier needs rows of at least "
                 f"two classes"
             )
+        # Not fitted until all of it is.
+        self.__dict__.pop("_stages", None)
         return X, labels, sample_weight, members
 
     def _fit_members(self, X, labels: Labels, sample_weight, members: list[Member]):
-        """Fit the members on all rows, and set what both committees know afterwards."""
+        """Return the members fitted on all rows, and set what both committees know of them."""
         fitted = fit_members(members, X, labels, self.n_jobs)
         shape = (len(labels.classes), self.allow_abstain)
-        self._stages = [
+        stages = [
             Stage(place, member.name, estimator, columns, *shape)
             for place, (member, (estimator, columns)) in enumerate(
                 zip(members, fitted, strict=True)
@@ -257,10 +260,13 @@ class Committee(
             self.__dict__.pop(attribute, None)
             if hasattr(fitted[0][0], attribute):
                 setattr(self, attribute, getattr(fitted[0][0], attribute))
+        return stages
 
-    def _set_costs(self, X):
+    def _set_costs(self, X, stages):
         """Set the cost of a row in each stage, with its unit and conditions."""
-        costs = measure_costs(self, X) if isinstance(self.costs, str) else self.costs
+        costs = self.costs
+        if isinstance(costs, str):
+            costs = measure_costs([(stage.name, stage.estimator) for stage in stages], X)
         resolved = resolve_costs(costs, self.cost_unit, self.estimators)
         self.costs_, self.cost_unit_, self.cost_conditions_ = resolved
 
@@ -273,17 +279,14 @@ class Committee(
 class _Recorded:
     """One member asked for all rows, once, and repeating itself for some of them."""
 
-    def __init__(self, stage, X, may_fail):
-        self.proba, self._error = None, None
-        try:
-            self.proba = stage.ask(X, n_rows(X))
-        except (MemberFailedError, InvalidProbabilitiesError) as error:
-            if not may_fail:
-                raise
-            self._error = error
+    def __init__(self, stage, X, n_samples):
+        self._stage, self._X, self.proba = stage, X, None
+        # It may fail on rows that never reach it; whether that counts shows when it is asked.
+        with suppress(MemberFailedError, InvalidProbabilitiesError):
+            self.proba = stage.ask(X, n_samples)
 
     def ask(self, rows, n_samples):
-        """Return the recorded answer for some rows, or raise the recorded error."""
-        if self._error is not None:
-            raise self._error
+        """Return the recorded answer for some rows, or ask again for just these."""
+        if self.proba is None:
+            return self._stage.ask(take_rows(self._X, rows), n_samples)
         return self.proba[rows]

@@ -144,7 +144,7 @@ def _weight_keyword(name: str, estimator, sample_weight) -> dict:
         return {f"{estimator.steps[-1][0]}__sample_weight": sample_weight}
     warn_caller(
         f"the member {name!r} ({type(estimator).__name__}) is fitted without the sample weights, "
-        f"which its fit does not take",
+        f"as its fit has no parameter sample_weight; metadata routing can bring them there",
         IgnoredWeightsWarning,
     )
     return {}

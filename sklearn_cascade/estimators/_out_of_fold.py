@@ -42,22 +42,30 @@ def predict_out_of_fold(
     """Fit each trainable member once per fold; ask each frozen one once for all rows."""
     rows = np.concatenate([test for _, test in splits])
     fold = np.repeat(np.arange(len(splits)), [len(test) for _, test in splits])
+    # In the order of X, so that what a frozen member said of all rows is used as it is.
+    order = np.argsort(rows, kind="stable")
+    rows, fold = rows[order], fold[order]
+    # Frozen members stay in this process: they may hold a connection, or be large.
     tasks = [
-        (place, None if members[place].frozen else split)
-        for place in range(len(members))
-        for split in ([None] if members[place].frozen else splits)
+        (member, place, split)
+        for place, member in enumerate(members)
+        if not member.frozen
+        for split in splits
     ]
-    answers = Parallel(n_jobs=n_jobs)(
-        delayed(_answer)(members[place], place, X, labels, split, allow_abstain)
-        for place, split in tasks
+    answers = iter(
+        Parallel(n_jobs=n_jobs)(
+            delayed(_answer)(member, place, X, labels, split, allow_abstain)
+            for member, place, split in tasks
+        )
     )
-    by_member: list[list[np.ndarray]] = [[] for _ in members]
-    for (place, _), answer in zip(tasks, answers, strict=True):
-        by_member[place].append(answer)
-    proba = [
-        parts[0][rows] if member.frozen else np.concatenate(parts)
-        for member, parts in zip(members, by_member, strict=True)
-    ]
+    every_row_once = np.array_equal(rows, np.arange(n_rows(X)))
+    proba = []
+    for place, member in enumerate(members):
+        if not member.frozen:
+            proba.append(np.concatenate([next(answers) for _ in splits])[order])
+            continue
+        answer = _answer(member, place, X, labels, None, allow_abstain)
+        proba.append(answer if every_row_once else answer[rows])
     return HeldOut(proba, rows, fold)
 
 
@@ -86,7 +94,16 @@ def split_rows(owner, X, labels: Labels, params: dict) -> Splits:
     routed = {}
     if routing_enabled():
         routed = process_routing(owner, "fit", **params)["splitter"]["split"]
-    splits = list(splitter.split(X, labels.codes, **routed))
+    splits = [
+        (_positions(train), _positions(test))
+        for train, test in splitter.split(X, labels.codes, **routed)
+    ]
     if not splits or not sum(len(test) for _, test in splits):
         raise ValueError(f"cv={owner.cv!r} holds no rows out; expected at least one split")
     return splits
+
+
+def _positions(rows) -> np.ndarray:
+    """Return row positions, also of a mask."""
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows

@@ -118,25 +118,32 @@ def resolve_costs(costs, cost_unit, estimators):
 def check_thresholds(thresholds, estimators) -> np.ndarray:
     """Return one threshold per active stage but the last.
 
-    A list counts dropped members, like `estimators` does.
+    A list counts dropped members, like `estimators` does, or leaves them all out.
     """
     active = np.array([not is_dropped(estimator) for _, estimator in estimators])
     if isinstance(thresholds, Real):
         values = np.full(len(estimators), float(thresholds))
     else:
         given = _as_numbers("thresholds", thresholds)
+        if given.shape == (active.sum() - 1,):
+            return _without_nan(given, thresholds)
         if given.shape != (len(estimators) - 1,):
             raise ValueError(
                 f"thresholds={thresholds!r} has {given.size} values; expected 'auto', one number, "
                 f"or one for each of the {len(estimators)} estimators but the last"
             )
         values = np.append(given, np.inf)
+    return _without_nan(values[active][:-1], thresholds)
+
+
+def _without_nan(values: np.ndarray, thresholds) -> np.ndarray:
+    """Return the values, or raise where one is NaN."""
     if np.isnan(values).any():
         raise ValueError(
             f"thresholds={thresholds!r} holds NaN; expected numbers (infinity: never exit here, "
             f"minus infinity: always)"
         )
-    return values[active][:-1]
+    return values
 
 
 def check_weights_of_rows(sample_weight, X) -> np.ndarray | None:

@@ -14,7 +14,7 @@ from sklearn_cascade.exceptions import (
     MemberFailedError,
     StageFailedWarning,
 )
-from sklearn_cascade.rules import RunningAnswer, compute_confidence, exits
+from sklearn_cascade.rules import RunningAnswer, compute_confidence, exits, fill_abstained
 
 
 class Passage(NamedTuple):
@@ -117,6 +117,9 @@ def pass_through(asks: Sequence[Callable], X, n_samples: int, policy: Policy) ->
             rows = staying if rows is None else rows[staying]
             X, n_samples = take_rows(X, staying), len(staying)
             running.keep(staying)
+    if rows is None and (exit_stage == 0 or policy.combine == "last"):
+        # What the caller may write to must not be the member's own.
+        proba = proba.copy()
     if failed is None and policy.class_shares is None:
         return Passage(proba, exit_stage, exit_stage)
     return _finish(Passage(proba, exit_stage, exit_stage), failed, policy.class_shares)
@@ -141,5 +144,4 @@ def fill_unanswered(proba: np.ndarray, class_shares: np.ndarray | None) -> np.nd
             f"shares of the training rows",
             AllAbstainedWarning,
         )
-        proba = np.where(lost[:, None], class_shares, proba)
-    return proba
+    return fill_abstained(proba, class_shares)

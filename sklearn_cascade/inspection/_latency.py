@@ -60,7 +60,7 @@ def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5, n_threads=1) -
 
     Parameters
     ----------
-    estimators : list of (str, classifier), or a fitted committee
+    estimators : list of (str, classifier), mapping from name to classifier, or fitted committee
         Fitted classifiers with ``predict_proba``.
     X : array-like or object with n_samples rows
         Rows like those to come.
@@ -103,7 +103,9 @@ def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5, n_threads=1) -
         _check_at_least_one(n_threads=n_threads)
     if hasattr(type(estimators), "named_estimators_"):
         check_is_fitted(estimators)
-        estimators = list(estimators.named_estimators_.items())
+        estimators = estimators.named_estimators_
+    if isinstance(estimators, Mapping):
+        estimators = list(estimators.items())
     (X,) = indexable(X)
     if n_rows(X) == 0:
         raise ValueError("X has 0 rows; at least one is needed to measure the costs")

@@ -109,7 +109,9 @@ class ComputeReport:
         reference = self.worst_cost
         if self.best_member is not None:
             reference = self.member_costs[self.names.index(self.best_member)]
-        return reference / self.mean_cost if self.mean_cost else float("inf")
+        if self.mean_cost == 0:
+            return 1.0 if reference == 0 else float("inf")
+        return reference / self.mean_cost
 
     def rows(self) -> list[dict]:
         """Return the table as a list of dicts with kind, name, n_rows, share, cost and score."""

@@ -112,13 +112,19 @@ def _remarks(report: ComputeReport) -> list[str]:
 
 def _verdict(report: ComputeReport) -> str:
     """Return the comparison with the best member alone, or with running everything."""
-    factor = report.saving
-    change = f"{factor:.2f} times cheaper" if factor >= 1 else f"{1 / factor:.2f} times dearer"
+    change = _change(report.saving)
     if report.best_member is None:
         return f"{change} than running all members."
     best = report.member_scores[report.names.index(report.best_member)]
     against = f"{change} than the best member alone ({report.best_member!r})"
     return f"{against}, {_difference(report.score - best, report.scoring)}."
+
+
+def _change(factor: float) -> str:
+    """Return a saving in words."""
+    if factor == 0:
+        return "dearer"
+    return f"{factor:.2f} times cheaper" if factor >= 1 else f"{1 / factor:.2f} times dearer"
 
 
 def _difference(gain: float, scoring: str) -> str:

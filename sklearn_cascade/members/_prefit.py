@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from sklearn_cascade._compat import n_rows
 from sklearn_cascade.exceptions import InvalidProbabilitiesError
-from sklearn_cascade.rules import check_proba
+from sklearn_cascade.rules import ROUNDING, check_proba
 
 
 class PrefitClassifier(ClassifierMixin, BaseEstimator):
@@ -32,8 +32,8 @@ class PrefitClassifier(ClassifierMixin, BaseEstimator):
     name : str, default=None
         Name used in errors; the function's own by default.
     cost : float, default=None
-        Cost of one row, which committees with ``costs=None`` use when all their members
-        declare one.
+        Cost of one row, which committees use for what their `costs` leave out; with
+        ``costs=None`` either all members declare one or none does.
 
     Attributes
     ----------
@@ -190,6 +190,9 @@ def _both_columns(proba, n_samples, n_classes, name):
     if n_classes != 2 or shape not in ((n_samples,), (n_samples, 1)):
         return proba
     positive = np.asarray(proba, dtype=np.float64).reshape(n_samples)
+    rounded = np.clip(positive, 0, 1)
+    # Nets in float32 pass the ends by a little.
+    positive = np.where(np.abs(positive - rounded) <= ROUNDING, rounded, positive)
     if (positive < 0).any() or (positive > 1).any():
         row = int(((positive < 0) | (positive > 1)).argmax())
         raise InvalidProbabilitiesError(

@@ -1,6 +1,11 @@
 """What a cascade does, on arrays: each rule is defined once, here."""
 
-from sklearn_cascade.rules._combination import COMBINATIONS, RunningAnswer, geometric_mean
+from sklearn_cascade.rules._combination import (
+    COMBINATIONS,
+    RunningAnswer,
+    fill_abstained,
+    geometric_mean,
+)
 from sklearn_cascade.rules._confidence import CONFIDENCES, compute_confidence
 from sklearn_cascade.rules._costs import DEFAULT_UNIT, cumulative_costs, row_costs, worst_case_cost
 from sklearn_cascade.rules._exits import (
@@ -11,26 +16,40 @@ from sklearn_cascade.rules._exits import (
     threshold_at,
     tie_allowance,
 )
-from sklearn_cascade.rules._probabilities import abstentions, check_proba
-from sklearn_cascade.rules._scoring import ADDITIVE_SCORINGS, row_gains, score_answers
+from sklearn_cascade.rules._probabilities import ROUNDING, abstentions, check_proba
+from sklearn_cascade.rules._scoring import (
+    ADDITIVE_SCORINGS,
+    check_scoring,
+    is_additive,
+    row_gains,
+    row_shares,
+    row_values,
+    score_answers,
+)
 
 __all__ = [
     "ADDITIVE_SCORINGS",
     "COMBINATIONS",
     "CONFIDENCES",
     "DEFAULT_UNIT",
+    "ROUNDING",
     "RunningAnswer",
     "abstentions",
     "candidate_thresholds",
     "check_proba",
+    "check_scoring",
     "compute_confidence",
     "cumulative_costs",
     "exit_boundary",
     "exit_stages",
     "exits",
+    "fill_abstained",
     "geometric_mean",
+    "is_additive",
     "row_costs",
     "row_gains",
+    "row_shares",
+    "row_values",
     "score_answers",
     "threshold_at",
     "tie_allowance",

@@ -130,6 +130,26 @@ def geometric_mean(
     return proba
 
 
+def fill_abstained(proba: np.ndarray, class_shares: np.ndarray | None) -> np.ndarray:
+    """Answer the rows on which everything abstained by the class shares.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+        Answers; rows of NaN are none.
+    class_shares : ndarray of shape (n_classes,) or None
+        Shares of the training rows; None where nothing may abstain.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_samples, n_classes)
+    """
+    if class_shares is None:
+        return proba
+    lost = np.isnan(proba[:, 0])
+    return np.where(lost[:, None], class_shares, proba) if lost.any() else proba
+
+
 def _log(proba: np.ndarray) -> np.ndarray:
     """Return log(proba) with minus infinity at zero, quietly."""
     with np.errstate(divide="ignore"):

@@ -11,7 +11,7 @@ _EXACT = 1e-6
 # Farther than this is no rounding, whatever the precision of the net.
 _TOLERATED = 0.02
 # Forests and softmaxes in float32 dip this far below zero.
-_BELOW_ZERO = 1e-5
+ROUNDING = 1e-5
 
 
 def check_proba(
@@ -120,7 +120,7 @@ def _refuse_logits(proba: np.ndarray, sums: np.ndarray, member: str) -> None:
     """Raise for values below zero and for sums away from one, with the likely cause."""
     hint = "if these are logits, apply a softmax (or a sigmoid) first"
     with np.errstate(invalid="ignore"):
-        negative = (proba < -_BELOW_ZERO).any(axis=1)
+        negative = (proba < -ROUNDING).any(axis=1)
         off = ~(np.abs(sums - 1.0) <= _TOLERATED) & ~np.isnan(sums)
     if negative.any():
         row = int(negative.argmax())

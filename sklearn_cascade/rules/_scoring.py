@@ -30,7 +30,18 @@ def row_gains(
     -------
     gain : ndarray of shape (n_samples,)
     """
-    return ADDITIVE_SCORINGS[scoring](proba, y, sample_weight)
+    return row_values(scoring, proba, y) * row_shares(scoring, y, sample_weight)
+
+
+def row_values(scoring: str, proba: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the part of a row's gain that depends on its answer: shape (n_samples,)."""
+    return ADDITIVE_SCORINGS[scoring][0](proba, y)
+
+
+def row_shares(scoring: str, y: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+    """Return the part of a row's gain that depends on the other rows: shape (n_samples,)."""
+    mass = ADDITIVE_SCORINGS[scoring][1](y, sample_weight)
+    return mass / mass.sum()
 
 
 def score_answers(
@@ -69,16 +80,40 @@ def score_answers(
     ValueError
         If the scorer takes no weights and some are given, or asks for other rows.
     """
-    scorer = scoring if callable(scoring) else get_scorer(scoring)
-    if sample_weight is not None and not _takes_weights(scorer):
-        raise ValueError(
-            f"scoring={scoring!r} takes no sample_weight; where weights are given, expected a "
-            f"scorer that does, such as one of sklearn.metrics.make_scorer"
-        )
+    columns = _columns_of(y, classes) if is_additive(scoring) else None
+    if columns is not None:
+        weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
+        values, mass = ADDITIVE_SCORINGS[scoring]
+        # Divided last, so that counts stay whole numbers and a perfect score is one.
+        return float(np.average(values(proba, columns), weights=mass(columns, weight)))
+    scorer = check_scoring(scoring, weighted=sample_weight is not None)
     X = np.arange(len(proba)) if X is None else X
     recorded = _RecordedAnswers(X, proba, classes)
     weight = {} if sample_weight is None else {"sample_weight": sample_weight}
     return float(scorer(recorded, X, y, **weight))
+
+
+def is_additive(scoring: str | Callable) -> bool:
+    """Tell whether a scoring is a sum over rows."""
+    return isinstance(scoring, str) and scoring in ADDITIVE_SCORINGS
+
+
+def check_scoring(scoring: str | Callable, *, weighted: bool) -> Callable:
+    """Return the scorer, or raise where there is none of the name or it takes no weights."""
+    scorer = scoring if callable(scoring) else get_scorer(scoring)
+    if weighted and not _takes_weights(scorer):
+        raise ValueError(
+            f"scoring={scoring!r} takes no sample_weight; where weights are given, expected a "
+            f"scorer that does, such as one of sklearn.metrics.make_scorer"
+        )
+    return scorer
+
+
+def _columns_of(y: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
+    """Return the column of each true label; None where a label is not among the classes."""
+    columns = {label: column for column, label in enumerate(classes.tolist())}
+    found = [columns.get(label, -1) for label in np.asarray(y).tolist()]
+    return None if -1 in found else np.array(found, dtype=np.intp)
 
 
 def _takes_weights(scorer: Callable) -> bool:
@@ -119,37 +154,39 @@ class _RecordedAnswers(ClassifierMixin, BaseEstimator):
         return self.classes[self.predict_proba(X).argmax(axis=1)]
 
 
-def _accuracy(proba, y, sample_weight):
-    """Return each row's share of the accuracy."""
-    return (proba.argmax(axis=1) == y) * (sample_weight / sample_weight.sum())
+def _is_right(proba, y):
+    """Return whether the most probable class is the true one."""
+    return (proba.argmax(axis=1) == y).astype(np.float64)
 
 
-def _balanced_accuracy(proba, y, sample_weight):
-    """Return each row's share of the mean recall over the classes that occur."""
-    of_class = np.bincount(y, weights=sample_weight, minlength=proba.shape[1])
-    share = sample_weight / np.maximum(of_class[y], np.finfo(float).tiny)
-    return (proba.argmax(axis=1) == y) * (share / np.count_nonzero(of_class))
-
-
-def _neg_log_loss(proba, y, sample_weight):
-    """Return each row's share of the mean log-probability of the true class."""
+def _log_of_truth(proba, y):
+    """Return the log-probability of the true class, clipped as scikit-learn does."""
     eps = np.finfo(np.float64).eps
-    truth = np.clip(proba[np.arange(len(y)), y], eps, 1 - eps)
-    return np.log(truth) * (sample_weight / sample_weight.sum())
+    return np.log(np.clip(proba[np.arange(len(y)), y], eps, 1 - eps))
 
 
-def _neg_brier_score(proba, y, sample_weight):
-    """Return each row's share of the negative squared distance to the true class."""
+def _brier(proba, y):
+    """Return the negative squared distance to the true class."""
     truth = proba[np.arange(len(y)), y]
     distance = np.einsum("ij,ij->i", proba, proba) - 2 * truth + 1
     # scikit-learn halves the binary score, so that it is the error of one probability.
-    scale = 0.5 if proba.shape[1] == 2 else 1.0
-    return -scale * distance * (sample_weight / sample_weight.sum())
+    return -distance * (0.5 if proba.shape[1] == 2 else 1.0)
+
+
+def _of_rows(y, sample_weight):
+    """Weigh rows as they are."""
+    return sample_weight
+
+
+def _of_classes(y, sample_weight):
+    """Weigh rows so that all classes that occur count alike."""
+    of_class = np.bincount(y, weights=sample_weight)
+    return sample_weight / np.maximum(of_class[y], np.finfo(float).tiny)
 
 
 ADDITIVE_SCORINGS = {
-    "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "neg_log_loss": _neg_log_loss,
-    "neg_brier_score": _neg_brier_score,
+    "accuracy": (_is_right, _of_rows),
+    "balanced_accuracy": (_is_right, _of_classes),
+    "neg_log_loss": (_log_of_truth, _of_rows),
+    "neg_brier_score": (_brier, _of_rows),
 }

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.rules import row_gains, score_answers
+from sklearn_cascade.rules import fill_abstained, is_additive, row_gains, score_answers
 from sklearn_cascade.search._points import (
     TOLERANCE,
     OperatingPoint,
@@ -19,8 +19,6 @@ from sklearn_cascade.search._points import (
 from sklearn_cascade.search._prefixes import (
     Ladder,
     build_ladder,
-    fill_abstained,
-    is_additive,
     prefix_answers,
 )
 

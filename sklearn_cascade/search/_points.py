@@ -83,7 +83,9 @@ def single_exits(ladder: Ladder) -> list[tuple[float, ...]]:
 
 def _improve(ladder: Ladder, best: OperatingPoint, floor: float) -> OperatingPoint:
     """Return the best point found from one by sweeping windows of stages, ever more finely."""
-    candidates = threshold_grid(ladder, N_LEVELS)
+    # Later passes refine, so a coarser start serves where many windows are swept.
+    n_levels = N_LEVELS if ladder.n_stages - 1 <= _WINDOW else N_LEVELS // 2
+    candidates = threshold_grid(ladder, n_levels)
     for _ in range(_N_PASSES):
         before = best
         for window in _windows(ladder.n_stages - 1):

@@ -8,13 +8,17 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_cascade.rules import (
-    ADDITIVE_SCORINGS,
     RunningAnswer,
     compute_confidence,
     cumulative_costs,
     exit_stages,
-    row_gains,
+    fill_abstained,
+    row_shares,
+    row_values,
 )
+
+# Probabilities looked at in one go.
+_BLOCK_SIZE = 2**16
 
 
 class Ladder(NamedTuple):
@@ -102,13 +106,20 @@ def build_ladder(
     -------
     ladder : Ladder
     """
-    n_stages, n_samples = len(proba), len(y)
+    n_stages, n_samples, n_classes = len(proba), len(y), proba[0].shape[1]
     sure = np.empty((n_stages - 1, n_samples))
     gain = np.empty((n_stages, n_samples))
-    for k, answer in enumerate(prefix_answers(proba, combine, weights, class_shares is not None)):
-        if k < n_stages - 1:
-            sure[k] = compute_confidence(answer, confidence)
-        gain[k] = row_gains(scoring, fill_abstained(answer, class_shares), y, sample_weight)
+    # In blocks, so that running sums stay in cache and nothing of the size of `proba` is made.
+    step = max(1, _BLOCK_SIZE // n_classes)
+    for start in range(0, n_samples, step):
+        rows = slice(start, start + step)
+        block = [stage[rows] for stage in proba]
+        answers = prefix_answers(block, combine, weights, class_shares is not None)
+        for k, answer in enumerate(answers):
+            if k < n_stages - 1:
+                sure[k, rows] = compute_confidence(answer, confidence)
+            gain[k, rows] = row_values(scoring, fill_abstained(answer, class_shares), y[rows])
+    gain *= row_shares(scoring, y, sample_weight)
     share = sample_weight / sample_weight.sum()
     return Ladder(sure, gain, np.asarray(costs, dtype=np.float64), share)
 
@@ -118,15 +129,3 @@ def prefix_answers(proba, combine, weights, allow_abstain):
     running = RunningAnswer(combine, allow_abstain=allow_abstain)
     for stage_proba, weight in zip(proba, weights, strict=True):
         yield running.add(stage_proba, weight)
-
-
-def fill_abstained(answer: np.ndarray, class_shares: np.ndarray | None) -> np.ndarray:
-    """Answer the rows on which everything abstained by the class shares."""
-    if class_shares is None:
-        return answer
-    return np.where(np.isnan(answer), class_shares, answer)
-
-
-def is_additive(scoring: str | Callable) -> bool:
-    """Tell whether a scoring is a sum over rows, hence swept exactly."""
-    return isinstance(scoring, str) and scoring in ADDITIVE_SCORINGS

@@ -90,15 +90,13 @@ def tune_cascade(
     -------
     tuned : TunedLadder
     """
-    counted = np.flatnonzero(sample_weight > 0)
     sample = np.arange(len(y)) if sample is None else sample
-    evidence = Evidence(
-        [stage[counted] for stage in proba],
-        y[counted],
-        classes,
-        sample_weight[counted],
-        class_shares,
-    )
+    counted = sample_weight > 0
+    if not counted.all():
+        proba = [stage[counted] for stage in proba]
+        y, sample_weight = y[counted], sample_weight[counted]
+        fold, sample = fold[counted], sample[counted]
+    evidence = Evidence(proba, y, classes, sample_weight, class_shares)
     contest = open_contest(
         evidence,
         costs,
@@ -107,8 +105,8 @@ def tune_cascade(
         weights=weights,
         scoring=scoring,
     )
-    way, point, floor = contest.choose(np.arange(len(counted)))
-    honest_score, honest_cost = _cross_fit(contest, fold[counted], sample[counted])
+    way, point, floor = contest.choose(np.arange(len(y)))
+    honest_score, honest_cost = _cross_fit(contest, fold, sample)
     # Sums of shares miss round figures by the last bits.
     score, honest_score = round(point.score, 12), round(honest_score, 12)
     return TunedLadder(way, point.thresholds, score, point.cost, honest_score, honest_cost, floor)
