@@ -144,3 +144,12 @@ def test_no_rows_are_fine_in_the_right_width():
     assert check_proba(empty, 0, 3, member="net") is empty
     with pytest.raises(InvalidProbabilitiesError, match=r"has shape \(0, 3\); expected \(0, 2\)"):
         check_proba(empty, 0, 2, member="net")
+
+
+def test_row_that_is_off_leaves_its_batch_alone():
+    """Check that a row within rounding is the same alone and beside one that is rescaled."""
+    rows = np.array([[0.5, 0.5 + 9e-7], [0.5, 0.51]])
+    together = check_proba(rows, 2, 2, member="net")
+    alone = [check_proba(rows[[i]], 1, 2, member="net")[0] for i in range(2)]
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_array_equal(together[0], rows[0])

@@ -291,3 +291,13 @@ def test_tuning_writes_to_nothing_and_repeats_itself(scoring):
         array.flags.writeable = False
     given_twice = {"sample_weight": weight, "fold": fold, "scoring": scoring}
     assert tune(proba, y, costs, **given_twice) == tune(proba, y, costs, **given_twice)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_long_ladders_do_no_harm(seed):
+    """Check that seven stages of mixed skill, in any order, lose nothing against the best one."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(3, size=120)
+    skill = rng.uniform(0.1, 0.5, size=7)
+    proba = [np.eye(3)[y] * s + rng.dirichlet(np.ones(3) / 2, 120) * (1 - s) for s in skill]
+    assert tune(proba, y, np.arange(1.0, 8.0)).reaches_floor
