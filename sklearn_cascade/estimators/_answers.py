@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 
 from sklearn_cascade.estimators._labels import align_columns
 from sklearn_cascade.exceptions import InvalidProbabilitiesError, MemberFailedError
@@ -47,16 +48,21 @@ class Stage(NamedTuple):
         InvalidProbabilitiesError
             If its answer is not a matrix of probabilities.
         """
+        model = self.estimator
+        # Straight to the model: the wrapper looks every attribute up anew.
+        if type(model) is FrozenEstimator:
+            model = model.estimator
         try:
-            proba = self.estimator.predict_proba(X)
+            proba = model.predict_proba(X)
         except InvalidProbabilitiesError as error:
             raise InvalidProbabilitiesError(self.name, error.problem) from error
         except Exception as error:
-            kind = type(self.estimator).__name__
+            kind = type(model).__name__
             cause = f"{type(error).__name__}: {error}"
             raise MemberFailedError(self.name, self.position, kind, cause) from error
-        width = self.n_classes if self.columns is None else len(self.columns)
+        columns, n_classes = self.columns, self.n_classes
+        width = n_classes if columns is None else len(columns)
         proba = check_proba(
             proba, n_samples, width, member=self.name, allow_abstain=self.allow_abstain
         )
-        return align_columns(proba, self.columns, self.n_classes)
+        return proba if columns is None else align_columns(proba, columns, n_classes)

@@ -357,8 +357,8 @@ class CascadeClassifier(Committee):
         return Policy(
             self.combine_,
             self.confidence,
-            tuple(self.thresholds_.tolist()),
-            tuple(self.weights_.tolist()),
+            self.thresholds_.tolist(),
+            self.weights_.tolist(),
             self._class_shares,
             self.on_stage_error == "answer",
         )

@@ -95,10 +95,8 @@ def class_columns(known: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
     return np.searchsorted(classes, known)
 
 
-def align_columns(proba: np.ndarray, columns: np.ndarray | None, n_classes: int) -> np.ndarray:
+def align_columns(proba: np.ndarray, columns: np.ndarray, n_classes: int) -> np.ndarray:
     """Return a member's probabilities in the committee's columns, zero for unknown classes."""
-    if columns is None:
-        return proba
     aligned = np.zeros((proba.shape[0], n_classes))
     aligned[:, columns] = proba
     # A row of NaN stays one: "don't know" is about every class.

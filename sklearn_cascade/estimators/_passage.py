@@ -50,9 +50,9 @@ class Policy(NamedTuple):
         "mean" or "last".
     confidence : str or callable
         Probabilities to confidence.
-    thresholds : tuple of float
+    thresholds : list of float
         One per stage but the last.
-    weights : tuple of float
+    weights : list of float
         One per stage.
     class_shares : ndarray of shape (n_classes,) or None
         Answer where all stages abstain; None where none may.
@@ -62,8 +62,8 @@ class Policy(NamedTuple):
 
     combine: str
     confidence: str | Callable
-    thresholds: tuple[float, ...]
-    weights: tuple[float, ...]
+    thresholds: list[float]
+    weights: list[float]
     class_shares: np.ndarray | None
     keep_on_error: bool
 

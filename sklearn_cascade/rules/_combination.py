@@ -48,10 +48,11 @@ class RunningAnswer:
         """
         silent = abstentions(proba) if self._allow_abstain else None
         if self._combine == "last":
-            self.proba = self._after_silence(proba, silent)
+            answer = self._after_silence(proba, silent)
         else:
-            self.proba = self._add_to_mean(proba, weight, silent)
-        return self.proba
+            answer = self._add_to_mean(proba, weight, silent)
+        self.proba = answer
+        return answer
 
     def keep(self, rows: np.ndarray) -> None:
         """Go on with some of the rows only: positions (n_kept,)."""
