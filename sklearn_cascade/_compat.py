@@ -8,7 +8,7 @@ import warnings
 from types import ModuleType
 
 from sklearn import get_config
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_method_params, _num_samples
 
 try:
@@ -22,7 +22,6 @@ except ImportError:
     from sklearn.utils._estimator_html_repr import _VisualBlock  # 1.6
 
 __all__ = [
-    "Interval",
     "StrOptions",
     "VisualBlock",
     "import_optional",

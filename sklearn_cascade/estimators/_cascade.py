@@ -15,7 +15,7 @@ from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold, split_r
 from sklearn_cascade.estimators._parameters import check_thresholds, values_per_member
 from sklearn_cascade.estimators._passage import Policy, pass_through
 from sklearn_cascade.exceptions import UnreachedFloorWarning, UnseenClassWarning
-from sklearn_cascade.rules import CONFIDENCES, RunningAnswer, check_scoring
+from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, RunningAnswer, check_scoring
 from sklearn_cascade.search import TunedLadder, tune_cascade
 
 
@@ -142,7 +142,7 @@ class CascadeClassifier(Committee):
     _parameter_constraints: dict = {
         "estimators": "no_validation",
         "thresholds": [StrOptions({"auto"}), Real, "array-like"],
-        "combine": [StrOptions({"auto", "mean", "last"})],
+        "combine": [StrOptions({"auto", *COMBINATIONS})],
         "confidence": [StrOptions(set(CONFIDENCES)), callable],
         "weights": "no_validation",
         "costs": "no_validation",

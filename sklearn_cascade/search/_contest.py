@@ -8,7 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.rules import fill_abstained, is_additive, row_gains, score_answers
+from sklearn_cascade.rules import (
+    COMBINATIONS,
+    fill_abstained,
+    is_additive,
+    row_gains,
+    score_answers,
+)
 from sklearn_cascade.search._points import (
     TOLERANCE,
     OperatingPoint,
@@ -113,7 +119,7 @@ def open_contest(
             sample_weight=evidence.sample_weight,
             class_shares=evidence.class_shares,
         )
-        for way in (("mean", "last") if combine == "auto" else (combine,))
+        for way in (COMBINATIONS if combine == "auto" else (combine,))
     }
     if additive:
         return _SumContest(ladders, evidence, scoring)
