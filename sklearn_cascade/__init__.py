@@ -4,21 +4,32 @@ from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier
 from sklearn_cascade.inspection import (
     CascadePrediction,
     ComputeReport,
+    ExitDisplay,
+    LatencyReport,
     MeasuredCosts,
+    TradeoffDisplay,
+    latency_report,
     make_cost_scorer,
     measure_costs,
 )
 from sklearn_cascade.members import PrefitClassifier
+from sklearn_cascade.search import CascadeFront, search_cascades
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AveragingEnsemble",
     "CascadeClassifier",
+    "CascadeFront",
     "CascadePrediction",
     "ComputeReport",
+    "ExitDisplay",
+    "LatencyReport",
     "MeasuredCosts",
     "PrefitClassifier",
+    "TradeoffDisplay",
+    "latency_report",
     "make_cost_scorer",
     "measure_costs",
+    "search_cascades",
 ]

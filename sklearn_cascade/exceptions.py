@@ -1,6 +1,7 @@
 """The errors and warnings that a user may want to catch.
 
 ValueError
+├── InfeasibleConstraintError   no committee satisfies what was asked of it
 ├── InvalidProbabilitiesError   a member's answer is not a matrix of probabilities
 └── MemberFailedError           a member raised while it was asked
 
@@ -19,12 +20,41 @@ import numpy as np
 __all__ = [
     "AllAbstainedWarning",
     "IgnoredWeightsWarning",
+    "InfeasibleConstraintError",
     "InvalidProbabilitiesError",
     "MemberFailedError",
     "StageFailedWarning",
     "UnreachedFloorWarning",
     "UnseenClassWarning",
 ]
+
+
+class InfeasibleConstraintError(ValueError):
+    """No committee that was looked at satisfies the constraints.
+
+    Parameters
+    ----------
+    constraints : dict from str to float
+        What was asked for.
+    nearest : list of str
+        What comes nearest, in words.
+
+    Attributes
+    ----------
+    constraints : dict from str to float
+        What was asked for.
+    nearest : list of str
+        What comes nearest, in words.
+    """
+
+    def __init__(self, constraints: dict[str, float], nearest: list[str]) -> None:
+        super().__init__(constraints, nearest)
+        self.constraints = constraints
+        self.nearest = nearest
+
+    def __str__(self) -> str:
+        asked = ", ".join(f"{name}={value:.6g}" for name, value in self.constraints.items())
+        return f"no committee reaches {asked}; " + "; ".join(self.nearest)
 
 
 class InvalidProbabilitiesError(ValueError):

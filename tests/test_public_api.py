@@ -19,15 +19,21 @@ from sklearn_cascade import exceptions
 PUBLIC = [
     "AveragingEnsemble",
     "CascadeClassifier",
+    "CascadeFront",
     "CascadePrediction",
     "ComputeReport",
+    "ExitDisplay",
+    "LatencyReport",
     "MeasuredCosts",
     "PrefitClassifier",
+    "TradeoffDisplay",
+    "latency_report",
     "make_cost_scorer",
     "measure_costs",
+    "search_cascades",
 ]
 # Users receive value objects; the function or method that returns one has the example.
-VALUE_OBJECTS = ["CascadePrediction", "ComputeReport", "MeasuredCosts"]
+VALUE_OBJECTS = ["CascadePrediction", "ComputeReport", "LatencyReport", "MeasuredCosts"]
 # As in scikit-learn's own test of docstrings, and for the same reasons.
 NOT_ASKED = {
     "GL01",  # the summary starts on the line of the quotes
@@ -46,6 +52,10 @@ EXCEPTIONS = {
     "sklearn_cascade.ComputeReport.rows": {"RT01"},
     "sklearn_cascade.ComputeReport.to_dict": {"RT01"},
     "sklearn_cascade.ComputeReport.to_frame": {"RT01"},
+    "sklearn_cascade.LatencyReport": {"PR01"},
+    "sklearn_cascade.LatencyReport.rows": {"RT01"},
+    "sklearn_cascade.LatencyReport.to_dict": {"RT01"},
+    "sklearn_cascade.LatencyReport.to_frame": {"RT01"},
 }
 
 

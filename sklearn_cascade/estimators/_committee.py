@@ -21,7 +21,7 @@ from sklearn_cascade.estimators._fitting import (
 )
 from sklearn_cascade.estimators._labels import Labels, encode_labels
 from sklearn_cascade.estimators._named_members import NamedMembers
-from sklearn_cascade.estimators._parameters import check_weights_of_rows, resolve_costs
+from sklearn_cascade.estimators._parameters import resolve_costs
 from sklearn_cascade.estimators._passage import Passage
 from sklearn_cascade.exceptions import InvalidProbabilitiesError, MemberFailedError
 from sklearn_cascade.inspection import (
@@ -29,7 +29,7 @@ from sklearn_cascade.inspection import (
     build_report,
     measure_costs,
 )
-from sklearn_cascade.rules import fill_abstained, row_costs
+from sklearn_cascade.rules import check_weights_of_rows, fill_abstained, row_costs
 
 
 class Committee(

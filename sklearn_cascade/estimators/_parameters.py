@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from numbers import Real
 
 import numpy as np
-from sklearn.utils import check_array
-from sklearn.utils.validation import check_consistent_length
 
 from sklearn_cascade.estimators._named_members import is_dropped
 from sklearn_cascade.inspection import MeasuredCosts
-from sklearn_cascade.rules import DEFAULT_UNIT
+from sklearn_cascade.rules import DEFAULT_UNIT, as_numbers, numbers_by_name
 
 
 def values_per_member(parameter: str, value, estimators, defaults: Mapping | None = None):
@@ -34,41 +32,8 @@ def values_per_member(parameter: str, value, estimators, defaults: Mapping | Non
     """
     names = [name for name, _ in estimators]
     active = [not is_dropped(estimator) for _, estimator in estimators]
-    if isinstance(value, Mapping):
-        by_name = _complete_mapping(parameter, value, names, active, defaults or {})
-        values = _as_numbers(parameter, [by_name.get(name, 0.0) for name in names])
-    else:
-        values = _as_numbers(parameter, value)
-        if values.shape != (len(names),):
-            raise ValueError(
-                f"{parameter}={value!r} has {values.size} values; expected one for each of "
-                f"the {len(names)} estimators: {names}"
-            )
-    values = values[active]
-    if not np.isfinite(values).all() or (values < 0).any():
-        raise ValueError(f"{parameter}={value!r}; expected finite numbers, none below zero")
-    return values
-
-
-def _as_numbers(parameter: str, value) -> np.ndarray:
-    """Return an array of numbers, or raise naming the parameter."""
-    try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{parameter}={value!r}; expected numbers ({error})") from error
-
-
-def _complete_mapping(parameter, value, names, active, defaults):
-    """Return the mapping with defaults filled in; raise for names unknown or missing."""
-    unknown = sorted(set(value) - set(names), key=str)
-    by_name = {**defaults, **value}
-    missing = [n for n, used in zip(names, active, strict=True) if used and n not in by_name]
-    if unknown or missing:
-        wrong = f"names {unknown}, which are no estimators" if unknown else f"leaves out {missing}"
-        raise ValueError(
-            f"{parameter}={dict(value)!r} {wrong}; expected one value for each of {names}"
-        )
-    return by_name
+    values = numbers_by_name(parameter, value, names, used=active, defaults=defaults)
+    return values[active]
 
 
 def resolve_costs(costs, cost_unit, estimators):
@@ -124,7 +89,7 @@ def check_thresholds(thresholds, estimators) -> np.ndarray:
     if isinstance(thresholds, Real):
         values = np.full(len(estimators), float(thresholds))
     else:
-        given = _as_numbers("thresholds", thresholds)
+        given = as_numbers("thresholds", thresholds)
         if given.shape == (active.sum() - 1,):
             return _without_nan(given, thresholds)
         if given.shape != (len(estimators) - 1,):
@@ -144,24 +109,3 @@ def _without_nan(values: np.ndarray, thresholds) -> np.ndarray:
             f"minus infinity: always)"
         )
     return values
-
-
-def check_weights_of_rows(sample_weight, X) -> np.ndarray | None:
-    """Return finite, non-negative weights of the rows, not all zero; None stays None."""
-    if sample_weight is None:
-        return None
-    if isinstance(sample_weight, Real):
-        raise ValueError(
-            f"sample_weight={sample_weight!r}; expected an array with one weight per row"
-        )
-    weight = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-    )
-    if weight.ndim != 1:
-        raise ValueError(f"Sample weights must be 1D array or scalar, got shape {weight.shape}")
-    check_consistent_length(X, weight)
-    if (weight < 0).any():
-        raise ValueError(f"sample_weight holds {weight.min()}; expected no weight below zero")
-    if not weight.any():
-        raise ValueError("Sample weights must contain at least one non-zero number.")
-    return weight

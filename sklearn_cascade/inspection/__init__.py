@@ -1,15 +1,24 @@
 """What it costs and why."""
 
+from sklearn_cascade.inspection._exit_display import ExitDisplay
 from sklearn_cascade.inspection._latency import MeasuredCosts, measure_costs
+from sklearn_cascade.inspection._latency_report import LatencyReport, latency_report
 from sklearn_cascade.inspection._prediction import CascadePrediction
 from sklearn_cascade.inspection._report import ComputeReport, build_report
+from sklearn_cascade.inspection._report_text import format_cost
 from sklearn_cascade.inspection._scorer import make_cost_scorer
+from sklearn_cascade.inspection._tradeoff import TradeoffDisplay
 
 __all__ = [
     "CascadePrediction",
     "ComputeReport",
+    "ExitDisplay",
+    "LatencyReport",
     "MeasuredCosts",
+    "TradeoffDisplay",
     "build_report",
+    "format_cost",
+    "latency_report",
     "make_cost_scorer",
     "measure_costs",
 ]

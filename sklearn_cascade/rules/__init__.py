@@ -7,7 +7,14 @@ from sklearn_cascade.rules._combination import (
     geometric_mean,
 )
 from sklearn_cascade.rules._confidence import CONFIDENCES, compute_confidence
-from sklearn_cascade.rules._costs import DEFAULT_UNIT, cumulative_costs, row_costs, worst_case_cost
+from sklearn_cascade.rules._costs import (
+    DEFAULT_UNIT,
+    as_numbers,
+    cumulative_costs,
+    numbers_by_name,
+    row_costs,
+    worst_case_cost,
+)
 from sklearn_cascade.rules._exits import (
     candidate_thresholds,
     exit_boundary,
@@ -21,11 +28,14 @@ from sklearn_cascade.rules._scoring import (
     ADDITIVE_SCORINGS,
     check_scoring,
     is_additive,
+    is_count,
     row_gains,
     row_shares,
     row_values,
     score_answers,
+    score_labels,
 )
+from sklearn_cascade.rules._weights import check_weights_of_rows
 
 __all__ = [
     "ADDITIVE_SCORINGS",
@@ -35,9 +45,11 @@ __all__ = [
     "ROUNDING",
     "RunningAnswer",
     "abstentions",
+    "as_numbers",
     "candidate_thresholds",
     "check_proba",
     "check_scoring",
+    "check_weights_of_rows",
     "compute_confidence",
     "cumulative_costs",
     "exit_boundary",
@@ -46,11 +58,14 @@ __all__ = [
     "fill_abstained",
     "geometric_mean",
     "is_additive",
+    "is_count",
+    "numbers_by_name",
     "row_costs",
     "row_gains",
     "row_shares",
     "row_values",
     "score_answers",
+    "score_labels",
     "threshold_at",
     "tie_allowance",
     "worst_case_cost",

@@ -54,6 +54,24 @@ class RunningAnswer:
         self.proba = answer
         return answer
 
+    def add_unscaled(self, proba: np.ndarray) -> tuple[np.ndarray, float]:
+        """Take in one more stage; return the answer times a number, and that number.
+
+        The division of the mean is left to the caller, who may need it for one column only.
+        For stages of equal weight, none of which abstains.
+        """
+        if self._combine == "last":
+            return proba, 1.0
+        self._total = proba if self._total is None else self._total + proba
+        self._mass += 1.0
+        return self._total, self._mass
+
+    def branch(self) -> RunningAnswer:
+        """Return a copy to which other stages may be added."""
+        other = RunningAnswer(self._combine, allow_abstain=self._allow_abstain)
+        other._mass, other._total, other.proba = self._mass, self._total, self.proba
+        return other
+
     def keep(self, rows: np.ndarray) -> None:
         """Go on with some of the rows only: positions (n_kept,)."""
         self.proba = self.proba[rows]

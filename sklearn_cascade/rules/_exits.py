@@ -129,9 +129,12 @@ def _distinct_with_rank(
     """Return the distinct finite values, ascending, and the share of weight up to each gap."""
     confidence = np.asarray(confidence, dtype=np.float64)
     known = np.isfinite(confidence)
-    weight = np.ones(known.sum()) if sample_weight is None else sample_weight[known]
-    values, inverse = np.unique(confidence[known], return_inverse=True)
-    below = np.cumsum(np.bincount(inverse, weights=weight, minlength=len(values)))
+    if sample_weight is None:
+        values, count = np.unique(confidence[known], return_counts=True)
+        below = np.cumsum(count.astype(np.float64))
+    else:
+        values, inverse = np.unique(confidence[known], return_inverse=True)
+        below = np.cumsum(np.bincount(inverse, sample_weight[known], minlength=len(values)))
     return values, below[:-1] / below[-1] if len(values) else below
 
 

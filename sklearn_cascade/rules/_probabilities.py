@@ -21,6 +21,7 @@ def check_proba(
     *,
     member: str,
     allow_abstain: bool = False,
+    first_row: int = 0,
 ) -> np.ndarray:
     """Return the probabilities of one member as float64, or raise naming the member.
 
@@ -34,6 +35,8 @@ def check_proba(
         Name for the error.
     allow_abstain : bool, default=False
         Accept rows that are NaN throughout.
+    first_row : int, default=0
+        Number of the first row in the errors, where these are some of many.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def check_proba(
         np.maximum.reduce(np.abs(sums - 1.0)) <= _EXACT
     ):
         return proba
-    return _mend(proba, sums, member, allow_abstain)
+    return _mend(proba, sums, member, allow_abstain, first_row)
 
 
 def abstentions(proba: np.ndarray) -> np.ndarray | None:
@@ -91,23 +94,24 @@ def _as_floats(proba, member: str) -> np.ndarray:
     return proba.astype(np.float64, copy=False)
 
 
-def _mend(proba: np.ndarray, sums: np.ndarray, member: str, allow_abstain: bool) -> np.ndarray:
+def _mend(
+    proba: np.ndarray, sums: np.ndarray, member: str, allow_abstain: bool, first_row: int
+) -> np.ndarray:
     """Rescale rows that are a little off; raise for the others."""
     missing = np.isnan(proba)
     silent = missing.all(axis=1)
     if (missing.any(axis=1) & ~silent).any():
         row = int(np.flatnonzero(missing.any(axis=1) & ~silent)[0])
-        raise InvalidProbabilitiesError(
-            member, f"is partly NaN in row {row}: {proba[row]}; expected probabilities"
-        )
+        where = f"in row {first_row + row}: {proba[row]}"
+        raise InvalidProbabilitiesError(member, f"is partly NaN {where}; expected probabilities")
     if silent.any() and not allow_abstain:
         raise InvalidProbabilitiesError(
             member,
             f"is NaN in {int(silent.sum())} rows, the first of them row "
-            f"{int(silent.argmax())}; expected probabilities (allow_abstain=True lets a member "
-            f'say "don\'t know" this way)',
+            f"{first_row + int(silent.argmax())}; expected probabilities (allow_abstain=True lets "
+            f'a member say "don\'t know" this way)',
         )
-    _refuse_logits(proba, sums, member)
+    _refuse_logits(proba, sums, member, first_row)
     clipped = np.maximum(proba, 0.0)
     sums = clipped.sum(axis=1)
     # Rows in order stay as they are, whatever the batch they come in.
@@ -116,7 +120,7 @@ def _mend(proba: np.ndarray, sums: np.ndarray, member: str, allow_abstain: bool)
     return clipped
 
 
-def _refuse_logits(proba: np.ndarray, sums: np.ndarray, member: str) -> None:
+def _refuse_logits(proba: np.ndarray, sums: np.ndarray, member: str, first_row: int) -> None:
     """Raise for values below zero and for sums away from one, with the likely cause."""
     hint = "if these are logits, apply a softmax (or a sigmoid) first"
     with np.errstate(invalid="ignore"):
@@ -125,12 +129,13 @@ def _refuse_logits(proba: np.ndarray, sums: np.ndarray, member: str) -> None:
     if negative.any():
         row = int(negative.argmax())
         raise InvalidProbabilitiesError(
-            member, f"is negative in row {row}: {proba[row]}; expected probabilities, {hint}"
+            member,
+            f"is negative in row {first_row + row}: {proba[row]}; expected probabilities, {hint}",
         )
     if off.any():
         row = int(off.argmax())
         raise InvalidProbabilitiesError(
             member,
-            f"sums to {sums[row]:.6g} in row {row}: {proba[row]}; expected rows that sum to one "
-            f"(within {_TOLERATED}), {hint}",
+            f"sums to {sums[row]:.6g} in row {first_row + row}: {proba[row]}; expected rows that "
+            f"sum to one (within {_TOLERATED}), {hint}",
         )

@@ -93,9 +93,53 @@ def score_answers(
     return float(scorer(recorded, X, y, **weight))
 
 
+def score_labels(
+    scoring: str | Callable,
+    predicted: np.ndarray,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+) -> float:
+    """Score recorded labels, where no probabilities are known, with a scorer of labels.
+
+    Parameters
+    ----------
+    scoring : str or callable
+        Name of a scorer, or ``scorer(estimator, X, y)``.
+    predicted, y : ndarray of shape (n_samples,)
+        Predicted and true labels.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weights of the rows.
+
+    Returns
+    -------
+    score : float
+        Larger is better.
+
+    Raises
+    ------
+    ValueError
+        If the scorer wants probabilities.
+    """
+    scorer = check_scoring(scoring, weighted=sample_weight is not None)
+    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+    recorded = _RecordedLabels(predicted, np.unique(y))
+    try:
+        return float(scorer(recorded, np.arange(len(y)), y, **weight))
+    except AttributeError as error:
+        raise ValueError(
+            f"scoring={scoring!r} wants probabilities, and only confidences and labels were "
+            f"recorded; expected a scorer of labels, such as 'accuracy' or 'f1_macro'"
+        ) from error
+
+
 def is_additive(scoring: str | Callable) -> bool:
     """Tell whether a scoring is a sum over rows."""
     return isinstance(scoring, str) and scoring in ADDITIVE_SCORINGS
+
+
+def is_count(scoring: str) -> bool:
+    """Tell whether a row is worth one if its answer is right, else nothing."""
+    return ADDITIVE_SCORINGS[scoring][0] is _is_right
 
 
 def check_scoring(scoring: str | Callable, *, weighted: bool) -> Callable:
@@ -152,6 +196,27 @@ class _RecordedAnswers(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         return self.classes[self.predict_proba(X).argmax(axis=1)]
+
+
+class _RecordedLabels(ClassifierMixin, BaseEstimator):
+    """A fitted classifier that repeats recorded labels, whatever it is asked."""
+
+    def __init__(self, predicted, classes):
+        self.predicted = predicted
+        self.classes = classes
+
+    @property
+    def classes_(self):
+        return self.classes
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def fit(self, X, y=None):
+        return self
+
+    def predict(self, X):
+        return self.predicted
 
 
 def _is_right(proba, y):

@@ -1,7 +1,23 @@
-"""Which cascade: held-out predictions in, the best operating point out; no estimator is seen."""
+"""Which cascade: held-out predictions in, the best operating points out; no estimator is seen."""
 
+from sklearn_cascade.search._finding import Options, find_fronts
+from sklearn_cascade.search._front import CascadeFront, FrontRow
 from sklearn_cascade.search._prefixes import Ladder, build_ladder
+from sklearn_cascade.search._recordings import record
+from sklearn_cascade.search._search import search_cascades
 from sklearn_cascade.search._sweep import sweep_thresholds
 from sklearn_cascade.search._tuning import TunedLadder, tune_cascade
 
-__all__ = ["Ladder", "TunedLadder", "build_ladder", "sweep_thresholds", "tune_cascade"]
+__all__ = [
+    "CascadeFront",
+    "FrontRow",
+    "Ladder",
+    "Options",
+    "TunedLadder",
+    "build_ladder",
+    "find_fronts",
+    "record",
+    "search_cascades",
+    "sweep_thresholds",
+    "tune_cascade",
+]

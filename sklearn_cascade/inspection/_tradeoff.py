@@ -1,0 +1,299 @@
+"""Accuracy against cost, drawn as the published figures do."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from textwrap import fill
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_cascade._compat import import_optional
+from sklearn_cascade.inspection._drawing import (
+    label_scores,
+    open_axes,
+    place_legend,
+    scale_costs,
+    styled,
+    thin_markers,
+    write_names,
+)
+
+# Label, colour, marker, its size, and what covers what. Okabe and Ito's colours are told apart by
+# the colour-blind, the markers also in grey.
+_LOOKS = {
+    "single": ("single models", "black", "o", 6, 3),
+    "dominated": ("", "black", "o", 6, 2.5),
+    "ensemble": ("ensembles", "#E69F00", "s", 6, 2),
+    "cascade": ("cascades", "#0072B2", "*", 10, 4),
+    "chosen": ("chosen", "#D55E00", "o", 15, 5),
+}
+_DETAILS = {
+    "single": {"linewidth": 1.2},
+    "dominated": {"markerfacecolor": "white"},
+    "ensemble": {"linestyle": "none"},
+    "cascade": {"linewidth": 0.8},
+    "chosen": {"linestyle": "none", "markerfacecolor": "none", "markeredgewidth": 2},
+}
+# With more single models than this, only those that no other one dominates are named.
+_MOST_NAMES = 12
+
+
+class TradeoffDisplay:
+    """Draw score against cost: single models, ensembles and cascades.
+
+    Single models are circles; a line joins, in order of cost, those that no other dominates, and
+    the others are hollow. Ensembles are squares, only those that no other ensemble dominates.
+    Cascades are stars, only those on the front, and of many close together only some. A
+    ring marks the chosen one, which is named.
+
+    Parameters
+    ----------
+    score : array-like of shape (n_points,)
+        Score of each committee, larger is better.
+    cost : array-like of shape (n_points,)
+        Mean cost of a row, in `cost_unit`.
+    kind : array-like of str of shape (n_points,)
+        "single", "ensemble" or "cascade".
+    label : sequence of str of length n_points
+        Text of each.
+    on_front : array-like of bool of shape (n_points,)
+        Whether no other point is as good and as cheap, and better or cheaper.
+    chosen : int, default=None
+        Index of the point to mark.
+    cost_unit : str, default="stages"
+        Unit of the costs; seconds ("s") are shown in a fitting multiple.
+    scoring : str, default="accuracy"
+        Name of the score; accuracies are shown in percent.
+
+    Attributes
+    ----------
+    ax_, figure_ : matplotlib Axes and Figure
+        Where it was drawn.
+    singles_, dominated_, ensembles_, cascades_, chosen_ : matplotlib Line2D or None
+        What was drawn; None where there is no such point.
+    labels_ : list of matplotlib Annotation
+        Names of single models, and of the chosen point. One without room is left out.
+
+    See Also
+    --------
+    ExitDisplay : Share of rows and score by exit stage.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from sklearn_cascade.inspection._tradeoff import TradeoffDisplay
+    >>> display = TradeoffDisplay(
+    ...     score=[0.80, 0.87, 0.86],
+    ...     cost=[3.1, 40.4, 17.9],
+    ...     kind=["single", "single", "cascade"],
+    ...     label=["small", "large", "small > large"],
+    ...     on_front=[True, True, True],
+    ...     chosen=2,
+    ...     cost_unit="MFLOPs",
+    ... )
+    >>> display.plot(ax=Figure().subplots()).ax_.get_xlabel()
+    'Cost per row (MFLOPs)'
+    """
+
+    def __init__(
+        self,
+        *,
+        score,
+        cost,
+        kind,
+        label,
+        on_front,
+        chosen=None,
+        cost_unit="stages",
+        scoring="accuracy",
+    ):
+        self.score = score
+        self.cost = cost
+        self.kind = kind
+        self.label = label
+        self.on_front = on_front
+        self.chosen = chosen
+        self.cost_unit = cost_unit
+        self.scoring = scoring
+
+    @classmethod
+    def from_front(cls, front, *, chosen=None, ax=None, name=None, **plot_kwargs):
+        """Draw a front.
+
+        Parameters
+        ----------
+        front : CascadeFront
+            What `search_cascades` returns.
+        chosen : int or row of the front, default=None
+            The row to mark, itself or its index; ``front.best(...)`` returns one.
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure by default.
+        name : str, default=None
+            Added to the entries of the legend.
+        **plot_kwargs : dict
+            Styles, as for `plot`.
+
+        Returns
+        -------
+        display : TradeoffDisplay
+            Drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If `chosen` is not in the front.
+        """
+        import_optional("matplotlib.pyplot", feature="TradeoffDisplay.from_front", extra="plot")
+        rows = list(front)
+        display = cls(
+            score=np.array([row.score for row in rows], dtype=float),
+            cost=np.array([row.mean_cost for row in rows], dtype=float),
+            kind=np.array([row.kind for row in rows]),
+            label=[(" > " if row.kind == "cascade" else " + ").join(row.members) for row in rows],
+            on_front=np.asarray(front.non_dominated, dtype=bool),
+            chosen=_index_of(chosen, rows),
+            cost_unit=front.cost_unit,
+            scoring=front.scoring,
+        )
+        return display.plot(ax=ax, name=name, **plot_kwargs)
+
+    @classmethod
+    def from_search(cls, search, *, ax=None, name=None, **plot_kwargs):
+        """Draw the front of a fitted search, and mark what it chose.
+
+        Parameters
+        ----------
+        search : CascadeSearchCV
+            A fitted search.
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure by default.
+        name : str, default=None
+            Added to the entries of the legend.
+        **plot_kwargs : dict
+            Styles, as for `plot`.
+
+        Returns
+        -------
+        display : TradeoffDisplay
+            Drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        NotFittedError
+            If `search` is not fitted.
+        """
+        import_optional("matplotlib.pyplot", feature="TradeoffDisplay.from_search", extra="plot")
+        check_is_fitted(search, ["front_", "best_index_"])
+        plot_kwargs |= {"chosen": search.best_index_, "ax": ax, "name": name}
+        return cls.from_front(search.front_, **plot_kwargs)
+
+    def plot(
+        self,
+        ax=None,
+        *,
+        name=None,
+        single_kwargs=None,
+        ensemble_kwargs=None,
+        cascade_kwargs=None,
+        chosen_kwargs=None,
+        label_kwargs=None,
+    ):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure by default. A scale of its own stays.
+        name : str, default=None
+            Added to the entries of the legend.
+        single_kwargs, ensemble_kwargs, cascade_kwargs, chosen_kwargs : dict, default=None
+            Style of the lines and markers, as for ``ax.plot``.
+        label_kwargs : dict, default=None
+            Style of the names, as for ``ax.annotate``.
+
+        Returns
+        -------
+        display : TradeoffDisplay
+            This object.
+        """
+        self.ax_, self.figure_ = open_axes(ax, "TradeoffDisplay.plot")
+        points = np.column_stack([self.cost, self.score]).astype(float)
+        shown = self._shown(points)
+        own = (single_kwargs, single_kwargs, ensemble_kwargs, cascade_kwargs, chosen_kwargs)
+        lines = [
+            self._draw(points[places], kind, style, name)
+            for (kind, places), style in zip(shown.items(), own, strict=True)
+        ]
+        self.singles_, self.dominated_, self.ensembles_, self.cascades_, self.chosen_ = lines
+        scale_costs(self.ax_, points[np.concatenate(list(shown.values())), 0], self.cost_unit)
+        label_scores(self.ax_.yaxis, self.scoring)
+        self.ax_.margins(0.08)
+        place_legend(self.ax_)
+        if self.cascades_ is not None:
+            ends = np.isin(shown["cascade"], [*shown["chosen"], *shown["cascade"][[0, -1]]])
+            thin_markers(self.cascades_, np.flatnonzero(ends).tolist())
+        self.labels_ = self._write_labels(points, shown, label_kwargs)
+        return self
+
+    def _shown(self, points):
+        """Return the indices of the points to draw, by kind, rising cost and falling score."""
+        order = np.lexsort((-points[:, 1], points[:, 0]))
+        order = order[np.isfinite(points[order]).all(axis=1)]
+        kind, on_front = np.asarray(self.kind)[order], np.asarray(self.on_front, bool)[order]
+        chosen = order == self.chosen
+        singles, ensembles = order[kind == "single"], order[kind == "ensemble"]
+        best = _undominated(points[singles])
+        return {
+            "single": singles[best],
+            "dominated": singles[~best],
+            "ensemble": ensembles[_undominated(points[ensembles]) | (ensembles == self.chosen)],
+            "cascade": order[(kind == "cascade") & (on_front | chosen)],
+            "chosen": order[chosen],
+        }
+
+    def _draw(self, points, kind, own, name):
+        """Draw the points of a kind, and return the line; None where there is none."""
+        if not len(points):
+            return None
+        label, color, marker, size, zorder = _LOOKS[kind]
+        label = label if name is None else f"{label}, {name}"
+        style = {"label": label, "color": color, "marker": marker, "markersize": size}
+        style = styled({**style, "zorder": zorder, **_DETAILS[kind]}, own, "lines.Line2D")
+        if kind == "dominated":
+            # Whatever the user's style of single models.
+            style |= {"label": "_", "linestyle": "none"}
+        return self.ax_.plot(*points.T, **style)[0]
+
+    def _write_labels(self, points, shown, own):
+        """Write the names of the chosen point and of single models, as far as there is room."""
+        singles = [*shown["single"], *shown["dominated"]]
+        if len(singles) > _MOST_NAMES:
+            singles = shown["single"]
+        # From the bottom, since there is room below a rising curve, and above the best of all.
+        singles = sorted(set(singles) - set(shown["chosen"]), key=lambda place: points[place, 1])
+        wanted = [(fill(self.label[k], 26), points[k], 135, 12) for k in shown["chosen"]]
+        wanted += [(self.label[k], points[k], -45, 6) for k in singles]
+        style = styled({"fontsize": 8, "zorder": 6}, own, "text.Text")
+        return write_names(self.ax_, wanted, style)
+
+
+def _index_of(chosen, rows) -> int | None:
+    """Return the index of the chosen row, which may be given itself."""
+    if chosen is None:
+        return None
+    if isinstance(chosen, Integral) and 0 <= chosen < len(rows):
+        return int(chosen)
+    if chosen in rows:
+        return rows.index(chosen)
+    raise ValueError(f"chosen={chosen!r}; expected one of the {len(rows)} rows or its index")
+
+
+def _undominated(points: np.ndarray) -> np.ndarray:
+    """Return which points, by rising cost and falling score, are better than all before."""
+    highest = np.maximum.accumulate(points[:, 1])
+    return np.diff(highest, prepend=-np.inf) > 0

@@ -1,0 +1,175 @@
+"""The committees a search looks at, and those it found, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations, permutations
+from math import comb, perm
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_cascade.rules import worst_case_cost
+from sklearn_cascade.search._recordings import Recordings
+from sklearn_cascade.search._statistics import Key, prefix_of
+
+
+class Plan(NamedTuple):
+    """Models in running order, and how their answers are combined.
+
+    Attributes
+    ----------
+    combine : {"mean", "last"}
+        How the stages run so far are combined.
+    members : tuple of int
+        Positions in the pool, in running order.
+    costs : ndarray of shape (n_stages,)
+        Cost of one row in each stage.
+    exits : bool
+        False: all rows go through all stages, and there is no threshold to choose.
+    """
+
+    combine: str
+    members: tuple[int, ...]
+    costs: np.ndarray
+    exits: bool
+
+    @property
+    def answers(self) -> list[Key]:
+        """The models that make the answer at each stage where rows may be answered."""
+        n_stages = len(self.members)
+        stages = range(1, n_stages + 1) if self.exits else [n_stages]
+        return [prefix_of(self.combine, self.members[:k]) for k in stages]
+
+    @property
+    def gates(self) -> list[Key]:
+        """The models whose confidence decides, at each stage where rows may exit early."""
+        return self.answers[:-1]
+
+    @property
+    def answer_costs(self) -> np.ndarray:
+        """What each answer adds to the cost of a row."""
+        return self.costs if self.exits else np.array([self.worst_cost])
+
+    @property
+    def worst_cost(self) -> float:
+        """Cost of a row that goes through every stage."""
+        return worst_case_cost(self.costs)
+
+
+class Found(NamedTuple):
+    """Committees with thresholds, and what they reach on the held-out rows.
+
+    Attributes
+    ----------
+    plan : ndarray of int of shape (n_found,)
+        Position in the list of plans.
+    thresholds : ndarray of shape (n_found, max_stages - 1)
+        Beyond the last stage but one: NaN.
+    score, cost : ndarray of shape (n_found,)
+        Score, and mean cost of a row.
+    rates : ndarray of shape (n_found, max_stages)
+        Share of the rows that exit at each stage; beyond the last: 0.
+    """
+
+    plan: np.ndarray
+    thresholds: np.ndarray
+    score: np.ndarray
+    cost: np.ndarray
+    rates: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Found:
+        """Return some of them."""
+        return Found(*(column[rows] for column in self))
+
+
+def join(parts: Sequence[Found]) -> Found:
+    """Return several lots of committees as one."""
+    return Found(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def plan_cascades(
+    recordings: Recordings,
+    ways: Sequence[str],
+    max_stages: int,
+    order: str,
+    max_worst_cost: float | None = None,
+    models: Sequence[int] | None = None,
+) -> list[Plan]:
+    """Return every cascade of at least two stages.
+
+    Parameters
+    ----------
+    recordings : Recordings
+        The pool, cheapest first.
+    ways : sequence of str
+        Combinations to try.
+    max_stages : int
+        The most models in one cascade.
+    order : {"cost", "any"}
+        Cheapest first, or every order.
+    max_worst_cost : float, default=None
+        Sets that cost more in the worst case are left out.
+    models : sequence of int, default=None
+        Models to take, ascending; None: all.
+
+    Returns
+    -------
+    plans : list of Plan
+    """
+    models = range(recordings.n_models) if models is None else models
+    arrange = permutations if order == "any" else combinations
+    plans = [
+        Plan(way, members, recordings.stage_costs(members), True)
+        for n_stages in range(2, min(max_stages, len(models)) + 1)
+        for members in arrange(models, n_stages)
+        for way in ways
+    ]
+    return _within(plans, max_worst_cost)
+
+
+def plan_ensembles(
+    recordings: Recordings,
+    max_stages: int,
+    max_worst_cost: float | None = None,
+    models: Sequence[int] | None = None,
+) -> list[Plan]:
+    """Return every single model, and every set of at least two that can be averaged."""
+    models = range(recordings.n_models) if models is None else models
+    singles = [Plan("mean", (model,), recordings.stage_costs((model,)), False) for model in models]
+    if recordings.proba is None:
+        return singles
+    sets = [
+        Plan("mean", members, recordings.stage_costs(members), False)
+        for n_stages in range(2, min(max_stages, len(models)) + 1)
+        for members in combinations(models, n_stages)
+    ]
+    return singles + _within(sets, max_worst_cost)
+
+
+def in_order(recordings: Recordings, plans: Sequence[Plan]) -> list[Plan]:
+    """Return plans in order of merit among committees of equal score and cost.
+
+    Lower worst-case cost, then fewer stages, then names, then no early exit, then the mean.
+    """
+
+    def merit(plan):
+        names = [recordings.names[model] for model in plan.members]
+        cost = float(f"{plan.worst_cost:.10g}")
+        return cost, len(names), names, plan.exits, plan.combine == "last"
+
+    return sorted(plans, key=merit)
+
+
+def count_cascades(n_models: int, max_stages: int, order: str) -> Iterator[tuple[int, int]]:
+    """Yield (number of stages, number of cascades of one combination) for two stages and more."""
+    count = perm if order == "any" else comb
+    for n_stages in range(2, min(max_stages, n_models) + 1):
+        yield n_stages, count(n_models, n_stages)
+
+
+def _within(plans: list[Plan], max_worst_cost: float | None) -> list[Plan]:
+    """Return the plans whose worst-case cost is within the limit; rounding does not count."""
+    if max_worst_cost is None:
+        return plans
+    return [plan for plan in plans if plan.worst_cost <= max_worst_cost * (1 + 1e-12)]

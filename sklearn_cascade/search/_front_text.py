@@ -1,0 +1,98 @@
+"""The table of a search as people read it: text for a terminal, HTML for a notebook."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sklearn_cascade.inspection import format_cost
+
+if TYPE_CHECKING:
+    from sklearn_cascade.search._front import CascadeFront, FrontRow
+
+# Rows shown of each kind; the frame has all.
+_N_SHOWN = 12
+
+
+def render_text(front: CascadeFront) -> str:
+    """Return the table as lines of text."""
+    header, body = _cells(front)
+    widths = [max(len(row[i]) for row in [header, *body]) for i in range(len(header))]
+    lines = [_title(front), _line(header, widths), *(_line(row, widths) for row in body)]
+    return "\n".join([*lines, *_remarks(front)])
+
+
+def render_html(front: CascadeFront) -> str:
+    """Return the table as HTML."""
+    header, body = _cells(front)
+    right, left = "text-align:right;white-space:nowrap", "text-align:left"
+    styles = [left, left, *[right] * (len(header) - 2)]
+
+    def line(cells, tag):
+        return "".join(
+            f'<{tag} style="{style}">{escape(cell)}</{tag}>'
+            for cell, style in zip(cells, styles, strict=True)
+        )
+
+    rows = "".join(f"<tr>{line(cells, 'td')}</tr>" for cells in body)
+    return (
+        f"<table><caption>{escape(_title(front))}</caption>"
+        f"<thead><tr>{line(header, 'th')}</tr></thead><tbody>{rows}</tbody></table>"
+        f"<p>{'<br>'.join(escape(remark) for remark in _remarks(front))}</p>"
+    )
+
+
+def _title(front: CascadeFront) -> str:
+    """Return how much was found."""
+    counts = dict.fromkeys(("single", "ensemble", "cascade"), 0)
+    for row in front:
+        counts[row.kind] += 1
+    names = {"single": "single model", "ensemble": "ensemble", "cascade": "cascade"}
+    found = ", ".join(
+        f"{count:,} {names[kind]}{'' if count == 1 else 's'}" for kind, count in counts.items()
+    )
+    return f"{found}; {front.n_evaluated:,} threshold vectors looked at"
+
+
+def _cells(front: CascadeFront) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows shown as text."""
+    header = ["", "members", "thresholds", front.scoring, "mean cost", "worst case"]
+    return header, [_row(front, front[i]) for i in _shown(front)]
+
+
+def _shown(front: CascadeFront) -> list[int]:
+    """Return the rows to show: those on the front, and the single models, thinned evenly."""
+    on_front = np.flatnonzero(front.non_dominated)
+    singles = np.array([i for i, row in enumerate(front) if row.kind == "single"])
+    return sorted({*_thinned(on_front), *_thinned(singles)})
+
+
+def _thinned(rows: np.ndarray) -> list[int]:
+    """Return a dozen of the rows, the first and the last among them."""
+    if len(rows) > _N_SHOWN:
+        rows = rows[np.linspace(0, len(rows) - 1, _N_SHOWN).astype(int)]
+    return rows.tolist()
+
+
+def _row(front: CascadeFront, row: FrontRow) -> list[str]:
+    """Return one row as text."""
+    shown = ", ".join("never" if t == np.inf else f"{t:.4g}" for t in row.thresholds)
+    costs = (format_cost(cost, front.cost_unit) for cost in (row.mean_cost, row.worst_cost))
+    thresholds = f"{shown} ({row.combine})" if row.kind == "cascade" else ""
+    return [row.kind, row.label, thresholds, f"{row.score:.4f}", *costs]
+
+
+def _line(row: list[str], widths: list[int]) -> str:
+    """Return one row, its words to the left and its figures to the right."""
+    words = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
+    figures = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
+    return "  ".join([*words, *figures]).rstrip()
+
+
+def _remarks(front: CascadeFront) -> list[str]:
+    """Return the sentences below the table."""
+    n_hidden = len(front) - len(_shown(front))
+    lines = [f"{n_hidden:,} more rows in to_frame()."] if n_hidden else []
+    return [*lines, "Scores and costs are those of the rows searched on, hence optimistic."]

@@ -1,0 +1,240 @@
+"""What every model of a pool said about held-out rows, checked and in order of cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_cascade.rules import as_numbers, check_proba
+
+
+class Recordings(NamedTuple):
+    """Held-out answers of a pool of models, cheapest first.
+
+    Attributes
+    ----------
+    names : tuple of str
+        One per model.
+    costs : ndarray of shape (n_models,)
+        Cost of one row in each model; ascending.
+    y : ndarray of shape (n_samples,)
+        Column of the true class.
+    classes : ndarray of shape (n_classes,)
+        Label of each column.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Positive weights; None where all are equal.
+    proba : list of array of shape (n_recorded, n_classes) or None
+        Probabilities of each model, read block by block.
+    pairs : list of (confidence, predicted) or None
+        Instead: arrays of shape (n_recorded,).
+    counted : ndarray of int of shape (n_samples,) or None
+        The recorded rows that have a weight above zero; None where all have.
+    extra_cost : callable or None
+        ``extra_cost(name, names already run)``: cost of a model where work is shared.
+    """
+
+    names: tuple[str, ...]
+    costs: np.ndarray
+    y: np.ndarray
+    classes: np.ndarray
+    sample_weight: np.ndarray | None
+    proba: list | None
+    pairs: list | None
+    counted: np.ndarray | None
+    extra_cost: Callable | None
+
+    @property
+    def n_models(self) -> int:
+        """Number of models."""
+        return len(self.names)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows that count."""
+        return len(self.y)
+
+    def read_proba(self, model: int, rows: slice) -> np.ndarray:
+        """Return checked probabilities of one model for some rows: (n_rows, n_classes)."""
+        block = self._read(self.proba[model], rows)
+        first = rows.start if self.counted is None else int(self.counted[rows.start])
+        return check_proba(
+            block, len(block), len(self.classes), member=self.names[model], first_row=first
+        )
+
+    def read_pair(self, model: int, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Return confidence, and whether the answer is right, of one model for some rows."""
+        confidence, predicted = self.read_answers(model, rows)
+        return confidence, predicted == self.classes[self.y[rows]]
+
+    def read_answers(self, model: int, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Return confidence and label that one model answered some rows with."""
+        confidence, predicted = (self._read(part, rows) for part in self.pairs[model])
+        confidence = as_numbers(f"confidence of {self.names[model]!r}", confidence)
+        if not np.isfinite(confidence).all():
+            raise ValueError(
+                f"confidence of {self.names[model]!r} holds "
+                f"{confidence[~np.isfinite(confidence)][0]}; expected finite numbers (a very low "
+                f"one never exits early)"
+            )
+        return confidence, predicted
+
+    def stage_costs(self, members: Sequence[int]) -> np.ndarray:
+        """Return the cost of each stage of a committee, with shared work credited."""
+        if self.extra_cost is None:
+            return self.costs[list(members)]
+        names = [self.names[member] for member in members]
+        costs = [self.extra_cost(name, tuple(names[:k])) for k, name in enumerate(names)]
+        costs = as_numbers("extra_cost", costs)
+        if not np.isfinite(costs).all() or (costs < 0).any():
+            raise ValueError(
+                f"extra_cost returned {costs.tolist()} for {names}; expected finite numbers, none "
+                f"below zero"
+            )
+        return costs
+
+    def _read(self, recorded, rows: slice) -> np.ndarray:
+        """Return some of the rows that count, reading one contiguous piece."""
+        if self.counted is None:
+            return np.asarray(recorded[rows])
+        wanted = self.counted[rows]
+        return np.asarray(recorded[wanted[0] : wanted[-1] + 1])[wanted - wanted[0]]
+
+
+def record(
+    proba,
+    y,
+    *,
+    names,
+    costs: np.ndarray,
+    classes=None,
+    sample_weight: np.ndarray | None = None,
+    extra_cost: Callable | None = None,
+) -> Recordings:
+    """Check what was recorded and put the models in order of cost; the costs are checked.
+
+    Parameters
+    ----------
+    proba : sequence of array of shape (n_samples, n_classes), or of (confidence, predicted)
+        One entry per model. Nothing is copied.
+    y : array-like of shape (n_samples,)
+        True labels.
+    names : sequence of str
+        One per model.
+    costs : ndarray of shape (n_models,)
+        Cost of one row in each model.
+    classes : array-like of shape (n_classes,), default=None
+        Label of each column.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weights of the rows, none below zero.
+    extra_cost : callable, default=None
+        Cost of a model once others have run.
+
+    Returns
+    -------
+    recordings : Recordings
+    """
+    y = np.asarray(y)
+    if y.ndim != 1 or len(y) == 0:
+        raise ValueError(f"y has shape {y.shape}; expected one label per row, at least one row")
+    if y.dtype.kind == "f" and np.isnan(y).any():
+        raise ValueError("y holds NaN; expected one label per row")
+    order = [int(model) for model in np.argsort(costs, kind="stable")]
+    entries = [proba[model] for model in order]
+    names = tuple(names[model] for model in order)
+    if _are_pairs(entries):
+        pairs, proba = _check_pairs(entries, names, y), None
+        classes, y = np.unique(y, return_inverse=True)
+    else:
+        pairs, proba = None, _check_matrices(entries, names, len(y))
+        classes, y = _columns_of(y, classes, proba[0].shape[1])
+    counted, sample_weight = _counted(sample_weight, len(y))
+    if counted is not None:
+        y = y[counted]
+    return Recordings(
+        names, costs[order], y, classes, sample_weight, proba, pairs, counted, extra_cost
+    )
+
+
+def _are_pairs(entries) -> bool:
+    """Tell whether the entries are (confidence, predicted) pairs; all or none have to be."""
+    pairs = [isinstance(entry, tuple) and len(entry) == 2 for entry in entries]
+    if any(pairs) and not all(pairs):
+        raise ValueError(
+            f"proba: {sum(pairs)} of {len(pairs)} entries are (confidence, predicted) pairs; "
+            f"expected all of them, or none"
+        )
+    return all(pairs)
+
+
+def _check_pairs(entries, names, y: np.ndarray) -> list:
+    """Return the pairs as arrays of one value per row, with labels of y's kind."""
+    pairs = []
+    for name, entry in zip(names, entries, strict=True):
+        confidence, predicted = (_as_array(part) for part in entry)
+        if confidence.shape != y.shape or predicted.shape != y.shape:
+            raise ValueError(
+                f"proba: the pair of {name!r} has shapes {confidence.shape} and "
+                f"{predicted.shape}; expected one confidence and one label for each of the "
+                f"{len(y)} rows of y"
+            )
+        if (predicted.dtype.kind in "US") != (y.dtype.kind in "US"):
+            raise ValueError(
+                f"proba: {name!r} predicted labels of type {predicted.dtype}, y holds {y.dtype}; "
+                f"expected labels like those of y"
+            )
+        pairs.append((confidence, predicted))
+    return pairs
+
+
+def _check_matrices(entries, names, n_samples: int) -> list:
+    """Return the probabilities as things with a shape, all of the same."""
+    matrices = [_as_array(entry) for entry in entries]
+    width = matrices[0].shape[1] if len(matrices[0].shape) == 2 else "n_classes"
+    for name, matrix in zip(names, matrices, strict=True):
+        if tuple(matrix.shape) != (n_samples, width):
+            raise ValueError(
+                f"proba: {name!r} has shape {tuple(matrix.shape)}; expected ({n_samples}, "
+                f"{width}): one row per row of y, one column per class"
+            )
+    return matrices
+
+
+def _as_array(part):
+    """Return anything with a shape as it is, so that memory maps and the like stay unread."""
+    return part if hasattr(part, "shape") else np.asarray(part)
+
+
+def _columns_of(y: np.ndarray, classes, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the label of each column and the column of each row's label."""
+    seen, codes = np.unique(y, return_inverse=True)
+    if classes is None:
+        classes = seen
+        if len(seen) != n_classes and y.dtype.kind in "iu":
+            classes = np.arange(n_classes)
+    classes = np.asarray(classes)
+    if classes.ndim != 1 or len(set(classes.tolist())) != n_classes:
+        raise ValueError(
+            f"classes={classes.tolist()!r} for probabilities of {n_classes} columns; expected "
+            f"{n_classes} different labels, one per column"
+        )
+    column = {label: place for place, label in enumerate(classes.tolist())}
+    missing = [label for label in seen.tolist() if label not in column]
+    if missing:
+        raise ValueError(
+            f"y holds labels {missing[:5]} that are not in classes={classes.tolist()[:10]}; "
+            f"expected the label of each of the {n_classes} columns, in their order"
+        )
+    return classes, np.array([column[label] for label in seen.tolist()])[codes]
+
+
+def _counted(
+    sample_weight: np.ndarray | None, n_samples: int
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return the rows with a weight above zero, and the weights unless they are all equal."""
+    if sample_weight is None:
+        return None, None
+    counted = np.flatnonzero(sample_weight > 0)
+    weight = sample_weight[counted]
+    return None if len(counted) == n_samples else counted, weight if np.ptp(weight) else None

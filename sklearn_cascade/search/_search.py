@@ -1,0 +1,185 @@
+"""From recorded predictions to the front of all committees."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sklearn_cascade.rules import DEFAULT_UNIT, check_weights_of_rows, numbers_by_name
+from sklearn_cascade.search._finding import Options, find_fronts
+from sklearn_cascade.search._front import CascadeFront
+from sklearn_cascade.search._recordings import record
+
+
+def search_cascades(
+    proba,
+    y,
+    *,
+    costs,
+    names=None,
+    cost_unit=None,
+    classes=None,
+    train_costs=None,
+    extra_cost=None,
+    max_stages=4,
+    order="cost",
+    combine="auto",
+    confidence="max_proba",
+    n_thresholds=64,
+    method="auto",
+    scoring="accuracy",
+    sample_weight=None,
+    max_worst_cost=None,
+    n_jobs=None,
+    verbose=0,
+) -> CascadeFront:
+    """Find the cascades of a pool of models that trade score against cost best.
+
+    Looks at recorded predictions of rows that no model was fitted on, and at every cascade of at
+    most `max_stages` models with every vector of a grid of thresholds, and once more, finer,
+    around the best; exact for scores that are sums over rows. Checking all combinations on
+    held-out predictions follows Wang et al. (2022) [1]_; the rule for large pools is that of
+    Streeter (2018) [2]_.
+
+    Parameters
+    ----------
+    proba : sequence of array of shape (n_samples, n_classes), or of (confidence, predicted)
+        What each model said of the rows: its class probabilities, of any float type, also as
+        memory maps, read block by block. Where probabilities are not to be had: a tuple of
+        two arrays of shape (n_samples,), its confidence and its predicted label.
+    y : array-like of shape (n_samples,)
+        True labels.
+    costs : array-like of shape (n_models,) or dict
+        Cost of one row in each model, as a list or by name; not below zero.
+    names : sequence of str, default=None
+        Name of each model; by default "model_0", "model_1", ...
+    cost_unit : str, default=None
+        Name of the unit of `costs`, such as "MFLOPs" or "USD".
+    classes : array-like of shape (n_classes,), default=None
+        Label of each column. By default the labels of `y`, sorted, or 0, 1, ... where `y` holds
+        numbers and lacks some of them.
+    train_costs : array-like of shape (n_models,) or dict, default=None
+        Cost of training each model, for the table.
+    extra_cost : callable, default=None
+        ``extra_cost(name, names_run)`` returns the cost of one row in a model once those of the
+        tuple `names_run` have run on it, where models share work; `costs` then only give the
+        order.
+    max_stages : int, default=4
+        The most models in one committee.
+    order : {"cost", "any"}, default="cost"
+        Run the models of a set cheapest first, or try every order.
+    combine : {"auto", "mean", "last"}, default="auto"
+        Answer with the mean of the stages run so far or with the last of them; "auto" tries
+        both. Confidences with labels allow "last" only.
+    confidence : {"max_proba", "margin", "entropy"} or callable, default="max_proba"
+        How sure an answer is, as in `CascadeClassifier`.
+    n_thresholds : int, default=64
+        Thresholds tried at each stage, besides never to exit: at quantiles of the
+        confidences. Cascades of many stages get fewer, so that one cascade has
+        half a million vectors at most.
+    method : {"auto", "exhaustive", "greedy"}, default="auto"
+        "auto" looks at everything while that is a matter of about two minutes, and is greedy
+        beyond.
+    scoring : str or callable, default="accuracy"
+        "accuracy", "balanced_accuracy", "neg_log_loss" and "neg_brier_score" are searched
+        exactly; any other scorer is applied to the accuracy front.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows.
+    max_worst_cost : float, default=None
+        Leave out sets of models that cost more in the worst case.
+    n_jobs : int, default=None
+        Number of threads. None is 1 unless in a `joblib.parallel_config` context. The result
+        does not depend on it.
+    verbose : int, default=0
+        Above 0: say what is searched, and how far it is.
+
+    Returns
+    -------
+    front : CascadeFront
+        The table, and ``front.best(...)``.
+
+    Raises
+    ------
+    ValueError
+        If shapes, labels, costs or parameters do not fit.
+    InvalidProbabilitiesError
+        If what a model said are no probabilities.
+
+    See Also
+    --------
+    CascadeSearchCV : The same from estimators, fitted or not.
+
+    Notes
+    -----
+    Beyond what is handed in, at most 500 MB and 24 bytes a row are taken up, whatever the
+    numbers of rows, classes and models; a scorer that is no sum over rows needs one matrix of
+    answers more.
+
+    The greedy rule is within a factor 4 of the cheapest order of *fixed* abstaining models (a
+    model with a threshold of its own); it says nothing about the cheapest cascade of all, to
+    which thresholds and models are free.
+
+    References
+    ----------
+    .. [1] X. Wang, D. Kondratyuk, E. Christiansen, K. M. Kitani, Y. Alon, E. Eban. "Wisdom of
+       Committees: An Overlooked Approach To Faster and More Accurate Models." ICLR 2022.
+    .. [2] M. Streeter. "Approximation Algorithms for Cascading Prediction Models." ICML 2018.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import cross_val_predict
+    >>> from sklearn.neighbors import KNeighborsClassifier
+    >>> from sklearn_cascade import search_cascades
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X = X / 16
+    >>> proba = [
+    ...     cross_val_predict(model, X, y, method="predict_proba")
+    ...     for model in (LogisticRegression(), KNeighborsClassifier(10))
+    ... ]
+    >>> front = search_cascades(proba, y, names=["linear", "neighbors"], costs=[1, 40])
+    >>> front.best().members
+    ('linear', 'neighbors')
+    >>> bool(front.best().mean_cost < 20)
+    True
+    """
+    given = (max_stages, order, combine, confidence, n_thresholds, method, scoring)
+    proba = _as_entries(proba)
+    names = _check_names(names, len(proba))
+    recordings = record(
+        proba,
+        y,
+        names=names,
+        costs=numbers_by_name("costs", costs, names),
+        classes=classes,
+        sample_weight=check_weights_of_rows(sample_weight, np.asarray(y)),
+        extra_cost=extra_cost,
+    )
+    if train_costs is not None:
+        train_costs = numbers_by_name("train_costs", train_costs, names)
+        train_costs = dict(zip(names, train_costs.tolist(), strict=True))
+    unit = cost_unit or getattr(costs, "unit", None) or DEFAULT_UNIT["given"]
+    options = Options(*given, max_worst_cost, n_jobs, verbose)
+    return find_fronts(recordings, options, unit, train_costs=train_costs)[0]
+
+
+def _as_entries(proba) -> list:
+    """Return one entry per model, or raise where there is none."""
+    if isinstance(proba, (str, bytes, dict)) or not hasattr(proba, "__len__") or not len(proba):
+        raise ValueError(
+            f"proba={proba!r}; expected one array of shape (n_samples, n_classes) per model, or "
+            f"one (confidence, predicted) tuple, at least one"
+        )
+    return [proba[model] for model in range(len(proba))]
+
+
+def _check_names(names, n_models: int) -> list[str]:
+    """Return distinct names, one per model."""
+    if names is None:
+        return [f"model_{model}" for model in range(n_models)]
+    names = names.split() if isinstance(names, str) else list(names)
+    if len(names) != n_models or len(set(names)) != n_models:
+        raise ValueError(
+            f"names={names!r}; expected {n_models} different names, one for each entry of proba"
+        )
+    return [str(name) for name in names]
