@@ -1,6 +1,6 @@
 """Committees of classifiers that answer easy rows cheaply, for scikit-learn."""
 
-from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier
+from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
 from sklearn_cascade.inspection import (
     CascadePrediction,
     ComputeReport,
@@ -22,6 +22,7 @@ __all__ = [
     "CascadeClassifier",
     "CascadeFront",
     "CascadePrediction",
+    "CascadeSearchCV",
     "ComputeReport",
     "ExitDisplay",
     "LatencyReport",

@@ -21,6 +21,7 @@ PUBLIC = [
     "CascadeClassifier",
     "CascadeFront",
     "CascadePrediction",
+    "CascadeSearchCV",
     "ComputeReport",
     "ExitDisplay",
     "LatencyReport",

@@ -262,6 +262,18 @@ class CascadeClassifier(Committee):
         other._forget_tuning()
         return other
 
+    def _adopt_stages(self, stages, classes, cost_conditions):
+        """Become fitted with members that were fitted elsewhere, at the thresholds given."""
+        self.classes_, self._class_shares = classes, None
+        self.weights_ = self._resolve_weights()
+        self._set_costs(None, stages)
+        self.cost_conditions_ = cost_conditions
+        self.combine_, self.thresholds_ = self.combine, self._given_thresholds()
+        for attribute in ("n_features_in_", "feature_names_in_"):
+            if hasattr(stages[0].estimator, attribute):
+                setattr(self, attribute, getattr(stages[0].estimator, attribute))
+        self._stages = stages
+
     def get_metadata_routing(self):
         """Get the metadata routing of this estimator.
 

@@ -4,6 +4,7 @@ from sklearn_cascade.search._finding import Options, find_fronts
 from sklearn_cascade.search._front import CascadeFront, FrontRow
 from sklearn_cascade.search._prefixes import Ladder, build_ladder
 from sklearn_cascade.search._recordings import record
+from sklearn_cascade.search._replay import replay
 from sklearn_cascade.search._search import search_cascades
 from sklearn_cascade.search._sweep import sweep_thresholds
 from sklearn_cascade.search._tuning import TunedLadder, tune_cascade
@@ -17,6 +18,7 @@ __all__ = [
     "build_ladder",
     "find_fronts",
     "record",
+    "replay",
     "search_cascades",
     "sweep_thresholds",
     "tune_cascade",

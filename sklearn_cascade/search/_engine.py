@@ -138,7 +138,7 @@ def explore_points(
     view, n_evaluated, parts = view_rows(recordings, settings.scoring, rows), 0, []
     for lot in lots_by_rows(recordings, settings, plans, [view]):
         blocks = blocks_of(recordings, len(models_of([plans[place] for place in lot])))
-        board = Board(_collect(recordings, settings, plans, lot, blocks), view)
+        board = Board(collect_for(recordings, settings, plans, lot, blocks), view)
         board.cut([(key, n_levels) for place in lot for key in plans[place].gates], settings.n_jobs)
         some = points.take(np.isin(points.plan, lot))
         found, count = refine_found(board, plans, some, lambda plan: n_levels, settings.n_jobs)
@@ -152,7 +152,7 @@ def _search_at_once(recordings, settings, plans, lot, views, tick) -> Iterator:
     n_thresholds, n_jobs = settings.n_thresholds, settings.n_jobs
     n_levels = partial(levels_of, n_thresholds=n_thresholds)
     blocks = blocks_of(recordings, len(models_of([plans[place] for place in lot])))
-    statistics = _collect(recordings, settings, plans, lot, blocks)
+    statistics = collect_for(recordings, settings, plans, lot, blocks)
     for view in views:
         board = Board(statistics, view)
         board.cut(_cuts(settings, plans, lot), n_jobs)
@@ -171,7 +171,7 @@ def _search_in_stretches(recordings, settings, plans, lot, views, tick) -> Itera
     for start in range(0, recordings.n_samples, n_rows):
         stop = min(start + n_rows, recordings.n_samples)
         blocks = blocks_of(recordings, n_models, start, stop)
-        statistics = _collect(recordings, settings, plans, lot, blocks)
+        statistics = collect_for(recordings, settings, plans, lot, blocks)
         for view, view_grids, view_sums in zip(views, grids, sums, strict=True):
             board = Board(statistics, view.between(start, stop))
             board.cut(_cuts(settings, plans, lot), settings.n_jobs, view_grids)
@@ -200,7 +200,7 @@ def _sampled_grids(recordings, settings, plans, lot, views, n_rows: int) -> list
     blocks = blocks_of(recordings, len(models_of([plans[place] for place in lot])))
     blocks = blocks[:: -(-recordings.n_samples // n_rows)]
     sample = np.concatenate([np.arange(block.start, block.stop) for block in blocks])
-    statistics = _collect(recordings, settings, plans, lot, blocks)
+    statistics = collect_for(recordings, settings, plans, lot, blocks)
     grids = []
     for view in views:
         board = Board(statistics, view.among(sample))
@@ -209,7 +209,7 @@ def _sampled_grids(recordings, settings, plans, lot, views, n_rows: int) -> list
     return grids
 
 
-def _collect(recordings, settings, plans, lot, blocks: Sequence[slice]) -> Statistics:
+def collect_for(recordings, settings, plans, lot, blocks: Sequence[slice]) -> Statistics:
     """Return the statistics that a lot of plans needs, of some blocks of rows."""
     needed = dict.fromkeys(need for place in lot for need in needs(plans[place]))
     wanted = [key for key, is_wanted in needed if is_wanted]

@@ -112,7 +112,7 @@ def find_fronts(
     """
     check_options(recordings, options)
     progress = Progress(options.verbose)
-    settings = _settings(recordings, options)
+    settings = settings_of(recordings, options)
     greedy = _is_greedy(recordings, options, settings, progress)
     search = explore_greedily if greedy else explore
     explored = search(recordings, settings, rows=rows, progress=progress)
@@ -175,7 +175,7 @@ def _check_one_of(parameter: str, value, accepted: tuple[str, ...]) -> None:
         raise ValueError(f"{parameter}={value!r}; expected one of {list(accepted)}")
 
 
-def _settings(recordings: Recordings, options: Options) -> Settings:
+def settings_of(recordings: Recordings, options: Options) -> Settings:
     """Return what the search needs of the parameters."""
     ways = COMBINATIONS if options.combine == "auto" else (options.combine,)
     if recordings.pairs is not None:

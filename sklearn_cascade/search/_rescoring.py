@@ -77,16 +77,26 @@ def _evenly_chosen(plans, found: Found) -> np.ndarray:
 
 def _score(recordings, plan, thresholds, scoring, confidence, rows) -> float:
     """Return the score of one committee at one operating point."""
+    given = give_answers(recordings, plan, thresholds, confidence)
+    return score_given(recordings, given, scoring, rows)
+
+
+def give_answers(recordings, plan, thresholds, confidence) -> np.ndarray:
+    """Return what one committee answers: probabilities, or labels where no more is known."""
     answer = _labels if recordings.proba is None else _probabilities
-    blocks = [
-        answer(recordings, plan, thresholds, confidence, block)
-        for block in blocks_of(recordings, len(plan.members))
-    ]
-    given, y = np.concatenate(blocks)[rows], recordings.classes[recordings.y[rows]]
+    blocks = blocks_of(recordings, len(plan.members))
+    return np.concatenate(
+        [answer(recordings, plan, thresholds, confidence, block) for block in blocks]
+    )
+
+
+def score_given(recordings, given, scoring, rows) -> float:
+    """Return the score of recorded answers on some of the rows."""
+    y = recordings.classes[recordings.y[rows]]
     weight = None if recordings.sample_weight is None else recordings.sample_weight[rows]
     if recordings.proba is None:
-        return score_labels(scoring, given, y, weight)
-    return score_answers(scoring, given, y, recordings.classes, weight)
+        return score_labels(scoring, given[rows], y, weight)
+    return score_answers(scoring, given[rows], y, recordings.classes, weight)
 
 
 def _probabilities(recordings, plan, thresholds, confidence, block) -> np.ndarray:

@@ -1,0 +1,368 @@
+"""Find the cascade of a pool of estimators that trades score against cost best."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from time import perf_counter
+
+import numpy as np
+from sklearn.utils.metadata_routing import MethodMapping
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_cascade._compat import StrOptions
+from sklearn_cascade.estimators._cascade import CascadeClassifier
+from sklearn_cascade.estimators._delegation import ThroughBest, is_refitted
+from sklearn_cascade.estimators._member_owner import MemberOwner
+from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold, split_rows
+from sklearn_cascade.estimators._search_results import cross_fit, params_of, tabulate_results
+from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring
+from sklearn_cascade.search import Options, find_fronts, record
+
+_CONSTRAINTS = ("min_score", "max_score_loss", "max_cost", "max_worst_cost")
+
+
+class CascadeSearchCV(ThroughBest, MemberOwner):
+    """Search all cascades of a pool of classifiers by cross-validation.
+
+    Every member is fitted once per fold, and once more on all rows, whatever the number of
+    combinations: what it said of the rows held out is enough to look at every cascade of at
+    most `max_stages` members with every vector of a grid of thresholds (Wang et al., 2022 [1]_).
+
+    Parameters
+    ----------
+    estimators : list of (str, classifier)
+        Members with ``predict_proba``, in any order; "drop" in place of a classifier switches
+        one off. Frozen ones (`sklearn.frozen.FrozenEstimator`, `PrefitClassifier`) are asked
+        once for all rows, which they should not have been fitted on; all others are cloned and
+        fitted.
+    max_stages : int, default=4
+        The most members in one cascade.
+    order : {"cost", "any"}, default="cost"
+        Run the members of a set cheapest first, or try every order.
+    combine : {"auto", "mean", "last"}, default="auto"
+        Answer with the mean of the stages run so far or with the last of them; "auto" tries
+        both.
+    confidence : {"max_proba", "margin", "entropy"} or callable, default="max_proba"
+        How sure an answer is, as in `CascadeClassifier`.
+    n_thresholds : int, default=64
+        Thresholds tried at each stage, besides never to exit.
+    method : {"auto", "exhaustive", "greedy"}, default="auto"
+        As in `search_cascades`.
+    scoring : str or callable, default="accuracy"
+        "accuracy", "balanced_accuracy", "neg_log_loss" and "neg_brier_score" are searched
+        exactly; any other scorer is applied to the accuracy front.
+    costs : "measured", array-like of shape (n_estimators,), dict or None, default="measured"
+        Cost of one row in each member. "measured": seconds per row, taken on the rows of the fit.
+        None: what the members declare (`PrefitClassifier`), or 1 each where none does.
+    cost_unit : str, default=None
+        Name of the unit of `costs`, such as "MFLOPs" or "USD".
+    min_score : float, default=None
+        Score to reach on held-out rows.
+    max_score_loss : float, default=None
+        How far the score may be below the best single member's. Without any constraint: 0.
+    max_cost : float, default=None
+        Limit of the mean cost of a row.
+    max_worst_cost : float, default=None
+        Limit of the cost of a row that goes through every stage; sets of members beyond it are
+        not looked at.
+    cv : int, cross-validation generator or iterable, default=5
+        Splits. An integer means stratified folds.
+    refit : bool, default=True
+        Fit the members on all rows, so that the search can answer; needed to measure costs.
+    n_jobs : int, default=None
+        Jobs for fitting, and threads for searching. None is 1 unless in
+        a `joblib.parallel_config` context.
+    random_state : int, RandomState instance or None, default=None
+        Shuffles the rows before an integer `cv` cuts folds. None keeps their order.
+    verbose : int, default=0
+        Above 0: say what is searched, and how far it is.
+
+    Attributes
+    ----------
+    front_ : CascadeFront
+        All committees that nothing beats, all members alone, and all ensembles.
+    cv_results_ : dict of ndarray of shape (n_rows,)
+        A row for each row of `front_`: ``params``, ``mean_test_score``, ``std_test_score``,
+        ``split<k>_test_score``, the same for ``cost``, and ``rank_test_score``.
+    best_index_ : int
+        Row of the committee chosen.
+    best_params_ : dict
+        Its ``members``, ``combine`` and ``thresholds``.
+    best_score_, best_cost_ : float
+        Mean over the folds, on the rows that chose it, hence optimistic.
+    honest_score_, honest_cost_ : float
+        The same, cross-fitted: chosen on all folds but one, and taken on that one. NaN with a
+        single split.
+    best_estimator_ : CascadeClassifier
+        The committee chosen, fitted on all rows; only with `refit`.
+    n_evaluated_ : int
+        Threshold vectors looked at, in all folds.
+    refit_time_ : float
+        Seconds for fitting the members on all rows; only with `refit`.
+    classes_ : ndarray of shape (n_classes,)
+        Labels of `y` and of all frozen members, sorted.
+    estimators_ : list of classifiers
+        All members, fitted on all rows; only with `refit`.
+    named_estimators_ : Bunch
+        The same by name.
+    costs_ : ndarray of shape (n_active,)
+        Cost of one row in each member that is not dropped.
+    cost_unit_ : str
+        Their unit.
+    cost_conditions_ : dict or None
+        How the costs were measured.
+    n_splits_ : int
+        Number of splits.
+    n_features_in_ : int
+        Number of features; only if the first member has it.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features; only if the first member has them.
+
+    See Also
+    --------
+    search_cascades : The same from recorded predictions.
+    CascadeClassifier : One cascade, its order given.
+
+    References
+    ----------
+    .. [1] X. Wang, D. Kondratyuk, E. Christiansen, K. M. Kitani, Y. Alon, E. Eban. "Wisdom of
+       Committees: An Overlooked Approach To Faster and More Accurate Models." ICLR 2022.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.neighbors import KNeighborsClassifier
+    >>> from sklearn_cascade import CascadeSearchCV
+    >>> X, y = load_digits(return_X_y=True)
+    >>> search = CascadeSearchCV(
+    ...     [("neighbors", KNeighborsClassifier(10)), ("linear", LogisticRegression())],
+    ...     costs={"linear": 1, "neighbors": 40},
+    ... )
+    >>> search.fit(X / 16, y).best_params_["members"]
+    ('linear', 'neighbors')
+    >>> search.at(max_cost=1.0).estimators_
+    [LogisticRegression()]
+    """
+
+    _parameter_constraints: dict = {
+        "estimators": "no_validation",
+        "max_stages": [Integral],
+        "order": [StrOptions({"cost", "any"})],
+        "combine": [StrOptions({"auto", *COMBINATIONS})],
+        "confidence": [StrOptions(set(CONFIDENCES)), callable],
+        "n_thresholds": [Integral],
+        "method": [StrOptions({"auto", "exhaustive", "greedy"})],
+        "scoring": [str, callable],
+        "costs": "no_validation",
+        "cost_unit": [str, None],
+        **{constraint: [Real, None] for constraint in _CONSTRAINTS},
+        "cv": ["cv_object"],
+        "refit": ["boolean"],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+    # Whatever a search compares has to have an answer from everyone.
+    allow_abstain = False
+
+    def __init__(
+        self,
+        estimators,
+        *,
+        max_stages=4,
+        order="cost",
+        combine="auto",
+        confidence="max_proba",
+        n_thresholds=64,
+        method="auto",
+        scoring="accuracy",
+        costs="measured",
+        cost_unit=None,
+        min_score=None,
+        max_score_loss=None,
+        max_cost=None,
+        max_worst_cost=None,
+        cv=5,
+        refit=True,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.estimators = estimators
+        self.max_stages = max_stages
+        self.order = order
+        self.combine = combine
+        self.confidence = confidence
+        self.n_thresholds = n_thresholds
+        self.method = method
+        self.scoring = scoring
+        self.costs = costs
+        self.cost_unit = cost_unit
+        self.min_score = min_score
+        self.max_score_loss = max_score_loss
+        self.max_cost = max_cost
+        self.max_worst_cost = max_worst_cost
+        self.cv = cv
+        self.refit = refit
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y, sample_weight=None, **fit_params):
+        """Fit the members in all folds, search, and fit them on all rows.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Handed to the members as it is.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, for the search and for the members whose ``fit`` takes them.
+        **fit_params : dict
+            Other metadata for the members and the splitter, through metadata routing.
+
+        Returns
+        -------
+        self : CascadeSearchCV
+            The fitted search.
+
+        Raises
+        ------
+        InfeasibleConstraintError
+            If no committee satisfies the constraints; says what comes nearest.
+        ValueError
+            If a parameter is out of its range, a member has no ``predict_proba``, `y` has
+            one class only, or there are fewer rows than folds.
+        """
+        X, labels, sample_weight, members = self._begin_fit(X, y, sample_weight, fit_params)
+        check_scoring(
+            self.scoring, weighted=sample_weight is not None and np.ptp(sample_weight) > 0
+        )
+        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+        splits = split_rows(self, X, labels, {**fit_params, **weight})
+        held_out = predict_out_of_fold(
+            members, X, labels, splits, allow_abstain=False, n_jobs=self.n_jobs
+        )
+        for attribute in ("refit_time_", "best_estimator_"):
+            self.__dict__.pop(attribute, None)
+        start = perf_counter()
+        stages = self._fit_members(X, labels, sample_weight, members) if self.refit else []
+        if self.refit:
+            self.refit_time_ = perf_counter() - start
+        self.classes_, self.n_splits_ = labels.classes, len(splits)
+        self._set_costs(X, stages)
+        self._search(held_out, labels, sample_weight)
+        self._stages = stages
+        if self.refit:
+            self.best_estimator_ = self._build(self.front_[self.best_index_])
+            self.best_estimator_.honest_score_ = self.honest_score_
+            self.best_estimator_.honest_cost_ = self.honest_cost_
+        return self
+
+    def at(self, *, min_score=None, max_score_loss=None, max_cost=None, max_worst_cost=None):
+        """Return the best committee under other constraints, fitted; nothing is fitted again.
+
+        Parameters
+        ----------
+        min_score, max_score_loss, max_cost, max_worst_cost : float, default=None
+            As the parameters of the same names, which are not looked at, but for a limit of the
+            worst case that the search kept to.
+
+        Returns
+        -------
+        cascade : CascadeClassifier
+            Its members are shared with this search.
+
+        Raises
+        ------
+        InfeasibleConstraintError
+            If no committee satisfies the constraints; says what comes nearest.
+        """
+        check_is_fitted(self)
+        is_refitted(self)
+        return self._build(
+            self.front_.best(
+                min_score=min_score,
+                max_score_loss=max_score_loss,
+                max_cost=max_cost,
+                max_worst_cost=max_worst_cost,
+            )
+        )
+
+    def get_metadata_routing(self):
+        """Get the metadata routing of this estimator.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            Consumer of `sample_weight`, and router to the members' ``fit`` and to the splitter.
+        """
+        mapping = MethodMapping().add(caller="fit", callee="split")
+        return super().get_metadata_routing().add(splitter=self.cv, method_mapping=mapping)
+
+    def _check_parameters(self):
+        for parameter in ("max_stages", "n_thresholds"):
+            if getattr(self, parameter) < 1:
+                raise ValueError(f"{parameter}={getattr(self, parameter)!r}; expected at least 1")
+        if isinstance(self.costs, str) and not self.refit:
+            raise ValueError(
+                f"costs={self.costs!r} with refit=False, which leaves no member fitted on all rows "
+                f"to measure; expected costs as numbers, or refit=True"
+            )
+        self._check_costs()
+
+    def _constraints(self):
+        """Return the constraints by name."""
+        return {constraint: getattr(self, constraint) for constraint in _CONSTRAINTS}
+
+    def _search(self, held_out, labels, sample_weight):
+        """Search the held-out rows, once for all of them and once without each fold."""
+        weight = None if sample_weight is None else sample_weight[held_out.rows]
+        recordings = record(
+            held_out.proba,
+            labels.y[held_out.rows],
+            names=[name for name, _ in self._active_members()],
+            costs=self.costs_,
+            classes=labels.classes,
+            sample_weight=weight,
+        )
+        counted = slice(None) if recordings.counted is None else recordings.counted
+        fold, sample = held_out.fold[counted], held_out.rows[counted]
+        parts = [np.flatnonzero(fold == k) for k in np.unique(fold)]
+        # No row is judged by a choice it had a part in, also where folds overlap.
+        others = [np.flatnonzero(~np.isin(sample, sample[part])) for part in parts]
+        options = Options(**{name: getattr(self, name) for name in Options._fields})
+        views = [None, *others] if all(len(rows) for rows in others) else [None]
+        self.front_, *fronts = find_fronts(recordings, options, self.cost_unit_, rows=views)
+        self.n_evaluated_ = self.front_.n_evaluated
+        self.best_index_ = self.front_.find_best(**self._constraints())
+        self.cv_results_ = tabulate_results(recordings, options, self.front_, parts)
+        self.best_params_ = params_of(self.front_[self.best_index_])
+        self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
+        self.best_cost_ = float(self.cv_results_["mean_test_cost"][self.best_index_])
+        self.honest_score_, self.honest_cost_ = cross_fit(
+            recordings, options, fronts, parts, self._constraints()
+        )
+
+    def _build(self, row) -> CascadeClassifier:
+        """Return a row of the front as a fitted cascade; the members are shared."""
+        given, stages = dict(self.estimators), {stage.name: stage for stage in self._stages}
+        costs = dict(zip(stages, self.costs_.tolist(), strict=True))
+        cascade = CascadeClassifier(
+            [(name, given[name]) for name in row.members],
+            thresholds=list(row.thresholds),
+            combine=row.combine,
+            confidence=self.confidence,
+            costs=[costs[name] for name in row.members],
+            cost_unit=self.cost_unit_,
+            scoring=self.scoring,
+            cv=self.cv,
+            n_jobs=self.n_jobs,
+            random_state=self.random_state,
+        )
+        chosen = [stages[name]._replace(position=k) for k, name in enumerate(row.members)]
+        cascade._adopt_stages(chosen, self.classes_, self.cost_conditions_)
+        cascade.tuned_score_, cascade.tuned_cost_ = row.score, row.mean_cost
+        return cascade

@@ -1,0 +1,69 @@
+"""What a search found, fold by fold: the table that scikit-learn's searches give, and more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import rankdata
+
+from sklearn_cascade.search import CascadeFront, FrontRow, Options, replay
+
+
+def params_of(row: FrontRow) -> dict:
+    """Return what a row of the front chooses."""
+    return {"members": row.members, "combine": row.combine, "thresholds": row.thresholds}
+
+
+def tabulate_results(
+    recordings, options: Options, front: CascadeFront, parts: Sequence[np.ndarray]
+) -> dict:
+    """Return ``cv_results_``: a row for each row of the front.
+
+    Parameters
+    ----------
+    recordings : Recordings
+        Held-out answers of the members.
+    options : Options
+        Parameters of the search.
+    front : CascadeFront
+        The committees.
+    parts : sequence of ndarray of int
+        Rows of each fold.
+    """
+    score, cost = replay(recordings, options, front, parts)
+    params = [params_of(row) for row in front]
+    results: dict = {"params": params}
+    for name in ("members", "combine", "thresholds"):
+        column = np.empty(len(front), dtype=object)
+        column[:] = [choice[name] for choice in params]
+        results[f"param_{name}"] = np.ma.MaskedArray(column, mask=False)
+    results["kind"] = np.array([row.kind for row in front])
+    for figure, values in (("score", score), ("cost", cost)):
+        for k in range(len(parts)):
+            results[f"split{k}_test_{figure}"] = values[:, k]
+        results[f"mean_test_{figure}"] = values.mean(axis=1)
+        results[f"std_test_{figure}"] = values.std(axis=1)
+    results["worst_case_cost"] = front.worst_cost
+    # Rounded, so that equals share a rank.
+    rank = rankdata(-np.round(results["mean_test_score"], 10), method="min")
+    results["rank_test_score"] = rank.astype(np.int32)
+    return results
+
+
+def cross_fit(
+    recordings, options: Options, fronts: Sequence[CascadeFront], parts, constraints: dict
+) -> tuple[float, float]:
+    """Return the mean score and cost of committees chosen without the fold they are taken on.
+
+    Where the other folds hold no committee that satisfies the constraints, the nearest is taken.
+    """
+    if not fronts:
+        return float("nan"), float("nan")
+    figures = []
+    for front, part in zip(fronts, parts, strict=True):
+        row = front[front.find_best(**constraints, nearest=True)]
+        score, cost = replay(recordings, options, [row], [part])
+        figures.append((score[0, 0], cost[0, 0]))
+    score, cost = np.mean(figures, axis=0)
+    return float(score), float(cost)
