@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from sklearn import get_config
@@ -21,7 +23,21 @@ try:
 except ImportError:
     from sklearn.utils._estimator_html_repr import _VisualBlock  # 1.6
 
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks  # 1.9 and later
+except ImportError:
+
+    class CallbackSupportMixin:
+        """Stand-in where scikit-learn knows no callbacks."""
+
+    def with_callbacks(method):
+        """Return the method as it is, where scikit-learn knows no callbacks."""
+        return method
+
+
 __all__ = [
+    "CallbackSupportMixin",
+    "FitTasks",
     "StrOptions",
     "VisualBlock",
     "import_optional",
@@ -30,6 +46,7 @@ __all__ = [
     "subset_params",
     "take_rows",
     "warn_caller",
+    "with_callbacks",
 ]
 
 VisualBlock = _VisualBlock
@@ -60,3 +77,40 @@ def import_optional(module: str, *, feature: str, extra: str) -> ModuleType:
             f"{feature} needs {module.split('.')[0]}, which is not installed: "
             f"pip install 'sklearn-cascade[{extra}]'"
         ) from error
+
+
+class FitTasks:
+    """The parts of one fit, told to the estimator's callbacks where scikit-learn has them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With `CallbackSupportMixin`, inside a method under `with_callbacks`.
+    n_parts : int
+        Number of parts.
+    data : dict
+        ``X`` and ``y`` of the fit.
+    """
+
+    def __init__(self, estimator, n_parts: int, **data) -> None:
+        self._about = {"estimator": estimator, **data}
+        self._context = None
+        if hasattr(estimator, "_init_callback_context"):
+            self._context = estimator._init_callback_context(max_subtasks=n_parts)
+            self._context.call_on_fit_task_begin(**self._about)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Tell of the begin and the end of one part."""
+        if self._context is None:
+            yield
+            return
+        context = self._context.subcontext(task_name=name)
+        context.call_on_fit_task_begin(**self._about)
+        yield
+        context.call_on_fit_task_end(**self._about)
+
+    def end(self) -> None:
+        """Tell of the end of the fit."""
+        if self._context is not None:
+            self._context.call_on_fit_task_end(**self._about)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from benchmarks.__main__ import main
+
+# Folders, best first, that may hold `predictions/` and `cifar10_family/`.
+PLACES = [
+    os.environ.get("SKLEARN_CASCADE_DATA", ""),
+    str(Path(__file__).parents[2] / "shared" / "data"),
+]
 
 
 def test_predict_prints_its_table(capsys):
@@ -21,8 +30,49 @@ def test_predict_prints_its_table(capsys):
         )
 
 
+def test_search_prints_its_table(capsys):
+    """Check that each figure is printed, and that the sweep equals the plain evaluation."""
+    main(["search", "--quick"])
+    header, *rows = _table(capsys.readouterr().out)
+    assert {len(row) for row in rows} == {len(header)}
+    figures = {row[0]: row for row in rows}
+    assert len(figures) == len(rows) == 14
+    assert figures["greedy above the best pair or single"][1] == "0 of 2"
+    assert figures["plain evaluation of 10 vectors, results equal to 1e-12"][3].endswith("x")
+
+
+def test_published_prints_a_line_for_each_data_set(capsys):
+    """Check that every recorded pool is searched, with figures and a verdict."""
+    places = [place for place in PLACES if place and (Path(place) / "predictions").is_dir()]
+    if not places:
+        pytest.skip("predictions/ is neither in the folder SKLEARN_CASCADE_DATA names nor in "
+                    "shared/data")  # fmt: skip
+    main(["published", "--quick", "--data", places[0]])
+    header, *rows = _table(capsys.readouterr().out)
+    assert {len(row) for row in rows} == {len(header)}
+    pools = {row[0] for row in rows}
+    assert pools >= {"frugalml_rafdb", "cifar10_cnn13 (proba)", "imagenet_cnn34 by ms"}
+    assert {row[-1] for row in rows} <= {"pays", "does not pay"}
+    for row in rows:
+        assert float(row[3].split()[0]) > 0
+
+
+def test_published_needs_the_data(capsys):
+    """Check that the command line asks for the folder."""
+    with pytest.raises(SystemExit):
+        main(["published"])
+    assert "--data" in capsys.readouterr().err
+
+
 def test_unknown_command_is_refused(capsys):
     """Check that the command line names what it knows."""
     with pytest.raises(SystemExit):
         main(["guess"])
     assert "predict" in capsys.readouterr().err
+
+
+def _table(text):
+    """Return the cells of a printed table, the header first."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    header, _, *rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+    return header, *rows

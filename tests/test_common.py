@@ -10,7 +10,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_cascade import AveragingEnsemble, CascadeClassifier
+from sklearn_cascade import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
 
 pytestmark = [
     # GaussianNB takes the log of a class share of zero where all weights of a class are zero.
@@ -48,6 +48,8 @@ COMMITTEES = {
     "cascade-one-stage": CascadeClassifier(members()[2:]),
     "cascade-dropped": CascadeClassifier(members("tree"), thresholds=[0.9, 0.8], costs=[1, 2, 3]),
     "cascade-n-jobs": CascadeClassifier(pair(), thresholds=0.9, n_jobs=2),
+    "search": CascadeSearchCV(pair(), costs=[1, 5], cv=3, n_thresholds=4),
+    "search-last": CascadeSearchCV(pair(), costs=[1, 5], cv=3, n_thresholds=4, combine="last"),
     "ensemble": AveragingEnsemble(members()),
     "ensemble-one-member": AveragingEnsemble(members()[:1]),
     "ensemble-dropped": AveragingEnsemble(members("nb")),

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.metadata_routing import MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cascade._compat import StrOptions
+from sklearn_cascade._compat import CallbackSupportMixin, FitTasks, StrOptions, with_callbacks
 from sklearn_cascade.estimators._cascade import CascadeClassifier
 from sklearn_cascade.estimators._delegation import ThroughBest, is_refitted
 from sklearn_cascade.estimators._member_owner import MemberOwner
@@ -21,7 +21,7 @@ from sklearn_cascade.search import Options, find_fronts, record
 _CONSTRAINTS = ("min_score", "max_score_loss", "max_cost", "max_worst_cost")
 
 
-class CascadeSearchCV(ThroughBest, MemberOwner):
+class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
     """Search all cascades of a pool of classifiers by cross-validation.
 
     Every member is fitted once per fold, and once more on all rows, whatever the number of
@@ -209,8 +209,9 @@ class CascadeSearchCV(ThroughBest, MemberOwner):
         self.random_state = random_state
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X, y, sample_weight=None, **fit_params):
-        """Fit the members in all folds, search, and fit them on all rows.
+        """Fit the members on all rows and in all folds, and search.
 
         Parameters
         ----------
@@ -242,23 +243,29 @@ class CascadeSearchCV(ThroughBest, MemberOwner):
         )
         weight = {} if sample_weight is None else {"sample_weight": sample_weight}
         splits = split_rows(self, X, labels, {**fit_params, **weight})
-        held_out = predict_out_of_fold(
-            members, X, labels, splits, allow_abstain=False, n_jobs=self.n_jobs
-        )
         for attribute in ("refit_time_", "best_estimator_"):
             self.__dict__.pop(attribute, None)
-        start = perf_counter()
-        stages = self._fit_members(X, labels, sample_weight, members) if self.refit else []
+        tasks = FitTasks(self, 3 if self.refit else 2, X=X, y=y)
+        stages = []
         if self.refit:
-            self.refit_time_ = perf_counter() - start
+            with tasks.part("refit"):
+                start = perf_counter()
+                stages = self._fit_members(X, labels, sample_weight, members)
+                self.refit_time_ = perf_counter() - start
+        with tasks.part("held-out predictions"):
+            held_out = predict_out_of_fold(
+                members, X, labels, splits, allow_abstain=False, n_jobs=self.n_jobs
+            )
         self.classes_, self.n_splits_ = labels.classes, len(splits)
         self._set_costs(X, stages)
-        self._search(held_out, labels, sample_weight)
+        with tasks.part("search"):
+            self._search(held_out, labels, sample_weight)
         self._stages = stages
         if self.refit:
             self.best_estimator_ = self._build(self.front_[self.best_index_])
             self.best_estimator_.honest_score_ = self.honest_score_
             self.best_estimator_.honest_cost_ = self.honest_cost_
+        tasks.end()
         return self
 
     def at(self, *, min_score=None, max_score_loss=None, max_cost=None, max_worst_cost=None):
