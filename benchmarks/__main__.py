@@ -1,12 +1,12 @@
-"""Command line of the benchmarks: ``python -m benchmarks predict``."""
+"""Command line of the benchmarks: ``python -m benchmarks predict``, ``search``, ``published``."""
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import predict
+from benchmarks import predict, published, search
 
-COMMANDS = {"predict": predict}
+COMMANDS = {"predict": predict, "search": search, "published": published}
 
 
 def main(arguments=None):
@@ -16,8 +16,11 @@ def main(arguments=None):
     for name, module in COMMANDS.items():
         command = commands.add_parser(name, help=module.__doc__.splitlines()[0])
         command.add_argument("--quick", action="store_true", help="toy size, for the tests")
+        if module is published:
+            command.add_argument("--data", required=True, help="folder of the recorded data")
     chosen = parser.parse_args(arguments)
-    COMMANDS[chosen.command].run(quick=chosen.quick)
+    options = vars(chosen)
+    COMMANDS[options.pop("command")].run(**options)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class ExitDisplay:
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> from sklearn_cascade.inspection._exit_display import ExitDisplay
+    >>> from sklearn_cascade import ExitDisplay
     >>> display = ExitDisplay(
     ...     stage_names=["small", "large"],
     ...     exit_rates=[0.8, 0.2],

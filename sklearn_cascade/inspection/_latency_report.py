@@ -156,7 +156,7 @@ def latency_report(
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.naive_bayes import GaussianNB
     >>> from sklearn_cascade import CascadeClassifier
-    >>> from sklearn_cascade.inspection._latency_report import latency_report
+    >>> from sklearn_cascade import latency_report
     >>> X, y = load_iris(return_X_y=True)
     >>> members = [("nb", GaussianNB()), ("lr", LogisticRegression(max_iter=1000))]
     >>> cascade = CascadeClassifier(members, thresholds=0.9).fit(X, y)

@@ -82,7 +82,7 @@ class TradeoffDisplay:
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> from sklearn_cascade.inspection._tradeoff import TradeoffDisplay
+    >>> from sklearn_cascade import TradeoffDisplay
     >>> display = TradeoffDisplay(
     ...     score=[0.80, 0.87, 0.86],
     ...     cost=[3.1, 40.4, 17.9],

@@ -100,7 +100,7 @@ class _Candidate(NamedTuple):
 
 def _candidates(pool, rows, used, reference, tolerance, last, max_worst_cost) -> list[_Candidate]:
     """Return the models that may come next, each at its lowest threshold."""
-    needed = tolerance * pool.right[reference, rows]
+    needed = float(tolerance) * pool.right[reference, rows]
     share, row_share = pool.share[rows], pool.row_share[rows]
     spent = sum(pool.stage_costs(used)) if used else 0.0
     found = []

@@ -72,7 +72,9 @@ class Album:
         return sorted(self._sketches, key=lambda sketch: sketch.cost)
 
     def add(self, members: Sequence[int], levels: Sequence[int]) -> None:
-        """Take in one cascade."""
+        """Take in one cascade, if its order and worst case are allowed."""
+        if self._in_cost_order and list(members) != sorted(members):
+            return
         if pool_cost(self.pool, members) <= self._cap:
             score, cost = self.pool.evaluate(members, levels)
             self._offer(np.array([score]), np.array([cost]), lambda _: (members, levels))

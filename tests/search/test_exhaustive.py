@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import combinations, permutations, product
+from itertools import combinations, pairwise, permutations, product
 from math import inf, log
 
 import numpy as np
-import pytest
 
-from sklearn_cascade import CascadeClassifier, PrefitClassifier, search_cascades
 from sklearn_cascade.exceptions import InfeasibleConstraintError
-from sklearn_cascade.rules import score_answers
-from sklearn_cascade.search import record
-from sklearn_cascade.search._engine import explore
-from sklearn_cascade.search._finding import Progress
-from sklearn_cascade.search._lots import Settings, share_out
-from sklearn_cascade.search._committees import in_order
-from sklearn_cascade.search._lots import plan_committees
-from sklearn_cascade.search._views import view_rows
 
 SCORINGS = ["accuracy", "balanced_accuracy", "neg_log_loss", "neg_brier_score"]
 # Sums of a few numbers near one, taken in another order, differ by less.
@@ -58,7 +48,7 @@ def row_score(scoring, answer, label):
 def average(scoring, values, y, weight):
     """Return the score of all rows."""
     if scoring != "balanced_accuracy":
-        return sum(w * v for w, v in zip(weight, values)) / sum(weight)
+        return sum(w * v for w, v in zip(weight, values, strict=False)) / sum(weight)
     recalls = []
     for label in set(y):
         inside = [i for i in range(len(y)) if y[i] == label]
@@ -76,20 +66,21 @@ def ladder_points(proba, y, costs, weight, members, way, scoring):
         answers.append((sum(proba[m] for m in run) / len(run)).tolist())
     sure = [[max(row) for row in stage] for stage in answers]
     value = [
-        [row_score(scoring, row, label) for row, label in zip(stage, y)] for stage in answers
+        [row_score(scoring, row, label) for row, label in zip(stage, y, strict=False)]
+        for stage in answers
     ]
     paid = np.cumsum([costs[m] for m in members]).tolist()
     grids = []
     for stage in sure[:-1]:
         seen = sorted({round(s, 9) for s in stage})
-        grids.append([-inf, *((a + b) / 2 for a, b in zip(seen, seen[1:])), inf])
+        grids.append([-inf, *((a + b) / 2 for a, b in pairwise(seen)), inf])
     for vector in product(*grids):
         stage = [
             next((k for k, t in enumerate(vector) if sure[k][i] >= t), len(vector))
             for i in range(len(y))
         ]
         values = [value[k][i] for i, k in enumerate(stage)]
-        cost = sum(w * paid[k] for w, k in zip(weight, stage)) / sum(weight)
+        cost = sum(w * paid[k] for w, k in zip(weight, stage, strict=False)) / sum(weight)
         yield average(scoring, values, y, weight), cost, paid[-1]
 
 
@@ -121,7 +112,7 @@ def all_points(proba, y, costs, weight, *, scoring, combine, order, max_stages=4
 def ensemble_point(proba, y, costs, weight, members, scoring):
     """Return score and cost of the plain mean of some models."""
     mean = (sum(proba[m] for m in members) / len(members)).tolist()
-    values = [row_score(scoring, row, label) for row, label in zip(mean, y)]
+    values = [row_score(scoring, row, label) for row, label in zip(mean, y, strict=False)]
     cost = float(sum(costs[m] for m in members))
     return average(scoring, values, y, weight), cost, cost
 
@@ -129,7 +120,7 @@ def ensemble_point(proba, y, costs, weight, members, scoring):
 def pareto(score, cost):
     """Return the (score, cost) pairs that no other beats, by rising cost."""
     kept = []
-    for s, c in sorted(zip(score, cost), key=lambda p: (round(p[1], 9), -p[0])):
+    for s, c in sorted(zip(score, cost, strict=False), key=lambda p: (round(p[1], 9), -p[0])):
         if not kept or s > kept[-1][0] + CLOSE:
             kept.append((s, c))
     return np.array(kept)
@@ -148,8 +139,12 @@ def best_point(points, floor, max_cost, max_worst_cost):
     score, cost, worst = points.T
     fits = (cost <= max_cost + CLOSE) & (worst <= max_worst_cost + CLOSE)
     if floor is None:
-        good = [(-s, c) for s, c, fit in zip(score, cost, fits) if fit]
+        good = [(-s, c) for s, c, fit in zip(score, cost, fits, strict=False) if fit]
         return min(((round(s, 9), c) for s, c in good), default=None)
-    good = [(round(c, 9), -s) for s, c, f in zip(score, cost, fits) if f and s >= floor - CLOSE]
+    good = [
+        (round(c, 9), -s)
+        for s, c, f in zip(score, cost, fits, strict=False)
+        if f and s >= floor - CLOSE
+    ]
     best = min(good, default=None)
     return None if best is None else (best[1], best[0])
