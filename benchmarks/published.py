@@ -1,4 +1,4 @@
-"""Recorded predictions of real models: what a cascade saves or gains on rows it was not tuned on."""
+"""Recorded predictions of real models: what a cascade saves or gains on untouched rows."""
 
 from __future__ import annotations
 

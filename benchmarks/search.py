@@ -14,6 +14,7 @@ from time import perf_counter
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks import rivals
 from sklearn_cascade import search_cascades
 from sklearn_cascade.rules import cumulative_costs, exit_stages
 from sklearn_cascade.search._boards import Board
@@ -47,6 +48,8 @@ def run(*, quick=False):
         against_exhaustive(2 if quick else 10, 400 if quick else 20_000, n_thresholds)
         pool = synthetic_pool(8, rows, 10 if quick else 1000)
         many_classes(*pool, n_thresholds)
+    print()
+    rivals.run(quick=quick)
     _print_load("end")
 
 
