@@ -33,10 +33,12 @@ def test_predict_prints_its_table(capsys):
 def test_search_prints_its_table(capsys):
     """Check that each figure is printed, and that the sweep equals the plain evaluation."""
     main(["search", "--quick"])
-    header, *rows = _table(capsys.readouterr().out)
+    figures, peers = capsys.readouterr().out.split("\n\n")
+    header, *rows = _table(figures)
     assert {len(row) for row in rows} == {len(header)}
     figures = {row[0]: row for row in rows}
     assert len(figures) == len(rows) == 14
+    assert len(_table(peers)) == 4
     assert figures["greedy above the best pair or single"][1] == "0 of 2"
     assert figures["plain evaluation of 10 vectors, results equal to 1e-12"][3].endswith("x")
 
@@ -45,8 +47,7 @@ def test_published_prints_a_line_for_each_data_set(capsys):
     """Check that every recorded pool is searched, with figures and a verdict."""
     places = [place for place in PLACES if place and (Path(place) / "predictions").is_dir()]
     if not places:
-        pytest.skip("predictions/ is neither in the folder SKLEARN_CASCADE_DATA names nor in "
-                    "shared/data")  # fmt: skip
+        pytest.skip("the recorded predictions are not at hand")
     main(["published", "--quick", "--data", places[0]])
     header, *rows = _table(capsys.readouterr().out)
     assert {len(row) for row in rows} == {len(header)}
