@@ -24,7 +24,6 @@ from sklearn_cascade.search._exhaustive import levels_of, sweep_plans
 from sklearn_cascade.search._finding import Options, settings_of
 from sklearn_cascade.search._lots import plan_committees
 from sklearn_cascade.search._recordings import record
-from sklearn_cascade.search._statistics import blocks_of
 from sklearn_cascade.search._views import view_rows
 
 COSTS = np.array([1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 55.0, 89.0])
@@ -78,9 +77,9 @@ def sweep(proba, y, n_thresholds, n_vectors):
     recordings = record(proba, y, names=names, costs=COSTS[: len(proba)])
     settings = settings_of(recordings, options)
     plans = in_order(recordings, plan_committees(recordings, settings))
-    places, blocks = range(len(plans)), blocks_of(recordings, len(proba))
+    places = range(len(plans))
     start = perf_counter()
-    statistics = collect_for(recordings, settings, plans, places, blocks)
+    statistics = collect_for(recordings, settings, plans)
     board = Board(statistics, view_rows(recordings, settings.scoring))
     collected = perf_counter()
     cuts = [(key, levels_of(plan, n_thresholds)) for plan in plans for key in plan.gates]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from sklearn_cascade.rules import candidate_thresholds
 from sklearn_cascade.search._committees import Plan
 from sklearn_cascade.search._statistics import Key, Statistics
 from sklearn_cascade.search._sweep import CellSums, Swept, count_passed
+from sklearn_cascade.search._threads import map_in_threads
 from sklearn_cascade.search._views import View
 
 # Finer thresholds tried between the neighbours of each threshold of a point, by the number of
@@ -49,9 +49,7 @@ class Board:
         "Never exit" is the last of the thresholds.
         """
         wanted = [cut for cut in dict.fromkeys(wanted) if cut not in self._passed]
-        done = Parallel(n_jobs=n_jobs, require="sharedmem")(
-            delayed(self._cut)(cut, None if grids is None else grids[cut]) for cut in wanted
-        )
+        done = map_in_threads(lambda cut: self._cut(cut, (grids or {}).get(cut)), wanted, n_jobs)
         for cut, (grid, passed) in zip(wanted, done, strict=True):
             self.grids[cut], self._passed[cut] = grid, passed
 
@@ -81,6 +79,7 @@ class Board:
         for key in plan.gates:
             passed = self._passed[key, n_levels]
             sums.defer(len(self.grids[key, n_levels]), passed[sums.rows])
+        sums.leave()
 
     def sweep(self, plan: Plan, n_levels: int) -> Swept:
         """Return what every vector of the grid reaches."""

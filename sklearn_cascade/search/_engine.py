@@ -137,9 +137,9 @@ def explore_points(
     """
     view, n_evaluated, parts = view_rows(recordings, settings.scoring, rows), 0, []
     for lot in lots_by_rows(recordings, settings, plans, [view]):
-        blocks = blocks_of(recordings, len(models_of([plans[place] for place in lot])))
-        board = Board(collect_for(recordings, settings, plans, lot, blocks), view)
-        board.cut([(key, n_levels) for place in lot for key in plans[place].gates], settings.n_jobs)
+        members = [plans[place] for place in lot]
+        board = Board(collect_for(recordings, settings, members), view)
+        board.cut([(key, n_levels) for plan in members for key in plan.gates], settings.n_jobs)
         some = points.take(np.isin(points.plan, lot))
         found, count = refine_found(board, plans, some, lambda plan: n_levels, settings.n_jobs)
         parts.append(found)
@@ -151,11 +151,11 @@ def _search_at_once(recordings, settings, plans, lot, views, tick) -> Iterator:
     """Yield what a lot of plans reaches in each view, and the number of vectors looked at."""
     n_thresholds, n_jobs = settings.n_thresholds, settings.n_jobs
     n_levels = partial(levels_of, n_thresholds=n_thresholds)
-    blocks = blocks_of(recordings, len(models_of([plans[place] for place in lot])))
-    statistics = collect_for(recordings, settings, plans, lot, blocks)
+    some = [plans[place] for place in lot]
+    statistics = collect_for(recordings, settings, some)
     for view in views:
         board = Board(statistics, view)
-        board.cut(_cuts(settings, plans, lot), n_jobs)
+        board.cut(_cuts(settings, some), n_jobs)
         found, count = sweep_plans(board, plans, lot, n_thresholds, n_jobs, tick)
         finer, more = refine_found(board, plans, found, n_levels, n_jobs)
         yield join([found, finer]), count + more
@@ -163,62 +163,68 @@ def _search_at_once(recordings, settings, plans, lot, views, tick) -> Iterator:
 
 def _search_in_stretches(recordings, settings, plans, lot, views, tick) -> Iterator:
     """Do the same with one stretch of rows after the other; without finer thresholds."""
-    n_levels = [levels_of(plans[place], settings.n_thresholds) for place in lot]
     some = [plans[place] for place in lot]
-    n_models, n_rows = len(models_of(some)), rows_at_once(settings, some, views)
-    grids = _sampled_grids(recordings, settings, plans, lot, views, n_rows)
+    n_rows = rows_at_once(settings, some, views)
+    grids = _sampled_grids(recordings, settings, some, views, n_rows)
     sums = [[CellSums(*view.scales) for _ in lot] for view in views]
     for start in range(0, recordings.n_samples, n_rows):
-        stop = min(start + n_rows, recordings.n_samples)
-        blocks = blocks_of(recordings, n_models, start, stop)
-        statistics = collect_for(recordings, settings, plans, lot, blocks)
-        for view, view_grids, view_sums in zip(views, grids, sums, strict=True):
-            board = Board(statistics, view.between(start, stop))
-            board.cut(_cuts(settings, plans, lot), settings.n_jobs, view_grids)
-            for place, levels, plan_sums in zip(lot, n_levels, view_sums, strict=True):
-                board.add_to(plan_sums, plans[place], levels)
+        stretch = slice(start, min(start + n_rows, recordings.n_samples))
+        _add_stretch(recordings, settings, some, views, stretch, grids, sums)
     for view_grids, view_sums in zip(grids, sums, strict=True):
         collector = Collector(plans)
-        for place, levels, plan_sums in zip(lot, n_levels, view_sums, strict=True):
-            swept = plan_sums.finish(plans[place].answer_costs)
-            collector.offer(place, swept, [view_grids[key, levels] for key in plans[place].gates])
+        for place, plan, plan_sums in zip(lot, some, view_sums, strict=True):
+            levels = levels_of(plan, settings.n_thresholds)
+            swept = plan_sums.finish(plan.answer_costs)
+            collector.offer(place, swept, [view_grids[key, levels] for key in plan.gates])
             tick()
         yield collector.collected(), collector.n_offered
 
 
-def _cuts(settings: Settings, plans, lot) -> list[tuple[Key, int]]:
-    """Return the prefixes at which a lot of plans exits, with the number of levels of each."""
-    return [
-        (key, levels_of(plans[place], settings.n_thresholds))
-        for place in lot
-        for key in plans[place].gates
-    ]
+def _add_stretch(recordings, settings, plans, views, stretch: slice, grids, sums) -> None:
+    """Add the rows of one stretch to the sums of each plan in each view; keep none of them."""
+    blocks = blocks_of(recordings, len(models_of(plans)), stretch.start, stretch.stop)
+    statistics = collect_for(recordings, settings, plans, blocks)
+    for view, view_grids, view_sums in zip(views, grids, sums, strict=True):
+        board = Board(statistics, view.between(stretch.start, stretch.stop))
+        board.cut(_cuts(settings, plans), settings.n_jobs, view_grids)
+        for plan, plan_sums in zip(plans, view_sums, strict=True):
+            board.add_to(plan_sums, plan, levels_of(plan, settings.n_thresholds))
 
 
-def _sampled_grids(recordings, settings, plans, lot, views, n_rows: int) -> list[Grids]:
+def _cuts(settings: Settings, plans: Sequence[Plan]) -> list[tuple[Key, int]]:
+    """Return the prefixes at which some plans exit, with the number of levels of each."""
+    return [(key, levels_of(plan, settings.n_thresholds)) for plan in plans for key in plan.gates]
+
+
+def _sampled_grids(recordings, settings, plans, views, n_rows: int) -> list[Grids]:
     """Return thresholds for each view from an even sample of so many rows."""
-    blocks = blocks_of(recordings, len(models_of([plans[place] for place in lot])))
+    blocks = blocks_of(recordings, len(models_of(plans)))
     blocks = blocks[:: -(-recordings.n_samples // n_rows)]
     sample = np.concatenate([np.arange(block.start, block.stop) for block in blocks])
-    statistics = collect_for(recordings, settings, plans, lot, blocks)
+    statistics = collect_for(recordings, settings, plans, blocks)
     grids = []
     for view in views:
         board = Board(statistics, view.among(sample))
-        board.cut(_cuts(settings, plans, lot), settings.n_jobs)
+        board.cut(_cuts(settings, plans), settings.n_jobs)
         grids.append(board.grids)
     return grids
 
 
-def collect_for(recordings, settings, plans, lot, blocks: Sequence[slice]) -> Statistics:
-    """Return the statistics that a lot of plans needs, of some blocks of rows."""
-    needed = dict.fromkeys(need for place in lot for need in needs(plans[place]))
+def collect_for(
+    recordings: Recordings,
+    settings: Settings,
+    plans: Sequence[Plan],
+    blocks: Sequence[slice] | None = None,
+) -> Statistics:
+    """Return the statistics that some plans need, of some blocks of rows, by default of all."""
+    needed = dict.fromkeys(need for plan in plans for need in needs(plan))
     wanted = [key for key, is_wanted in needed if is_wanted]
     others = [key for key, is_wanted in needed if not is_wanted and (key, True) not in needed]
     return collect_statistics(
         recordings,
         wanted,
         others,
-        blocks,
+        blocks_of(recordings, len(models_of(plans))) if blocks is None else blocks,
         confidence=settings.confidence,
         scoring=settings.scoring,
         n_jobs=settings.n_jobs,

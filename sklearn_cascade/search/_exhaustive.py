@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from sklearn_cascade.search._boards import Board
 from sklearn_cascade.search._committees import Found, Plan, join
@@ -16,6 +15,7 @@ from sklearn_cascade.search._dominance import (
     round_score,
 )
 from sklearn_cascade.search._sweep import Swept
+from sklearn_cascade.search._threads import map_in_threads
 
 # Threshold vectors of one cascade that are held in memory at once: a grid of 65 to the third
 # power fits, and longer cascades get coarser grids.
@@ -72,24 +72,23 @@ def refine_found(
     """Return the points of finer grids around each one found that no other of them beats."""
 
     def sweep(some, collector):
-        for row in some:
-            plan = plans[found.plan[row]]
-            point = found.thresholds[row, : len(plan.members) - 1]
-            swept, finer = board.sweep_around(plan, n_levels(plan), point)
-            collector.offer(found.plan[row], swept, finer)
+        for place in some:
+            plan = plans[place]
+            for point in found.thresholds[found.plan == place, : len(plan.gates)]:
+                swept, finer = board.sweep_around(plan, n_levels(plan), point)
+                collector.offer(place, swept, finer)
 
-    rows = np.argsort(found.plan, kind="stable")
-    rows = rows[[plans[place].exits for place in found.plan[rows]]]
-    return _in_threads(sweep, plans, rows, n_jobs)
+    # All points of a plan go to one thread, one after the other: of points that are equal the
+    # first is kept, which is then the same for any number of threads.
+    places = [place for place in np.unique(found.plan) if plans[place].exits]
+    return _in_threads(sweep, plans, places, n_jobs)
 
 
 def _in_threads(sweep, plans, work, n_jobs) -> tuple[Found, int]:
     """Share the work out among threads; return what is found and the number of vectors."""
     collectors = [Collector(plans) for _ in range(n_jobs)]
-    # Threads: numpy lets go of the interpreter lock, and nothing needs to be copied.
-    Parallel(n_jobs=n_jobs, require="sharedmem")(
-        delayed(sweep)(work[start::n_jobs], collector) for start, collector in enumerate(collectors)
-    )
+    parts = [(work[start::n_jobs], collector) for start, collector in enumerate(collectors)]
+    map_in_threads(lambda part: sweep(*part), parts, n_jobs)
     found = join([collector.collected() for collector in collectors])
     return unbeaten(plans, found), sum(collector.n_offered for collector in collectors)
 

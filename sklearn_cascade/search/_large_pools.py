@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from sklearn_cascade.search._coarse import N_LEVELS, CoarsePool, coarsen
 from sklearn_cascade.search._committees import Found, Plan, in_order, join, plan_ensembles
@@ -17,6 +16,7 @@ from sklearn_cascade.search._greedy import TOLERANCES, greedy_cascade
 from sklearn_cascade.search._lots import Settings, plan_committees
 from sklearn_cascade.search._moves import Album, Sketch
 from sklearn_cascade.search._recordings import Recordings
+from sklearn_cascade.search._threads import map_in_threads
 
 # Single models that greedy cascades are compared with.
 _N_REFERENCES = 12
@@ -115,15 +115,14 @@ def _greedy_cascades(pool: CoarsePool, settings, progress) -> list[tuple[tuple, 
     tasks = [(r, tolerance) for r in _references(pool) for tolerance in TOLERANCES]
     progress.start("greedy cascades", len(tasks))
 
-    def build(reference, tolerance):
+    def build(task):
+        reference, tolerance = task
         steps = greedy_cascade(pool, reference, tolerance, **limits)
         progress.tick()
         members = tuple(step.model for step in steps)
         return members, tuple(step.level for step in steps[:-1])
 
-    built = Parallel(n_jobs=settings.n_jobs, require="sharedmem")(
-        delayed(build)(*task) for task in tasks
-    )
+    built = map_in_threads(build, tasks, settings.n_jobs)
     return [(members, levels) for members, levels in dict.fromkeys(built) if members]
 
 

@@ -14,7 +14,9 @@ from sklearn_cascade.search._views import View
 
 # Bytes for statistics, and for the sums of many cascades at once. With what sweeps and blocks
 # of probabilities take beside them it stays below 500 MB.
-MAX_BYTES = 300_000_000
+MAX_BYTES = 250_000_000
+# What a sweep takes besides grows with the rows that it looks at in one go.
+MAX_ROWS = 2**20
 
 
 class Settings(NamedTuple):
@@ -89,7 +91,7 @@ def share_out(
     by_rows = lots_by_rows(recordings, settings, plans, views)
     by_sums = _fill_lots(plans, settings.max_bytes, _SumsBytes(settings, views))
     # One more reading chooses the thresholds.
-    at_once = len(by_rows) <= len(by_sums) + 1
+    at_once = recordings.n_samples <= MAX_ROWS and len(by_rows) <= len(by_sums) + 1
     return [Lot(places, at_once) for places in (by_rows if at_once else by_sums)]
 
 
@@ -107,7 +109,7 @@ def rows_at_once(settings: Settings, plans: Sequence[Plan], views: Sequence[View
     for plan in plans:
         total += weigh(plan, held)
         held.update(needs(plan))
-    return max(1, settings.max_bytes // total)
+    return min(MAX_ROWS, max(1, settings.max_bytes // total))
 
 
 def models_of(plans: Sequence[Plan]) -> list[int]:

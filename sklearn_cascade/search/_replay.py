@@ -11,10 +11,9 @@ from sklearn_cascade.search._committees import Plan
 from sklearn_cascade.search._engine import collect_for
 from sklearn_cascade.search._finding import Options, settings_of
 from sklearn_cascade.search._front import FrontRow
-from sklearn_cascade.search._lots import lots_by_rows, models_of
+from sklearn_cascade.search._lots import lots_by_rows
 from sklearn_cascade.search._recordings import Recordings
 from sklearn_cascade.search._rescoring import give_answers, score_given
-from sklearn_cascade.search._statistics import blocks_of
 from sklearn_cascade.search._views import view_rows
 
 
@@ -46,9 +45,7 @@ def replay(
     views = [view_rows(recordings, settings.scoring, part) for part in parts]
     plans = [_plan(recordings, row) for row in rows]
     for lot in lots_by_rows(recordings, settings, plans, views):
-        some = [plans[place] for place in lot]
-        blocks = blocks_of(recordings, len(models_of(some)))
-        statistics = collect_for(recordings, settings, plans, lot, blocks)
+        statistics = collect_for(recordings, settings, [plans[place] for place in lot])
         for place in lot:
             stage, value = _pass_again(statistics, plans[place], rows[place].thresholds)
             paid = cumulative_costs(plans[place].answer_costs)[stage]

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from sklearn_cascade.rules import RunningAnswer, compute_confidence, is_count, row_values
 from sklearn_cascade.search._recordings import Recordings
+from sklearn_cascade.search._threads import map_in_threads
 
 Key = tuple[int, ...]
 # Probabilities of one model looked at in one go: running sums stay in the cache.
-_BLOCK_SIZE = 2**18
+_BLOCK_SIZE = 2**17
 
 
 class Statistics(NamedTuple):
@@ -100,17 +100,8 @@ def collect_statistics(
         (block, slice(stop - (block.stop - block.start), stop))
         for block, stop in zip(blocks, stops.tolist(), strict=True)
     ]
-    # Threads: numpy lets go of the interpreter lock, and nothing needs to be copied.
-    Parallel(n_jobs=min(n_jobs, len(tasks)), require="sharedmem", batch_size=1)(
-        delayed(_read_all)(read, tasks[start::n_jobs]) for start in range(n_jobs)
-    )
+    map_in_threads(lambda task: read(*task), tasks, n_jobs)
     return statistics
-
-
-def _read_all(read: Callable, tasks: Sequence[tuple[slice, slice]]) -> None:
-    """Work through the blocks of one thread."""
-    for block, target in tasks:
-        read(block, target)
 
 
 class _PairReader:

@@ -111,6 +111,10 @@ class CellSums:
         _accumulate(self._moved, k, np.bincount(self._cell, step, minlength=size))
         _accumulate(self._reached, k, np.bincount(self._cell, share, minlength=size))
 
+    def leave(self) -> None:
+        """Let go of the rows that entered last; their sums stay."""
+        del self._values, self._weights, self._cell, self.rows
+
     def finish(self, costs: np.ndarray) -> Swept:
         """Return score and mean cost of every combination, from the cost of each stage."""
         value_scale, row_scale = self._scales
