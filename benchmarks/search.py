@@ -16,13 +16,12 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import rivals
 from sklearn_cascade import search_cascades
-from sklearn_cascade.rules import cumulative_costs, exit_stages
+from sklearn_cascade.rules import COMBINATIONS, cumulative_costs, exit_stages
 from sklearn_cascade.search._boards import Board
 from sklearn_cascade.search._committees import in_order
 from sklearn_cascade.search._engine import collect_for
 from sklearn_cascade.search._exhaustive import levels_of, sweep_plans
-from sklearn_cascade.search._finding import Options, settings_of
-from sklearn_cascade.search._lots import plan_committees
+from sklearn_cascade.search._lots import Settings, plan_committees
 from sklearn_cascade.search._recordings import record
 from sklearn_cascade.search._views import view_rows
 
@@ -73,9 +72,18 @@ def _probabilities(rng, y, ease, skill, n_classes):
 
 def sweep(proba, y, n_thresholds, n_vectors):
     """Time the steps of the sweep, and compare it with the plain evaluation of some vectors."""
-    names, options = [f"m{k}" for k in range(len(proba))], Options(n_thresholds=n_thresholds)
+    names = [f"m{k}" for k in range(len(proba))]
     recordings = record(proba, y, names=names, costs=COSTS[: len(proba)])
-    settings = settings_of(recordings, options)
+    settings = Settings(
+        COMBINATIONS,
+        4,
+        "cost",
+        "max_proba",
+        n_thresholds,
+        "accuracy",
+        max_worst_cost=None,
+        n_jobs=1,
+    )
     plans = in_order(recordings, plan_committees(recordings, settings))
     places = range(len(plans))
     start = perf_counter()

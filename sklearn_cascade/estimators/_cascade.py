@@ -6,7 +6,6 @@ import copy
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils.metadata_routing import MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import StrOptions, warn_caller
@@ -273,17 +272,6 @@ class CascadeClassifier(Committee):
             if hasattr(stages[0].estimator, attribute):
                 setattr(self, attribute, getattr(stages[0].estimator, attribute))
         self._stages = stages
-
-    def get_metadata_routing(self):
-        """Get the metadata routing of this estimator.
-
-        Returns
-        -------
-        routing : MetadataRouter
-            Consumer of `sample_weight`, and router to the members' ``fit`` and to the splitter.
-        """
-        mapping = MethodMapping().add(caller="fit", callee="split")
-        return super().get_metadata_routing().add(splitter=self.cv, method_mapping=mapping)
 
     def _check_parameters(self):
         if (self._resolve_weights() == 0).any():

@@ -47,12 +47,16 @@ class MemberOwner(
         Returns
         -------
         routing : MetadataRouter
-            Consumer of `sample_weight`, and router to the members' ``fit``.
+            Consumer of `sample_weight`, and router to the members' ``fit``, and to the splitter
+            where there is one.
         """
         router = MetadataRouter(owner=self).add_self_request(self)
         for name, estimator in self._active_members():
             mapping = MethodMapping().add(caller="fit", callee="fit")
             router.add(**{name: estimator}, method_mapping=mapping)
+        if hasattr(self, "cv"):
+            mapping = MethodMapping().add(caller="fit", callee="split")
+            router.add(splitter=self.cv, method_mapping=mapping)
         return router
 
     def __sklearn_is_fitted__(self):

@@ -6,7 +6,6 @@ from numbers import Integral, Real
 from time import perf_counter
 
 import numpy as np
-from sklearn.utils.metadata_routing import MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import CallbackSupportMixin, FitTasks, StrOptions, with_callbacks
@@ -16,7 +15,7 @@ from sklearn_cascade.estimators._member_owner import MemberOwner
 from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold, split_rows
 from sklearn_cascade.estimators._search_results import cross_fit, params_of, tabulate_results
 from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring
-from sklearn_cascade.search import Options, find_fronts, record
+from sklearn_cascade.search import Options, check_constraints, find_fronts, record
 
 _CONSTRAINTS = ("min_score", "max_score_loss", "max_cost", "max_worst_cost")
 
@@ -298,21 +297,11 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
             )
         )
 
-    def get_metadata_routing(self):
-        """Get the metadata routing of this estimator.
-
-        Returns
-        -------
-        routing : MetadataRouter
-            Consumer of `sample_weight`, and router to the members' ``fit`` and to the splitter.
-        """
-        mapping = MethodMapping().add(caller="fit", callee="split")
-        return super().get_metadata_routing().add(splitter=self.cv, method_mapping=mapping)
-
     def _check_parameters(self):
         for parameter in ("max_stages", "n_thresholds"):
             if getattr(self, parameter) < 1:
                 raise ValueError(f"{parameter}={getattr(self, parameter)!r}; expected at least 1")
+        check_constraints(**self._constraints())
         if isinstance(self.costs, str) and not self.refit:
             raise ValueError(
                 f"costs={self.costs!r} with refit=False, which leaves no member fitted on all rows "

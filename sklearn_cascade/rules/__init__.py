@@ -13,6 +13,7 @@ from sklearn_cascade.rules._costs import (
     cumulative_costs,
     numbers_by_name,
     row_costs,
+    within_limit,
     worst_case_cost,
 )
 from sklearn_cascade.rules._exits import (
@@ -68,5 +69,6 @@ __all__ = [
     "score_labels",
     "threshold_at",
     "tie_allowance",
+    "within_limit",
     "worst_case_cost",
 ]

@@ -25,6 +25,11 @@ def worst_case_cost(costs: np.ndarray) -> float:
     return float(np.sum(costs, dtype=np.float64))
 
 
+def within_limit(cost: float | np.ndarray, limit: float | None) -> bool | np.ndarray:
+    """Tell whether a cost is within a limit; None is no limit, and rounding does not count."""
+    return cost <= (np.inf if limit is None else limit + 1e-12 * abs(limit))
+
+
 def numbers_by_name(
     parameter: str,
     value,

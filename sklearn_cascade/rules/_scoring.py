@@ -8,6 +8,7 @@ from inspect import signature
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer
+from sklearn.utils.metaestimators import available_if
 
 
 def row_gains(
@@ -88,9 +89,8 @@ def score_answers(
         return float(np.average(values(proba, columns), weights=mass(columns, weight)))
     scorer = check_scoring(scoring, weighted=sample_weight is not None)
     X = np.arange(len(proba)) if X is None else X
-    recorded = _RecordedAnswers(X, proba, classes)
-    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-    return float(scorer(recorded, X, y, **weight))
+    recorded = _RecordedAnswers(X, classes[proba.argmax(axis=1)], proba, classes)
+    return _apply(scorer, recorded, y, sample_weight)
 
 
 def score_labels(
@@ -121,10 +121,9 @@ def score_labels(
         If the scorer wants probabilities.
     """
     scorer = check_scoring(scoring, weighted=sample_weight is not None)
-    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-    recorded = _RecordedLabels(predicted, np.unique(y))
+    recorded = _RecordedAnswers(np.arange(len(y)), predicted, None, np.unique(y))
     try:
-        return float(scorer(recorded, np.arange(len(y)), y, **weight))
+        return _apply(scorer, recorded, y, sample_weight)
     except AttributeError as error:
         raise ValueError(
             f"scoring={scoring!r} wants probabilities, and only confidences and labels were "
@@ -168,11 +167,18 @@ def _takes_weights(scorer: Callable) -> bool:
     )
 
 
+def _apply(scorer: Callable, recorded: _RecordedAnswers, y, sample_weight) -> float:
+    """Return what a scorer says of recorded answers."""
+    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+    return float(scorer(recorded, recorded.X, y, **weight))
+
+
 class _RecordedAnswers(ClassifierMixin, BaseEstimator):
     """A fitted classifier that repeats what was answered before, for the very same X."""
 
-    def __init__(self, X, proba, classes):
+    def __init__(self, X, labels, proba, classes):
         self.X = X
+        self.labels = labels
         self.proba = proba
         self.classes = classes
 
@@ -186,37 +192,20 @@ class _RecordedAnswers(ClassifierMixin, BaseEstimator):
     def fit(self, X, y=None):
         return self
 
+    @available_if(lambda recorded: recorded.proba is not None)
     def predict_proba(self, X):
+        return self._repeat(X, self.proba)
+
+    def predict(self, X):
+        return self._repeat(X, self.labels)
+
+    def _repeat(self, X, answers):
         if X is not self.X:
             raise ValueError(
-                f"the scorer asked for other rows than the {len(self.proba)} recorded ones; "
+                f"the scorer asked for other rows than the {len(answers)} recorded ones; "
                 f"expected a scorer that predicts for X as it is handed over"
             )
-        return self.proba
-
-    def predict(self, X):
-        return self.classes[self.predict_proba(X).argmax(axis=1)]
-
-
-class _RecordedLabels(ClassifierMixin, BaseEstimator):
-    """A fitted classifier that repeats recorded labels, whatever it is asked."""
-
-    def __init__(self, predicted, classes):
-        self.predicted = predicted
-        self.classes = classes
-
-    @property
-    def classes_(self):
-        return self.classes
-
-    def __sklearn_is_fitted__(self):
-        return True
-
-    def fit(self, X, y=None):
-        return self
-
-    def predict(self, X):
-        return self.predicted
+        return answers
 
 
 def _is_right(proba, y):

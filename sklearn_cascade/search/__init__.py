@@ -1,7 +1,7 @@
 """Which cascade: held-out predictions in, the best operating points out; no estimator is seen."""
 
 from sklearn_cascade.search._finding import Options, find_fronts
-from sklearn_cascade.search._front import CascadeFront, FrontRow
+from sklearn_cascade.search._front import CascadeFront, FrontRow, check_constraints
 from sklearn_cascade.search._prefixes import Ladder, build_ladder
 from sklearn_cascade.search._recordings import record
 from sklearn_cascade.search._replay import replay
@@ -16,6 +16,7 @@ __all__ = [
     "Options",
     "TunedLadder",
     "build_ladder",
+    "check_constraints",
     "find_fronts",
     "record",
     "replay",

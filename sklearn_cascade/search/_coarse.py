@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.rules import candidate_thresholds
+from sklearn_cascade.rules import candidate_thresholds, cumulative_costs
 from sklearn_cascade.search._recordings import Recordings
 from sklearn_cascade.search._statistics import blocks_of, collect_statistics
 from sklearn_cascade.search._sweep import count_passed
@@ -63,7 +63,7 @@ class CoarsePool(NamedTuple):
         """Return score and mean cost of one cascade."""
         stage = self.exit_stages(members, levels)
         right = self.right[np.asarray(members)[stage], np.arange(len(stage))]
-        paid = np.cumsum(self.stage_costs(members))[stage]
+        paid = cumulative_costs(self.stage_costs(members))[stage]
         return float(right @ self.share), float(paid @ self.row_share)
 
     def thresholds(self, members: Sequence[int], levels: Sequence[int]) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.rules import worst_case_cost
+from sklearn_cascade.rules import within_limit, worst_case_cost
 from sklearn_cascade.search._recordings import Recordings
 from sklearn_cascade.search._statistics import Key, prefix_of
 
@@ -169,7 +169,5 @@ def count_cascades(n_models: int, max_stages: int, order: str) -> Iterator[tuple
 
 
 def _within(plans: list[Plan], max_worst_cost: float | None) -> list[Plan]:
-    """Return the plans whose worst-case cost is within the limit; rounding does not count."""
-    if max_worst_cost is None:
-        return plans
-    return [plan for plan in plans if plan.worst_cost <= max_worst_cost * (1 + 1e-12)]
+    """Return the plans whose worst-case cost is within the limit."""
+    return [plan for plan in plans if within_limit(plan.worst_cost, max_worst_cost)]

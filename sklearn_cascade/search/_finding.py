@@ -14,7 +14,7 @@ from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring, is_a
 from sklearn_cascade.search._committees import Found, Plan, count_cascades
 from sklearn_cascade.search._engine import explore
 from sklearn_cascade.search._exhaustive import MAX_CELLS
-from sklearn_cascade.search._front import CascadeFront, FrontRow
+from sklearn_cascade.search._front import CascadeFront, FrontRow, check_constraints
 from sklearn_cascade.search._large_pools import explore_greedily
 from sklearn_cascade.search._lots import Settings
 from sklearn_cascade.search._recordings import Recordings
@@ -40,16 +40,16 @@ class Options(NamedTuple):
         As in `search_cascades`.
     """
 
-    max_stages: int = 4
-    order: str = "cost"
-    combine: str = "auto"
-    confidence: str | Callable = "max_proba"
-    n_thresholds: int = 64
-    method: str = "auto"
-    scoring: str | Callable = "accuracy"
-    max_worst_cost: float | None = None
-    n_jobs: int | None = None
-    verbose: int = 0
+    max_stages: int
+    order: str
+    combine: str
+    confidence: str | Callable
+    n_thresholds: int
+    method: str
+    scoring: str | Callable
+    max_worst_cost: float | None
+    n_jobs: int | None
+    verbose: int
 
 
 class Progress:
@@ -144,9 +144,7 @@ def check_options(recordings: Recordings, options: Options) -> None:
         value = getattr(options, name)
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name}={value!r}; expected an integer of at least 1")
-    cap = options.max_worst_cost
-    if cap is not None and not (np.isscalar(cap) and np.isfinite(cap) and cap >= 0):
-        raise ValueError(f"max_worst_cost={cap!r}; expected a finite number of at least 0, or None")
+    check_constraints(max_worst_cost=options.max_worst_cost)
     check_scoring(options.scoring, weighted=recordings.sample_weight is not None)
     if recordings.pairs is not None:
         _check_options_of_pairs(options)

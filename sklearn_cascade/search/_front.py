@@ -11,6 +11,7 @@ import numpy as np
 from sklearn_cascade._compat import import_optional
 from sklearn_cascade.exceptions import InfeasibleConstraintError
 from sklearn_cascade.inspection import TradeoffDisplay, format_cost
+from sklearn_cascade.rules import within_limit
 from sklearn_cascade.search._dominance import SCORE_DECIMALS, non_dominated, round_cost, round_score
 from sklearn_cascade.search._front_text import render_html, render_text
 
@@ -193,7 +194,7 @@ class CascadeFront(Sequence):
         position : int
             Of the row, from 0.
         """
-        asked = _check_constraints(
+        asked = check_constraints(
             min_score=min_score,
             max_score_loss=max_score_loss,
             max_cost=max_cost,
@@ -275,12 +276,11 @@ class CascadeFront(Sequence):
 
     def _affordable(self, max_cost, max_worst_cost) -> np.ndarray:
         """Tell which rows are within the limits of the cost."""
-        within = np.ones(len(self), dtype=bool)
-        limits = [(self.mean_cost, max_cost), (self.worst_cost, max_worst_cost)]
-        for cost, limit in [*limits, (self.worst_cost, self.max_worst_cost)]:
-            if limit is not None:
-                within &= cost <= limit + 1e-12 * abs(limit)
-        return within
+        return (
+            within_limit(self.mean_cost, max_cost)
+            & within_limit(self.worst_cost, max_worst_cost)
+            & within_limit(self.worst_cost, self.max_worst_cost)
+        )
 
     def _floor(self, min_score, max_score_loss) -> float:
         """Return the score to reach."""
@@ -328,8 +328,8 @@ def _by_cost(row: FrontRow) -> tuple:
     return cost, -score, row.worst_cost, len(row.members), row.members, row.combine, row.thresholds
 
 
-def _check_constraints(**constraints) -> dict[str, float]:
-    """Return the constraints that were given, or raise for what is no finite number."""
+def check_constraints(**constraints) -> dict[str, float]:
+    """Return the constraints that were given by name, or raise for what is no finite number."""
     asked = {name: value for name, value in constraints.items() if value is not None}
     for name, value in asked.items():
         if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(value):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_cascade.rules import within_limit
 from sklearn_cascade.search._coarse import CoarsePool
 
 # How much less accurate than its reference a cascade may be: the tolerances of ENCAS.
@@ -108,7 +109,7 @@ def _candidates(pool, rows, used, reference, tolerance, last, max_worst_cost) ->
         if model in used:
             continue
         cost = pool.stage_costs([*used, model])[-1]
-        if max_worst_cost is not None and spent + cost > max_worst_cost * (1 + 1e-12):
+        if not within_limit(spent + cost, max_worst_cost):
             continue
         level = pool.level[model, rows]
         surplus = (pool.right[model, rows] - needed) * share

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from sklearn_cascade.search._coarse import N_LEVELS, CoarsePool
+from sklearn_cascade.rules import cumulative_costs, within_limit, worst_case_cost
+from sklearn_cascade.search._coarse import N_LEVELS
 from sklearn_cascade.search._dominance import Skyline, round_cost, round_score
 
 
@@ -54,7 +55,7 @@ class Album:
         self.n_seen = 0
         self._max_stages = max_stages
         self._in_cost_order = in_cost_order
-        self._cap = np.inf if max_worst_cost is None else max_worst_cost * (1 + 1e-12)
+        self._cap = max_worst_cost
         singles = [float(pool.stage_costs((model,))[0]) for model in range(pool.n_models)]
         self._highest = sum(sorted(singles)[-max_stages:])
         self._skyline = Skyline(self._highest)
@@ -75,7 +76,7 @@ class Album:
         """Take in one cascade, if its order and worst case are allowed."""
         if self._in_cost_order and list(members) != sorted(members):
             return
-        if pool_cost(self.pool, members) <= self._cap:
+        if self._affordable(members):
             score, cost = self.pool.evaluate(members, levels)
             self._offer(np.array([score]), np.array([cost]), lambda _: (members, levels))
 
@@ -136,10 +137,10 @@ class Album:
             # Rows of each level, by the stage that answers them if they go on.
             cell = level.astype(np.intp) * n_after + after
             going = np.bincount(cell, row_share, minlength=N_LEVELS * n_after)
-            going = going.reshape(N_LEVELS, n_after) @ np.cumsum(price[place + 1 :])
+            going = going.reshape(N_LEVELS, n_after) @ cumulative_costs(price[place + 1 :])
             score[i] = sketch.score + kept.sum() - kept.cumsum()
             earlier = stage < place
-            paid = np.cumsum(price[:place])[stage[earlier]] @ pool.row_share[earlier]
+            paid = cumulative_costs(price[:place])[stage[earlier]] @ pool.row_share[earlier]
             entry = price[: place + 1].sum() * row_share.sum()
             cost[i] = paid + entry + going.cumsum()
 
@@ -159,9 +160,13 @@ class Album:
         found = []
         for model in range(low + 1, high):
             longer = (*members[:place], model, *members[place:])
-            if model not in members and pool_cost(self.pool, longer) <= self._cap:
+            if model not in members and self._affordable(longer):
                 found.append(model)
         return found
+
+    def _affordable(self, members) -> bool:
+        """Tell whether a row that goes through every stage costs no more than the limit."""
+        return within_limit(worst_case_cost(self.pool.stage_costs(members)), self._cap)
 
     def _offer(self, score, cost, describe) -> None:
         """Take in what nothing beats, described from its position."""
@@ -176,11 +181,6 @@ class Album:
     def _tidy(self, score, cost) -> tuple[np.ndarray, np.ndarray]:
         """Return figures so that those that differ by rounding are equal."""
         return round_score(score), round_cost(cost, self._highest)
-
-
-def pool_cost(pool: CoarsePool, members: Sequence[int]) -> float:
-    """Return the cost of a row that goes through every stage."""
-    return float(np.sum(pool.stage_costs(members)))
 
 
 def _sum_by_level(level: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:

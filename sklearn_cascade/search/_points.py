@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_cascade.rules import candidate_thresholds
+from sklearn_cascade.search._dominance import SCORE_DECIMALS
 from sklearn_cascade.search._prefixes import Ladder
 from sklearn_cascade.search._sweep import sweep_flat
 
@@ -16,8 +17,7 @@ N_LEVELS = 65
 # Stages swept jointly: 65 ** 3 vectors take a few milliseconds and 2 MB an array.
 _WINDOW = 3
 _N_PASSES = 3
-# Sums of gains taken in another order differ by less; one row of a million counts for more.
-TOLERANCE = 1e-10
+TOLERANCE = 10.0**-SCORE_DECIMALS
 
 
 class OperatingPoint(NamedTuple):
@@ -44,7 +44,7 @@ class OperatingPoint(NamedTuple):
         another order rank the same.
         """
         cost = float(f"{self.cost:.10g}")
-        score = round(self.score, 10)
+        score = round(self.score, SCORE_DECIMALS)
         if self.score >= floor - TOLERANCE:
             return (1, -cost, score)
         return (0, score, -cost)

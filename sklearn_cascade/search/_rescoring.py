@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from sklearn_cascade.rules import (
     RunningAnswer,
     compute_confidence,
-    exits,
+    exit_stages,
     score_answers,
     score_labels,
 )
@@ -55,7 +55,7 @@ def rescore(
     found = found.take(_evenly_chosen(plans, found))
     rows = np.arange(recordings.n_samples) if rows is None else rows
     score = [
-        _score(recordings, plans[place], thresholds, scoring, confidence, rows)
+        _score(recordings, plans[place], _known(thresholds), scoring, confidence, rows)
         for place, thresholds in zip(found.plan, found.thresholds, strict=True)
     ]
     return unbeaten(plans, found._replace(score=np.array(score)))
@@ -75,6 +75,11 @@ def _evenly_chosen(plans, found: Found) -> np.ndarray:
     return np.union1d(np.flatnonzero(~exiting), front)
 
 
+def _known(thresholds: np.ndarray) -> np.ndarray:
+    """Return the thresholds without those beyond the last stage but one."""
+    return thresholds[~np.isnan(thresholds)]
+
+
 def _score(recordings, plan, thresholds, scoring, confidence, rows) -> float:
     """Return the score of one committee at one operating point."""
     given = give_answers(recordings, plan, thresholds, confidence)
@@ -83,11 +88,16 @@ def _score(recordings, plan, thresholds, scoring, confidence, rows) -> float:
 
 def give_answers(recordings, plan, thresholds, confidence) -> np.ndarray:
     """Return what one committee answers: probabilities, or labels where no more is known."""
-    answer = _labels if recordings.proba is None else _probabilities
-    blocks = blocks_of(recordings, len(plan.members))
-    return np.concatenate(
-        [answer(recordings, plan, thresholds, confidence, block) for block in blocks]
-    )
+    read = _labels if recordings.proba is None else _probabilities
+    given = []
+    for block in blocks_of(recordings, len(plan.members)):
+        stages = list(read(recordings, plan, confidence, block))
+        stage = np.zeros(block.stop - block.start, dtype=int)
+        if len(stages) > 1:
+            stage = exit_stages([sure for _, sure in stages[:-1]], thresholds)
+        answers = np.stack([answer for answer, _ in stages])
+        given.append(answers[stage, np.arange(len(stage))])
+    return np.concatenate(given)
 
 
 def score_given(recordings, given, scoring, rows) -> float:
@@ -99,28 +109,16 @@ def score_given(recordings, given, scoring, rows) -> float:
     return score_answers(scoring, given[rows], y, recordings.classes, weight)
 
 
-def _probabilities(recordings, plan, thresholds, confidence, block) -> np.ndarray:
-    """Return the probabilities that one committee answers with: (n_rows, n_classes)."""
+def _probabilities(recordings, plan, confidence, block) -> Iterator[tuple]:
+    """Yield the answer after each stage (n_rows, n_classes), and its confidence (n_rows,)."""
     running = RunningAnswer(plan.combine)
-    last = len(plan.members) - 1
-    for k, model in enumerate(plan.members):
+    for model in plan.members:
         answer = running.add(recordings.read_proba(model, block))
-        if k == 0:
-            given, open_rows = answer.copy(), np.ones(len(answer), dtype=bool)
-        given[open_rows] = answer[open_rows]
-        if k < last:
-            open_rows &= ~exits(compute_confidence(answer, confidence), thresholds[k])
-    return given
+        yield answer, compute_confidence(answer, confidence)
 
 
-def _labels(recordings, plan, thresholds, confidence, block) -> np.ndarray:
-    """Return the labels that one committee answers with: (n_rows,)."""
-    last = len(plan.members) - 1
-    for k, model in enumerate(plan.members):
+def _labels(recordings, plan, confidence, block) -> Iterator[tuple]:
+    """Yield the label after each stage, and its confidence: both (n_rows,)."""
+    for model in plan.members:
         sure, predicted = recordings.read_answers(model, block)
-        if k == 0:
-            given, open_rows = predicted.copy(), np.ones(len(predicted), dtype=bool)
-        given[open_rows] = predicted[open_rows]
-        if k < last:
-            open_rows &= ~exits(sure, thresholds[k])
-    return given
+        yield predicted, sure
