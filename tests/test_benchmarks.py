@@ -57,7 +57,7 @@ def test_published_prints_a_line_for_each_data_set(capsys):
     assert pools >= {"frugalml_rafdb", "cifar10_cnn13 (proba)", "imagenet_cnn34 by ms"}
     assert {row[-1] for row in rows} <= {"pays", "does not pay"}
     for row in rows:
-        assert float(row[3].split()[0]) > 0
+        assert float(row[4].split()[0]) > 0
 
 
 def test_published_needs_the_data(capsys):

@@ -110,9 +110,10 @@ def search_cascades(
 
     Notes
     -----
-    Beyond what is handed in, at most 500 MB and 24 bytes a row are taken up, whatever the
-    numbers of rows, classes and models; a scorer that is no sum over rows needs one matrix of
-    answers more.
+    Beyond what is handed in, at most 500 MB and 60 bytes a row are taken up, whatever the numbers
+    of rows, classes and models; a scorer that is no sum over rows needs one matrix of answers
+    for each stage more. Of more than a million rows, or with statistics that do not fit, the rows
+    are read in stretches and the grid is not refined.
 
     The greedy rule is within a factor 4 of the cheapest order of *fixed* abstaining models (a
     model with a threshold of its own); it says nothing about the cheapest cascade of all, to

@@ -1,0 +1,105 @@
+"""Tests of the resources of a search: bounded memory, and threads that change nothing."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from sklearn_cascade import search_cascades
+from sklearn_cascade.rules import COMBINATIONS
+from sklearn_cascade.search import record
+from sklearn_cascade.search._committees import in_order
+from sklearn_cascade.search._engine import explore
+from sklearn_cascade.search._finding import Progress
+from sklearn_cascade.search._lots import Settings, plan_committees, share_out
+from sklearn_cascade.search._views import view_rows
+from tests.search.pools import draw_pool
+
+
+def explored(recordings, max_bytes, rows=(None,), scoring="accuracy", n_thresholds=16):
+    """Search within a bound; return how the plans were shared out, and the points of each view."""
+    settings = Settings(
+        ways=COMBINATIONS,
+        max_stages=4,
+        order="cost",
+        confidence="max_proba",
+        n_thresholds=n_thresholds,
+        scoring=scoring,
+        max_worst_cost=None,
+        n_jobs=1,
+        max_bytes=max_bytes,
+    )
+    plans = in_order(recordings, plan_committees(recordings, settings))
+    views = [view_rows(recordings, scoring, part) for part in rows]
+    lots = share_out(recordings, settings, plans, views)
+    found = explore(recordings, settings, rows=rows, progress=Progress(0)).found
+    points = [
+        sorted({(round(s, 9), round(c, 9)) for s, c in zip(part.score, part.cost, strict=True)})
+        for part in found
+    ]
+    return (len(lots), lots[0].at_once), points
+
+
+def tied_recordings(n_samples=3000):
+    """Return answers of few distinct confidences, so that no grid of thresholds leaves one out."""
+    pool, y, costs = draw_pool(5, n_samples, n_classes=2)
+    pool = [np.round(proba * 4) / 4 for proba in pool]
+    return record(pool, y, names=list("abcde"), costs=costs)
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "neg_brier_score", "balanced_accuracy"])
+def test_a_bound_changes_what_is_held_and_not_what_is_found(scoring):
+    """Check lots of plans, and stretches of rows, against all at once, for all rows and some."""
+    recordings = tied_recordings()
+    views = (None, np.arange(0, 3000, 3))
+    roomy, expected = explored(recordings, 100_000_000, views, scoring)
+    stretches, found = explored(recordings, 100_000, views, scoring)
+    assert roomy == (1, True)
+    assert stretches[0] > 1
+    assert not stretches[1]
+    assert found == expected
+
+
+def test_plans_are_searched_in_lots_where_their_statistics_do_not_fit():
+    """Check that several lots, each at once, find the same."""
+    recordings = tied_recordings(n_samples=500)
+    expected = explored(recordings, 100_000_000, n_thresholds=64)[1]
+    lots, found = explored(recordings, 60_000, n_thresholds=64)
+    assert lots[0] > 1
+    assert lots[1]
+    assert found == expected
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("max_bytes", [20_000_000, 2_000_000])
+def test_peak_memory_follows_the_bound(max_bytes, n_jobs):
+    """Check that nothing is held beyond the bound but a sweep's own arrays."""
+    pool, y, costs = draw_pool(8, 20_000, n_classes=4)
+    recordings = record(pool, y, names=list("abcdefgh"), costs=costs)
+    settings = Settings(
+        ("mean", "last"), 4, "cost", "max_proba", 16, "neg_log_loss", None, n_jobs, max_bytes
+    )
+    plans = plan_committees(recordings, settings)
+    tracemalloc.start()
+    try:
+        explore(recordings, settings, plans=plans, progress=Progress(0))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Unbounded, the statistics of the 162 sets alone take 33 MB; blocks of probabilities, the
+    # arrays of a sweep and the points found take about 10 MB for each thread.
+    assert peak < max_bytes + n_jobs * 12_000_000
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "neg_log_loss"])
+def test_threads_change_nothing(scoring):
+    """Check that rows and thresholds are the same for any number of threads."""
+    for seed in range(3):
+        pool, y, costs = draw_pool(5, 2000, n_classes=4, seed=seed)
+        one, two, three = (
+            list(search_cascades(pool, y, costs=costs, scoring=scoring, n_jobs=n))
+            for n in (1, 2, 3)
+        )
+        assert one == two == three
