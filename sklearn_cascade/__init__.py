@@ -12,7 +12,7 @@ from sklearn_cascade.inspection import (
     make_cost_scorer,
     measure_costs,
 )
-from sklearn_cascade.members import PrefitClassifier
+from sklearn_cascade.members import PrefitClassifier, split_ensemble
 from sklearn_cascade.search import CascadeFront, search_cascades
 
 __version__ = "0.1.0.dev0"
@@ -33,4 +33,5 @@ __all__ = [
     "make_cost_scorer",
     "measure_costs",
     "search_cascades",
+    "split_ensemble",
 ]

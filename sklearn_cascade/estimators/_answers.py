@@ -9,7 +9,7 @@ from sklearn.frozen import FrozenEstimator
 
 from sklearn_cascade.estimators._labels import align_columns
 from sklearn_cascade.exceptions import InvalidProbabilitiesError, MemberFailedError
-from sklearn_cascade.rules import check_proba
+from sklearn_cascade.rules import RunningAnswer, check_proba
 
 
 class Stage(NamedTuple):
@@ -29,6 +29,8 @@ class Stage(NamedTuple):
         Number of the committee's classes.
     allow_abstain : bool
         Accept rows of NaN.
+    adds_up : bool
+        A part of one ensemble that adds its members to the running sum of the parts before.
     """
 
     position: int
@@ -37,6 +39,7 @@ class Stage(NamedTuple):
     columns: np.ndarray | None
     n_classes: int
     allow_abstain: bool
+    adds_up: bool = False
 
     def ask(self, X, n_samples: int) -> np.ndarray:
         """Return its probabilities for some rows: shape (n_samples, n_classes).
@@ -57,12 +60,29 @@ class Stage(NamedTuple):
         except InvalidProbabilitiesError as error:
             raise InvalidProbabilitiesError(self.name, error.problem) from error
         except Exception as error:
-            kind = type(model).__name__
-            cause = f"{type(error).__name__}: {error}"
-            raise MemberFailedError(self.name, self.position, kind, cause) from error
+            raise self._failure(model, error) from error
         columns, n_classes = self.columns, self.n_classes
         width = n_classes if columns is None else len(columns)
         proba = check_proba(
             proba, n_samples, width, member=self.name, allow_abstain=self.allow_abstain
         )
         return proba if columns is None else align_columns(proba, columns, n_classes)
+
+    def advance(self, running: RunningAnswer, X, n_samples: int, weight: float) -> np.ndarray:
+        """Ask, and return the answer of the stages so far: shape (n_samples, n_classes)."""
+        if not self.adds_up:
+            return running.add(self.ask(X, n_samples), weight)
+        part = self.estimator
+        return running.carry(self.add_to(running.total, X), part.divisor)
+
+    def add_to(self, total: np.ndarray | None, X) -> np.ndarray:
+        """Return a running sum with this part's members added, for prepared X."""
+        try:
+            return self.estimator.add_to(total, X)
+        except Exception as error:
+            raise self._failure(self.estimator, error) from error
+
+    def _failure(self, model, error: Exception) -> MemberFailedError:
+        """Return the error that tells which member failed, and how."""
+        cause = f"{type(error).__name__}: {error}"
+        return MemberFailedError(self.name, self.position, type(model).__name__, cause)

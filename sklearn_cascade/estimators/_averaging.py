@@ -159,22 +159,22 @@ class AveragingEnsemble(Committee):
         weights = np.ones(len(self.estimators)) if self.weights is None else self.weights
         return values_per_member("weights", weights, self.estimators)
 
-    def _run(self, asks, X, n_samples):
+    def _run(self, stages, X, n_samples):
         if effective_n_jobs(self.n_jobs) == 1:
-            probas = [ask(X, n_samples) for ask in asks]
+            probas = [stage.ask(X, n_samples) for stage in stages]
         else:
             # Members release the interpreter lock or are remote; data need not be copied.
             # joblib's own, as scikit-learn's resets the warning filters in each thread, which
             # all threads share.
             config = get_config()
             probas = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-                delayed(_ask)(ask, X, n_samples, config) for ask in asks
+                delayed(_ask)(stage, X, n_samples, config) for stage in stages
             )
         proba = fill_unanswered(self._all_together(probas), self._class_shares)
         if any(proba is answer for answer in probas):
             # What the caller may write to must not be the member's own.
             proba = proba.copy()
-        return Passage(proba, len(asks) - 1, len(asks) - 1)
+        return Passage(proba, len(stages) - 1, len(stages) - 1)
 
     def _all_together(self, proba):
         if self.average == "geometric":
@@ -189,7 +189,7 @@ class AveragingEnsemble(Committee):
         return f"Ensemble of {len(self._stages)} members · {self.average} mean"
 
 
-def _ask(ask, X, n_samples, config):
+def _ask(stage, X, n_samples, config):
     """Ask one member under the scikit-learn configuration of the calling thread."""
     with config_context(**config):
-        return ask(X, n_samples)
+        return stage.ask(X, n_samples)

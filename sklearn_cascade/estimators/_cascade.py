@@ -13,12 +13,19 @@ from sklearn_cascade.estimators._committee import Committee
 from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold, split_rows
 from sklearn_cascade.estimators._parameters import check_thresholds, values_per_member
 from sklearn_cascade.estimators._passage import Policy, pass_through
+from sklearn_cascade.estimators._split_cascade import FromEnsemble, share_sum
 from sklearn_cascade.exceptions import UnreachedFloorWarning, UnseenClassWarning
-from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, RunningAnswer, check_scoring
+from sklearn_cascade.rules import (
+    COMBINATIONS,
+    CONFIDENCES,
+    RunningAnswer,
+    check_scoring,
+    stage_confidences,
+)
 from sklearn_cascade.search import TunedLadder, tune_cascade
 
 
-class CascadeClassifier(Committee):
+class CascadeClassifier(FromEnsemble, Committee):
     """Run classifiers in order and stop at the first that is sure enough.
 
     The members answer in the order of the list, usually from cheap to dear. After each stage the
@@ -142,7 +149,7 @@ class CascadeClassifier(Committee):
         "estimators": "no_validation",
         "thresholds": [StrOptions({"auto"}), Real, "array-like"],
         "combine": [StrOptions({"auto", *COMBINATIONS})],
-        "confidence": [StrOptions(set(CONFIDENCES)), callable],
+        "confidence": [StrOptions({*CONFIDENCES, "lead"}), callable],
         "weights": "no_validation",
         "costs": "no_validation",
         "cost_unit": [str, None],
@@ -226,7 +233,7 @@ class CascadeClassifier(Committee):
                 members, X, labels, splits, allow_abstain=self.allow_abstain, n_jobs=self.n_jobs
             )
             self._adopt(self._tune(held_out, labels, sample_weight))
-        self._stages = stages
+        self._stages = share_sum(stages, self.weights_, self.combine_)
         return self
 
     def with_thresholds(self, thresholds):
@@ -261,17 +268,16 @@ class CascadeClassifier(Committee):
         other._forget_tuning()
         return other
 
-    def _adopt_stages(self, stages, classes, cost_conditions):
+    def _adopt_stages(self, stages, classes, X=None):
         """Become fitted with members that were fitted elsewhere, at the thresholds given."""
         self.classes_, self._class_shares = classes, None
         self.weights_ = self._resolve_weights()
-        self._set_costs(None, stages)
-        self.cost_conditions_ = cost_conditions
+        self._set_costs(X, stages)
         self.combine_, self.thresholds_ = self.combine, self._given_thresholds()
         for attribute in ("n_features_in_", "feature_names_in_"):
             if hasattr(stages[0].estimator, attribute):
                 setattr(self, attribute, getattr(stages[0].estimator, attribute))
-        self._stages = stages
+        self._stages = share_sum(stages, self.weights_, self.combine_)
 
     def _check_parameters(self):
         if (self._resolve_weights() == 0).any():
@@ -279,6 +285,12 @@ class CascadeClassifier(Committee):
         self._check_costs()
         if not self._tunes_thresholds():
             check_thresholds(self.thresholds, self.estimators)
+        if self.confidence == "lead" and (self._tunes_thresholds() or self.combine == "last"):
+            raise ValueError(
+                f"confidence='lead' with thresholds={self.thresholds!r} and "
+                f"combine={self.combine!r}; expected thresholds in standard errors and the mean: "
+                f"CascadeClassifier.from_ensemble(fitted, max_disagreement=...) tunes them"
+            )
 
     def _tunes_thresholds(self):
         """Tell whether the thresholds are to be tuned."""
@@ -338,8 +350,10 @@ class CascadeClassifier(Committee):
 
     def _forget_tuning(self):
         """Drop what an earlier tuning found."""
-        for attribute in ("tuned_score_", "tuned_cost_", "honest_score_", "honest_cost_"):
-            self.__dict__.pop(attribute, None)
+        for figure in ("score", "cost", "disagreement"):
+            for attribute in (f"tuned_{figure}_", f"honest_{figure}_"):
+                self.__dict__.pop(attribute, None)
+        self.__dict__.pop("disagreement_bound_", None)
 
     def _warn_of_unseen_classes(self, stages):
         """Warn for stages before the last that can never answer some class."""
@@ -356,17 +370,19 @@ class CascadeClassifier(Committee):
         """Return how the stages are combined and when a row exits."""
         return Policy(
             self.combine_,
-            self.confidence,
+            stage_confidences(self.confidence, self.weights_),
             self.thresholds_.tolist(),
             self.weights_.tolist(),
             self._class_shares,
             self.on_stage_error == "answer",
         )
 
-    def _run(self, asks, X, n_samples):
-        return pass_through(asks, X, n_samples, self._policy())
+    def _run(self, stages, X, n_samples):
+        return pass_through(stages, X, n_samples, self._policy())
 
     def _all_together(self, proba):
+        if self._stages[0].adds_up:
+            return proba[-1]
         answered = [place for place, answer in enumerate(proba) if answer is not None]
         running = RunningAnswer(self.combine_, allow_abstain=self.allow_abstain)
         for place in answered:

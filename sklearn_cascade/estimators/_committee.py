@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from contextlib import suppress
 
 import numpy as np
 from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cascade._compat import n_rows, take_rows
+from sklearn_cascade._compat import n_rows
 from sklearn_cascade.estimators._member_owner import MemberOwner
 from sklearn_cascade.estimators._passage import Passage
-from sklearn_cascade.exceptions import InvalidProbabilitiesError, MemberFailedError
+from sklearn_cascade.estimators._recorded import record_stages
 from sklearn_cascade.inspection import (
     CascadePrediction,
     build_report,
@@ -99,16 +98,18 @@ class Committee(MemberOwner):
         report : ComputeReport
             Prints as a table; ``to_frame()``, ``to_dict()``.
         """
+        given = X
         X, n_samples = self._enter(X)
         indexable(X, y)
         weight = check_weights_of_rows(sample_weight, X)
-        alone = None
-        if y is None or not compare:
-            passage = self._pass(X)
+        recorded = None
+        if compare and (y is not None or self._stages[0].adds_up):
+            recorded = record_stages(self._stages, X, n_samples)
+        if recorded is None:
+            alone, passage = None, self._run(self._stages, X, n_samples).expand()
         else:
-            recorded = [_Recorded(stage, X, n_samples) for stage in self._stages]
-            passage = self._run([r.ask for r in recorded], np.arange(n_samples), n_samples)
-            alone = [r.proba for r in recorded]
+            alone = [stage.proba for stage in recorded]
+            passage = self._run(recorded, np.arange(n_samples), n_samples).expand()
         return build_report(
             title=self._report_title(),
             exits_early=self._exits_early,
@@ -116,22 +117,27 @@ class Committee(MemberOwner):
             costs=self.costs_,
             unit=self.cost_unit_,
             conditions=self.cost_conditions_,
-            passage=passage.expand(),
+            passage=passage,
             y=None if y is None else np.asarray(y),
             classes=self.classes_,
             sample_weight=weight,
             scoring=scoring or getattr(self, "scoring", None) or "accuracy",
-            alone=None if alone is None else [self._answered(proba) for proba in alone],
+            alone=None if alone is None or y is None else [self._answered(p) for p in alone],
             together=None if alone is None else self._answered(self._all_together(alone)),
+            whole=None if alone is None else self._compare_with_whole(given, passage, alone),
         )
 
     @abstractmethod
-    def _run(self, asks, X, n_samples) -> Passage:
+    def _run(self, stages, X, n_samples) -> Passage:
         """Answer a batch by asking the members."""
 
     @abstractmethod
     def _all_together(self, proba):
         """Return the answer of all members, without any early exit."""
+
+    def _compare_with_whole(self, X, passage, alone):
+        """Return how parts of one ensemble compare with the whole; None for other members."""
+        return None
 
     @abstractmethod
     def _report_title(self):
@@ -144,7 +150,7 @@ class Committee(MemberOwner):
     def _pass(self, X) -> Passage:
         """Answer a batch."""
         X, n_samples = self._enter(X)
-        return self._run([stage.ask for stage in self._stages], X, n_samples)
+        return self._run(self._stages, X, n_samples)
 
     def _enter(self, X):
         """Return X with rows that can be taken, and their number."""
@@ -159,20 +165,6 @@ class Committee(MemberOwner):
             n_samples = n_rows(X)
         if n_samples == 0:
             raise ValueError("Found array with 0 sample(s) in X; at least one row is required")
-        return X, n_samples
-
-
-class _Recorded:
-    """One member asked for all rows, once, and repeating itself for some of them."""
-
-    def __init__(self, stage, X, n_samples):
-        self._stage, self._X, self.proba = stage, X, None
-        # It may fail on rows that never reach it; whether that counts shows when it is asked.
-        with suppress(MemberFailedError, InvalidProbabilitiesError):
-            self.proba = stage.ask(X, n_samples)
-
-    def ask(self, rows, n_samples):
-        """Return the recorded answer for some rows, or ask again for just these."""
-        if self.proba is None:
-            return self._stage.ask(take_rows(self._X, rows), n_samples)
-        return self.proba[rows]
+        first = self._stages[0]
+        # Parts of one ensemble want the same X: it is checked and converted once.
+        return (first.estimator.prepare(X) if first.adds_up else X), n_samples

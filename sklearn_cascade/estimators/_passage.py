@@ -48,8 +48,8 @@ class Policy(NamedTuple):
     ----------
     combine : str
         "mean" or "last".
-    confidence : str or callable
-        Probabilities to confidence.
+    confidences : list of str or callable
+        Probabilities to confidence, for each stage but the last.
     thresholds : list of float
         One per stage but the last.
     weights : list of float
@@ -61,20 +61,20 @@ class Policy(NamedTuple):
     """
 
     combine: str
-    confidence: str | Callable
+    confidences: list[str | Callable]
     thresholds: list[float]
     weights: list[float]
     class_shares: np.ndarray | None
     keep_on_error: bool
 
 
-def pass_through(asks: Sequence[Callable], X, n_samples: int, policy: Policy) -> Passage:
+def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage:
     """Run a batch through the stages.
 
     Parameters
     ----------
-    asks : sequence of callable
-        ``ask(X, n_samples)`` of each stage: probabilities of some rows, in running order.
+    stages : sequence of Stage or recorded stage
+        In running order; ``advance(running, X, n_samples, weight)`` answers some rows.
     X : object with n_samples rows
         Whatever the members take; rows are taken with their type kept.
     n_samples : int
@@ -87,12 +87,12 @@ def pass_through(asks: Sequence[Callable], X, n_samples: int, policy: Policy) ->
     passage : Passage
     """
     running = RunningAnswer(policy.combine, allow_abstain=policy.class_shares is not None)
-    last = len(asks) - 1
+    last = len(stages) - 1
     # While all rows travel together there is nothing to index or to copy.
     rows, proba, exit_stage, failed = None, None, 0, None
-    for k, ask in enumerate(asks):
+    for k, stage in enumerate(stages):
         try:
-            answer = running.add(ask(X, n_samples), policy.weights[k])
+            answer = stage.advance(running, X, n_samples, policy.weights[k])
         except (MemberFailedError, InvalidProbabilitiesError) as error:
             if k == 0 or not policy.keep_on_error:
                 raise
@@ -105,7 +105,8 @@ def pass_through(asks: Sequence[Callable], X, n_samples: int, policy: Policy) ->
             proba[rows], exit_stage[rows] = answer, k
         if k == last:
             break
-        leaving = exits(compute_confidence(answer, policy.confidence), policy.thresholds[k])
+        sure = compute_confidence(answer, policy.confidences[k])
+        leaving = exits(sure, policy.thresholds[k])
         n_leaving = np.count_nonzero(leaving)
         if n_leaving == n_samples:
             break

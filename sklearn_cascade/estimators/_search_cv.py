@@ -359,6 +359,7 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
             random_state=self.random_state,
         )
         chosen = [stages[name]._replace(position=k) for k, name in enumerate(row.members)]
-        cascade._adopt_stages(chosen, self.classes_, self.cost_conditions_)
+        cascade._adopt_stages(chosen, self.classes_)
+        cascade.cost_conditions_ = self.cost_conditions_
         cascade.tuned_score_, cascade.tuned_cost_ = row.score, row.mean_cost
         return cascade

@@ -8,6 +8,7 @@ from sklearn_cascade.inspection._report import ComputeReport, build_report
 from sklearn_cascade.inspection._report_text import format_cost
 from sklearn_cascade.inspection._scorer import make_cost_scorer
 from sklearn_cascade.inspection._tradeoff import TradeoffDisplay
+from sklearn_cascade.inspection._whole import WholeComparison, compare_with_whole
 
 __all__ = [
     "CascadePrediction",
@@ -16,7 +17,9 @@ __all__ = [
     "LatencyReport",
     "MeasuredCosts",
     "TradeoffDisplay",
+    "WholeComparison",
     "build_report",
+    "compare_with_whole",
     "format_cost",
     "latency_report",
     "make_cost_scorer",

@@ -12,6 +12,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_cascade._compat import import_optional
 from sklearn_cascade.inspection._report_text import render_html, render_text
+from sklearn_cascade.inspection._whole import WholeComparison
 from sklearn_cascade.rules import cumulative_costs, row_costs, score_answers, worst_case_cost
 
 # Standard normal quantile of a two-sided 95 % interval.
@@ -56,6 +57,9 @@ class ComputeReport:
         Cost of a row that goes through every stage.
     score : float or None
         Score on all rows.
+    alone_names : tuple of str
+        What `member_costs` and `member_scores` are about: the members; for the parts of one
+        ensemble "first 15", "first 30" and so on, the ensemble truncated to its first members.
     member_costs : tuple of float
         Cost of each member alone.
     member_scores : tuple of float or None
@@ -64,6 +68,9 @@ class ComputeReport:
         Score of all members together, without early exit; it costs `worst_cost`.
     conditions : dict or None
         How the costs were measured.
+    whole : WholeComparison or None
+        For the parts of one ensemble: labels that differ from the ensemble's, by part and by
+        label, and how much of the time saved is early exit.
 
     See Also
     --------
@@ -84,21 +91,28 @@ class ComputeReport:
     cost_interval: tuple[float, float]
     worst_cost: float
     score: float | None
+    alone_names: tuple[str, ...]
     member_costs: tuple[float, ...]
     member_scores: tuple[float, ...] | None
     full_score: float | None
     conditions: dict | None
+    whole: WholeComparison | None = None
 
     @property
     def best_member(self) -> str | None:
-        """Name of the member with the best score, the cheaper of equals; None if not compared."""
+        """Name of the member with the best score, the cheaper of equals; None if not compared.
+
+        For the parts of one ensemble, all of it.
+        """
         if self.member_scores is None:
             return None
+        if self.whole is not None:
+            return self.alone_names[-1]
         order = [
             (-np.inf if np.isnan(score) else score, -cost)
             for score, cost in zip(self.member_scores, self.member_costs, strict=True)
         ]
-        return self.names[max(range(len(order)), key=order.__getitem__)]
+        return self.alone_names[max(range(len(order)), key=order.__getitem__)]
 
     @property
     def saving(self) -> float:
@@ -108,7 +122,7 @@ class ComputeReport:
         """
         reference = self.worst_cost
         if self.best_member is not None:
-            reference = self.member_costs[self.names.index(self.best_member)]
+            reference = self.member_costs[self.alone_names.index(self.best_member)]
         if self.mean_cost == 0:
             return 1.0 if reference == 0 else float("inf")
         return reference / self.mean_cost
@@ -123,9 +137,10 @@ class ComputeReport:
             for values in zip(*columns, strict=True):
                 table.append(_row("exit", *values))
         table.append(_row("all rows", "", self.n_samples, 1.0, self.mean_cost, self.score))
-        for name, cost, score in zip(self.names, self.member_costs, member_scores, strict=True):
+        alone = (self.alone_names, self.member_costs, member_scores)
+        for name, cost, score in zip(*alone, strict=True):
             table.append(_row("alone", name, self.n_samples, 1.0, cost, score))
-        if self.exits_early:
+        if self.exits_early and self.whole is None:
             full = ("", self.n_samples, 1.0, self.worst_cost, self.full_score)
             table.append(_row("no early exit", *full))
         return table
@@ -164,6 +179,7 @@ def build_report(
     scoring: str | Callable,
     alone: Sequence[np.ndarray | None] | None,
     together: np.ndarray | None,
+    whole: WholeComparison | None = None,
 ) -> ComputeReport:
     """Put the report together from the arrays of one pass.
 
@@ -186,6 +202,8 @@ def build_report(
         Answers of each member; an entry is None where it failed.
     together : ndarray of shape (n_samples, n_classes) or None
         Answers of all members combined.
+    whole : WholeComparison or None
+        For the parts of one ensemble, whose `alone` are those of its first members.
     """
     proba, exit_stage, last_called = passage
     weight = np.ones(len(proba)) if sample_weight is None else sample_weight
@@ -203,11 +221,13 @@ def build_report(
         n_samples=len(proba),
         exits_early=exits_early,
         **_cost_figures(cost, weight, at_stage, costs),
+        **_alone_figures(names, costs, whole),
         exit_scores=None if y is None else tuple(score(proba, rows) for rows in at_stage),
         score=None if y is None else score(proba),
         member_scores=None if alone is None else tuple(score(answers) for answers in alone),
         full_score=None if together is None else score(together),
         conditions=conditions,
+        whole=whole,
     )
 
 
@@ -226,8 +246,15 @@ def _cost_figures(cost, weight, at_stage, costs) -> dict:
         "mean_cost": mean,
         "cost_interval": interval,
         "worst_cost": worst_case_cost(costs),
-        "member_costs": tuple(float(paid) for paid in costs),
     }
+
+
+def _alone_figures(names, costs, whole) -> dict:
+    """Return names and costs of what each answer alone is about."""
+    if whole is not None:
+        names = [f"first {count:,}" for count in whole.counts]
+        costs = cumulative_costs(costs)
+    return {"alone_names": tuple(names), "member_costs": tuple(float(paid) for paid in costs)}
 
 
 def _score(answers, rows, y, classes, sample_weight, scoring) -> float:
@@ -275,4 +302,6 @@ def _plain(value):
     """Turn tuples into lists, and what JSON has no number for into None."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -102,6 +102,8 @@ def _remarks(report: ComputeReport) -> list[str]:
     lines = ["", f"Worst case {format_cost(report.worst_cost, report.unit)} per row."]
     if report.exits_early or report.best_member is not None:
         lines.append(_verdict(report))
+    if report.whole is not None:
+        lines += _about_whole(report)
     if report.conditions is not None:
         lines.append(
             "Cost: measured seconds per row, batch of {batch_size:,} rows, {n_threads} thread(s), "
@@ -115,9 +117,34 @@ def _verdict(report: ComputeReport) -> str:
     change = _change(report.saving)
     if report.best_member is None:
         return f"{change} than running all members."
-    best = report.member_scores[report.names.index(report.best_member)]
-    against = f"{change} than the best member alone ({report.best_member!r})"
+    best = report.member_scores[report.alone_names.index(report.best_member)]
+    reference = f"the best member alone ({report.best_member!r})"
+    if report.whole is not None:
+        reference = "the whole ensemble"
+    against = f"{change} than {reference}"
     return f"{against}, {_difference(report.score - best, report.scoring)}."
+
+
+def _about_whole(report: ComputeReport) -> list[str]:
+    """Return what parts of one ensemble change, and where the time saved comes from."""
+    whole = report.whole
+    per_part = ", ".join(
+        f"{name} {share:.2%}"
+        for name, share in zip(report.names, whole.exit_disagreements, strict=True)
+        if share > 0
+    )
+    labels = "Labels are the ensemble's on every row"
+    if per_part:
+        labels = f"Labels differ from the ensemble's on {whole.disagreement:.2%} of rows "
+        labels += f"({per_part})"
+    taken = {name: format_cost(seconds, "s") for name, seconds in whole.seconds.items()}
+    return [
+        f"{labels}; probabilities of rows that exit early are rougher.",
+        f"Time per row, {whole.n_timed:,} in a call: {taken['ensemble']} in the ensemble's own "
+        f"predict_proba, {taken['no_exit']} without early exit, {taken['cascade']} with it: "
+        f"{whole.speedup:.1f}x in all, {whole.exit_speedup:.1f}x by early exit, "
+        f"{whole.overhead_speedup:.1f}x by skipping overhead per member.",
+    ]
 
 
 def _change(factor: float) -> str:

@@ -24,6 +24,12 @@ from sklearn_cascade.rules._exits import (
     threshold_at,
     tie_allowance,
 )
+from sklearn_cascade.rules._lead import (
+    bound_margins,
+    certain_margins,
+    lead_score,
+    stage_confidences,
+)
 from sklearn_cascade.rules._probabilities import ROUNDING, abstentions, check_proba
 from sklearn_cascade.rules._scoring import (
     ADDITIVE_SCORINGS,
@@ -47,7 +53,9 @@ __all__ = [
     "RunningAnswer",
     "abstentions",
     "as_numbers",
+    "bound_margins",
     "candidate_thresholds",
+    "certain_margins",
     "check_proba",
     "check_scoring",
     "check_weights_of_rows",
@@ -60,6 +68,7 @@ __all__ = [
     "geometric_mean",
     "is_additive",
     "is_count",
+    "lead_score",
     "numbers_by_name",
     "row_costs",
     "row_gains",
@@ -67,6 +76,7 @@ __all__ = [
     "row_values",
     "score_answers",
     "score_labels",
+    "stage_confidences",
     "threshold_at",
     "tie_allowance",
     "within_limit",

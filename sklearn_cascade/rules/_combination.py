@@ -66,6 +66,20 @@ class RunningAnswer:
         self._mass += 1.0
         return self._total, self._mass
 
+    @property
+    def total(self) -> np.ndarray | None:
+        """The sum behind the mean (n_samples, n_classes); None before the first stage."""
+        return self._total
+
+    def carry(self, total: np.ndarray, mass: float) -> np.ndarray:
+        """Take the sum over from a stage that added to it; return the answer so far.
+
+        For parts of one ensemble, which divides by `mass` at the end, as the ensemble does.
+        """
+        self._total, self._mass = total, mass
+        self.proba = total / mass
+        return self.proba
+
     def branch(self) -> RunningAnswer:
         """Return a copy to which other stages may be added."""
         other = RunningAnswer(self._combine, allow_abstain=self._allow_abstain)

@@ -1,5 +1,6 @@
 """Which cascade: held-out predictions in, the best operating points out; no estimator is seen."""
 
+from sklearn_cascade.search._disagreement import rows_needed, tune_lead
 from sklearn_cascade.search._finding import Options, find_fronts
 from sklearn_cascade.search._front import CascadeFront, FrontRow, check_constraints
 from sklearn_cascade.search._prefixes import Ladder, build_ladder
@@ -20,7 +21,9 @@ __all__ = [
     "find_fronts",
     "record",
     "replay",
+    "rows_needed",
     "search_cascades",
     "sweep_thresholds",
     "tune_cascade",
+    "tune_lead",
 ]

@@ -1,0 +1,122 @@
+"""How far ahead the leading class is when only some members of one ensemble have voted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from sklearn_cascade.rules._exits import threshold_at
+
+
+def lead_score(votes, k: float, n_members: float) -> np.ndarray:
+    """Return the lead of the leading class in standard errors.
+
+    With shares ``p = votes / (k + 1)`` and the gap ``p1 - p2`` between the two largest, the
+    variance of one member's vote is at most ``p1 + p2 - gap**2``, and one vote more is added so
+    that a unanimous few are not infinitely sure. The members still to come are the rest of a
+    finite population, hence ``1 / k - 1 / n_members`` in place of ``1 / k`` (Cochran, "Sampling
+    Techniques", 1977, section 2.6). It is a nominal figure: tune it, or bound the error
+    otherwise, before you rely on it.
+
+    Parameters
+    ----------
+    votes : array-like of shape (n_samples, n_classes)
+        Sum of the probabilities of the members that have voted.
+    k : float
+        Number of members that have voted.
+    n_members : float
+        Number of all members, above `k`.
+
+    Returns
+    -------
+    lead : ndarray of shape (n_samples,)
+        From 0; comparable between prefixes of the same ensemble.
+
+    Raises
+    ------
+    ValueError
+        If `k` is not between 0 and `n_members`.
+    """
+    if not 0 < k < n_members:
+        raise ValueError(f"k={k!r}; expected a number above 0 and below n_members={n_members!r}")
+    shares = np.asarray(votes, dtype=np.float64) / (k + 1)
+    if shares.shape[1] > 2:
+        shares = np.partition(shares, -2, axis=1)[:, -2:]
+    gap = np.abs(shares[:, 1] - shares[:, 0])
+    variance = shares[:, 0] + shares[:, 1] - gap * gap + 1 / (k + 1)
+    return gap / np.sqrt(variance * (1 / k - 1 / n_members))
+
+
+def stage_confidences(confidence: str | Callable, weights: Sequence[float]) -> list[str | Callable]:
+    """Return the confidence of each stage but the last: "lead" depends on how many have voted.
+
+    Parameters
+    ----------
+    confidence : str or callable
+        As the cascade's parameter.
+    weights : sequence of float, one per stage
+        Number of members in each stage.
+    """
+    if confidence != "lead":
+        return [confidence] * (len(weights) - 1)
+    run = np.cumsum(weights)
+    return [partial(_lead_of_mean, k=k, n_members=run[-1]) for k in run[:-1].tolist()]
+
+
+def _lead_of_mean(proba: np.ndarray, *, k: float, n_members: float) -> np.ndarray:
+    """Return the lead where the mean of the members that voted is known."""
+    return lead_score(proba * k, k, n_members)
+
+
+def certain_margins(weight_run: np.ndarray, weight: float) -> np.ndarray:
+    """Return the margin from which on the members left cannot turn the answer, per stage.
+
+    Parameters
+    ----------
+    weight_run : ndarray of shape (n_stages - 1,)
+        Weight of the members run after each stage but the last.
+    weight : float
+        Weight of all members.
+
+    Returns
+    -------
+    thresholds : ndarray of shape (n_stages - 1,)
+        For the confidence "margin"; infinite where no margin is enough.
+    """
+    # A lead as large as what is left may end in a tie, which another class may win.
+    return _as_thresholds((weight - weight_run) / weight_run * (1 + 1e-9))
+
+
+def bound_margins(run: np.ndarray, n_members: int, n_classes: int, delta: float) -> np.ndarray:
+    """Return the margin that makes another final answer improbable, per stage.
+
+    Serfling's inequality ("Probability inequalities for the sum in sampling without
+    replacement", 1974) for the difference of two votes, which lies in [-1, 1], with a union over
+    stages and rivals. It takes the members left for a random draw, which those of a forest are.
+
+    Parameters
+    ----------
+    run : ndarray of int of shape (n_stages - 1,)
+        Members run after each stage but the last.
+    n_members : int
+        Number of all members.
+    n_classes : int
+        Number of classes.
+    delta : float
+        Probability, per row, that the answer differs from that of all members.
+
+    Returns
+    -------
+    thresholds : ndarray of shape (n_stages - 1,)
+        For the confidence "margin"; infinite where no margin is enough.
+    """
+    n_comparisons = len(run) * (n_classes - 1)
+    left = 1 - (run - 1) / n_members
+    return _as_thresholds(np.sqrt(2 * left * np.log(n_comparisons / delta) / run))
+
+
+def _as_thresholds(margins: np.ndarray) -> np.ndarray:
+    """Return thresholds whose exit boundary is exactly the margin; infinity beyond one."""
+    return np.where(margins > 1, np.inf, threshold_at(np.minimum(margins, 1.0)))
