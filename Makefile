@@ -12,8 +12,9 @@ READY = $(VENV)/.ready
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(READY)  ## run the quickstart: a table, and a picture in output/
+demo: $(READY)  ## run the examples: tables, and pictures in output/
 	$(RUN) docs/examples/quickstart.py
+	$(RUN) docs/examples/image_cascade.py
 
 test: $(READY)  ## run every test
 	$(RUN) -m pytest
@@ -39,12 +40,12 @@ clean:  ## remove environments and everything built
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or later is needed; make PYTHON=... names one')"
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test,plot,bench,lint]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test,boosters,plot,bench,lint]'
 	@touch $@
 
 .venv-min/.ready: setup.cfg pyproject.toml tests/constraints-min.txt
 	test -x .venv-min/bin/python || $(PYTHON) -m venv .venv-min
-	.venv-min/bin/python -m pip install --quiet --disable-pip-version-check -c tests/constraints-min.txt -e '.[test]'
+	.venv-min/bin/python -m pip install --quiet --disable-pip-version-check -c tests/constraints-min.txt -e '.[test,boosters]'
 	@touch $@
 
 $(VENV)/.docs: $(READY)

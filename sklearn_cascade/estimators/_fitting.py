@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.parallel import Parallel, delayed
@@ -111,7 +112,7 @@ def _check_frozen_fitted(name: str, estimator) -> None:
     """Raise, naming the member, where a frozen member was never fitted."""
     try:
         check_is_fitted(estimator)
-    except Exception as error:
+    except NotFittedError as error:
         raise ValueError(
             f"estimators: {name!r} is frozen but not fitted, and frozen members are never fitted "
             f"here: fit it before it is wrapped, or give it unwrapped ({error})"
@@ -123,7 +124,13 @@ def _params_by_member(owner, members, sample_weight, fit_params) -> dict[str, di
     if routing_enabled():
         weight = {} if sample_weight is None else {"sample_weight": sample_weight}
         routed = process_routing(owner, "fit", **weight, **fit_params)
-        return {name: dict(routed[name]["fit"]) for name, _ in members}
+        return {
+            name: dict(routed[name]["fit"])
+            if sample_weight is None or hasattr(estimator, "get_metadata_routing")
+            # It cannot ask for them: some libraries know nothing of routing.
+            else _weight_keyword(name, estimator, sample_weight)
+            for name, estimator in members
+        }
     if sample_weight is None:
         return {name: {} for name, _ in members}
     params = {}

@@ -11,6 +11,10 @@ from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
+# Parameters that name labels, as keys of a dict or as they are; the second ones are CatBoost's.
+_KEYED_BY_LABELS = ("class_weight", "class_weights")
+_LABELS = ("pos_label", "class_names")
+
 
 class Labels(NamedTuple):
     """The labels of a fit.
@@ -71,8 +75,8 @@ def speaks_labels(estimator) -> bool:
     """Tell whether a trainable member has to be fitted on the user's labels.
 
     Others are fitted on the codes 0, 1, ..., which every library takes. A member that wraps
-    a frozen one, or whose ``class_weight`` dict or ``pos_label`` names labels, also as values to
-    search over, would not understand those.
+    a frozen one, or whose ``class_weight`` dict or ``pos_label`` names labels (CatBoost:
+    ``class_weights``, ``class_names``), also as values to search over, would not understand those.
     """
     params = estimator.get_params(deep=True)
     return any(_names_labels(key, value) for key, value in params.items())
@@ -82,10 +86,10 @@ def _names_labels(key: str, value) -> bool:
     """Tell whether a parameter, or a grid of its values, names labels or is a frozen model."""
     name = key.split("__")[-1]
     if isinstance(value, dict):
-        return name == "class_weight" or any(_names_labels(str(k), v) for k, v in value.items())
+        return name in _KEYED_BY_LABELS or any(_names_labels(str(k), v) for k, v in value.items())
     if isinstance(value, (list, tuple)):
         return any(_names_labels(key, item) for item in value)
-    return (name == "pos_label" and value is not None) or is_frozen(value)
+    return (name in _LABELS and value is not None) or is_frozen(value)
 
 
 def class_columns(known: np.ndarray, classes: np.ndarray) -> np.ndarray | None:

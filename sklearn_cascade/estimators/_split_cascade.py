@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_cascade.estimators._answers import Stage
 from sklearn_cascade.inspection import compare_with_whole
-from sklearn_cascade.members import EnsemblePart, split_ensemble
+from sklearn_cascade.members import EnsemblePart, certain_checkpoints, split_ensemble
 from sklearn_cascade.rules import (
     bound_margins,
     certain_margins,
@@ -67,7 +67,8 @@ class FromEnsemble:
             from the ensemble's is at most `delta` by Serfling's inequality, which takes the
             members of a forest for a random draw; or only once no members left could turn it.
         checkpoints : sequence of int, default=None
-            As in `split_ensemble`.
+            As in `split_ensemble`; for "certain", which nothing is before half of the members
+            agree, 55 %, 60 % and so on of them.
         costs : array-like of shape (n_stages,), dict or "measured", default=None
             Cost of one row in each part. None counts members; the members of a voting classifier
             differ, so theirs are measured on `X_tune`. "measured" does so for any ensemble.
@@ -115,6 +116,9 @@ class FromEnsemble:
         """
         delta = _check_options(max_disagreement, X_tune, exit, delta)
         parts = split_ensemble(fitted, checkpoints)
+        certain = exit == "certain" and max_disagreement is None
+        if certain and checkpoints is None and parts.total is not None:
+            parts = split_ensemble(fitted, certain_checkpoints(parts.total))
         costs, unit = _resolve_costs(parts, costs, X_tune)
         tuned = max_disagreement is not None
         rule = {"confidence": "lead" if tuned else "margin"}
