@@ -7,7 +7,7 @@ RUN = $(VENV)/bin/python
 # Reinstalled when the metadata change.
 READY = $(VENV)/.ready
 
-.PHONY: help demo test test-min lint docs bench clean
+.PHONY: help demo test test-min test-deep lint docs bench clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ test: $(READY)  ## run every test
 test-min: .venv-min/.ready  ## run every test on the oldest versions allowed
 	.venv-min/bin/python -m pytest
 
+test-deep: .venv-deep/.ready  ## run the tests of deep nets: installs torch, skorch, keras, some 2 GB
+	.venv-deep/bin/python -m pytest tests/members/test_deep_nets.py
+
 lint: $(READY)  ## check style
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -33,7 +36,7 @@ bench: $(READY)  ## print the benchmark tables
 	$(RUN) -m benchmarks predict
 
 clean:  ## remove environments and everything built
-	rm -rf .venv .venv-min build dist output docs/_build docs/api *.egg-info .coverage
+	rm -rf .venv .venv-min .venv-deep build dist output docs/_build docs/api *.egg-info .coverage
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -46,6 +49,11 @@ $(READY): setup.cfg pyproject.toml
 .venv-min/.ready: setup.cfg pyproject.toml tests/constraints-min.txt
 	test -x .venv-min/bin/python || $(PYTHON) -m venv .venv-min
 	.venv-min/bin/python -m pip install --quiet --disable-pip-version-check -c tests/constraints-min.txt -e '.[test,boosters]'
+	@touch $@
+
+.venv-deep/.ready: setup.cfg pyproject.toml tests/constraints-deep.txt
+	test -x .venv-deep/bin/python || $(PYTHON) -m venv .venv-deep
+	.venv-deep/bin/python -m pip install --quiet --disable-pip-version-check -c tests/constraints-deep.txt -e '.[test,deep]'
 	@touch $@
 
 $(VENV)/.docs: $(READY)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
-import sys
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from sklearn_cascade._compat import n_rows
 from sklearn_cascade.exceptions import InvalidProbabilitiesError
+from sklearn_cascade.members._transport import pack, pickling_at_work
 from sklearn_cascade.rules import ROUNDING, check_proba
 
 
@@ -44,6 +44,11 @@ class PrefitClassifier(ClassifierMixin, BaseEstimator):
     --------
     sklearn.frozen.FrozenEstimator : The same for a fitted scikit-learn estimator.
     CascadeClassifier : Run cheap members first.
+
+    Notes
+    -----
+    A worker of joblib gets the function once and shares it between its tasks, as one process
+    does; anew only if its pickle has changed.
 
     Examples
     --------
@@ -179,9 +184,15 @@ class PrefitClassifier(ClassifierMixin, BaseEstimator):
         return type(self)(**params)
 
     def __reduce_ex__(self, protocol):
-        if not _pickled_by_value():
+        pickling = pickling_at_work()
+        if pickling.cloud_pickler is None:
             _check_picklable(self._function, self._label(), protocol)
-        return super().__reduce_ex__(protocol)
+        recipe = super().__reduce_ex__(protocol)
+        if pickling.cloud_pickler is None or not pickling.to_worker:
+            return recipe
+        parcel = pack(self, self._function, pickling.cloud_pickler)
+        make, args, state, *rest = recipe
+        return (make, args, {**state, "_function": parcel}, *rest)
 
 
 def _both_columns(proba, n_samples, n_classes, name):
@@ -201,16 +212,6 @@ def _both_columns(proba, n_samples, n_classes, name):
             f"from 0 to 1: if these are logits, apply a sigmoid first",
         )
     return np.column_stack([1 - positive, positive])
-
-
-def _pickled_by_value():
-    """Tell whether cloudpickle is at work, which takes functions that pickle refuses."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if "cloudpickle" in frame.f_globals.get("__name__", ""):
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _check_picklable(function, name, protocol):
