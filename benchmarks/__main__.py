@@ -1,12 +1,14 @@
-"""Command line of the benchmarks: ``python -m benchmarks predict``, ``search``, ``published``."""
+"""Command line of the benchmarks: ``python -m benchmarks predict``, ``search``, ``members``, ..."""
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import predict, published, search
+from benchmarks import members, predict, published, search
 
-COMMANDS = {"predict": predict, "search": search, "published": published}
+COMMANDS = {"predict": predict, "search": search, "members": members, "published": published}
+# Those that read recorded data, and whether they do nothing without.
+READ_DATA = {"members": False, "published": True}
 
 
 def main(arguments=None):
@@ -16,8 +18,9 @@ def main(arguments=None):
     for name, module in COMMANDS.items():
         command = commands.add_parser(name, help=module.__doc__.splitlines()[0])
         command.add_argument("--quick", action="store_true", help="toy size, for the tests")
-        if module is published:
-            command.add_argument("--data", required=True, help="folder of the recorded data")
+        if name in READ_DATA:
+            required = READ_DATA[name]
+            command.add_argument("--data", required=required, help="folder of the recorded data")
     chosen = parser.parse_args(arguments)
     options = vars(chosen)
     COMMANDS[options.pop("command")].run(**options)

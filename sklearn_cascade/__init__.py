@@ -12,7 +12,7 @@ from sklearn_cascade.inspection import (
     make_cost_scorer,
     measure_costs,
 )
-from sklearn_cascade.members import PrefitClassifier, split_ensemble
+from sklearn_cascade.members import OnnxClassifier, PrefitClassifier, split_ensemble
 from sklearn_cascade.search import CascadeFront, search_cascades
 
 __version__ = "0.1.0.dev0"
@@ -27,6 +27,7 @@ __all__ = [
     "ExitDisplay",
     "LatencyReport",
     "MeasuredCosts",
+    "OnnxClassifier",
     "PrefitClassifier",
     "TradeoffDisplay",
     "latency_report",

@@ -3,7 +3,8 @@
 ValueError
 ├── InfeasibleConstraintError   no committee satisfies what was asked of it
 ├── InvalidProbabilitiesError   a member's answer is not a matrix of probabilities
-└── MemberFailedError           a member raised while it was asked
+├── MemberFailedError           a member raised while it was asked
+└── OnnxModelError              an ONNX model cannot be used
 
 UserWarning
 ├── StageFailedWarning          a stage failed and earlier answers were kept
@@ -23,6 +24,7 @@ __all__ = [
     "InfeasibleConstraintError",
     "InvalidProbabilitiesError",
     "MemberFailedError",
+    "OnnxModelError",
     "StageFailedWarning",
     "UnreachedFloorWarning",
     "UnseenClassWarning",
@@ -113,6 +115,31 @@ class MemberFailedError(ValueError):
 
     def __str__(self) -> str:
         return f"stage {self.stage} {self.member!r} ({self.kind}) failed to predict: {self.cause}"
+
+
+class OnnxModelError(ValueError):
+    """An ONNX model cannot be used, or cannot take the rows it was given.
+
+    Parameters
+    ----------
+    model : str
+        The model's path, or how many bytes it has.
+    problem : str
+        What is wrong.
+
+    Attributes
+    ----------
+    model : str
+        The model's path, or how many bytes it has.
+    """
+
+    def __init__(self, model: str, problem: str) -> None:
+        super().__init__(model, problem)
+        self.model = model
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"model={self.model}: {self.problem}"
 
 
 class StageFailedWarning(UserWarning):

@@ -254,6 +254,12 @@ def default_checkpoints(n_members: int) -> list[int]:
     return points or ([n_members // 2] if n_members > 1 else [])
 
 
+def certain_checkpoints(n_members: int) -> list[int]:
+    """Return checkpoints beyond half of the members, before which nothing can be certain."""
+    points = {-(-n_members * share // 20) for share in range(11, 20)}
+    return sorted(points - {n_members})
+
+
 def _checked(checkpoints: Sequence[int] | None, whole: AdditiveEnsemble) -> list[int]:
     """Return the checkpoints, those of the ensemble's kind by default."""
     n_members = whole.n_members
