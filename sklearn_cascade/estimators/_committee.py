@@ -109,6 +109,9 @@ class Committee(MemberOwner):
             alone, passage = None, self._run(self._stages, X, n_samples).expand()
         else:
             alone = [stage.proba for stage in recorded]
+            if self._stages[0].adds_up and alone[-1] is None:
+                # A part failed, so nobody knows what the whole would say.
+                alone = None
             passage = self._run(recorded, np.arange(n_samples), n_samples).expand()
         return build_report(
             title=self._report_title(),

@@ -73,13 +73,37 @@ class RecordedPart:
         return running.carry(self._total[rows], self._divisor)
 
 
+class UnrecordedPart:
+    """A part that failed on all rows, or comes after one that did: asked for what reaches it.
+
+    Parameters
+    ----------
+    stage : Stage
+        The part.
+    X : object with n_samples rows
+        All rows, prepared.
+    """
+
+    proba = None
+
+    def __init__(self, stage: Stage, X) -> None:
+        self._stage, self._X = stage, X
+
+    def advance(self, running: RunningAnswer, rows, n_samples: int, weight: float) -> np.ndarray:
+        """Return the answer of the stages so far."""
+        return self._stage.advance(running, take_rows(self._X, rows), n_samples, weight)
+
+
 def record_stages(stages: Sequence[Stage], X, n_samples: int) -> list:
     """Ask every member for all rows, once."""
     if not stages[0].adds_up:
         return [RecordedStage(stage, X, n_samples) for stage in stages]
     recorded, total = [], None
-    for stage in stages:
-        # The sum goes on in place.
-        total = stage.add_to(None if total is None else total.copy(), X)
+    for place, stage in enumerate(stages):
+        try:
+            # The sum goes on in place.
+            total = stage.add_to(None if total is None else total.copy(), X)
+        except MemberFailedError:
+            return recorded + [UnrecordedPart(late, X) for late in stages[place:]]
         recorded.append(RecordedPart(total, stage.estimator.divisor))
     return recorded

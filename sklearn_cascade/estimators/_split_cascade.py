@@ -48,7 +48,8 @@ class FromEnsemble:
         A row goes through as many members as it takes to know what all of them would say. No
         member is asked twice, and the members add to one running sum, so a row that never
         exits costs what it costs in the ensemble and gets its probabilities bit for bit
-        (given that the ensemble's ``n_jobs`` does not reorder its own sum).
+        (given that the ensemble's ``n_jobs`` does not reorder its own sum; members of a soft vote that
+        answer in float32 are summed in float64 here, more finely than there).
 
         Parameters
         ----------
@@ -162,6 +163,8 @@ class FromEnsemble:
             labels.append(proba.argmax(axis=1))
             if place < len(confidences):
                 leads.append(compute_confidence(proba, confidences[place]))
+        # A single part is the whole: nothing can differ.
+        self.tuned_disagreement_ = self.disagreement_bound_ = 0.0
         if not leads:
             return
         tuned = tune_lead(leads, labels, max_disagreement=max_disagreement, delta=delta)

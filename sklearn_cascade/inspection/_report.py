@@ -207,7 +207,6 @@ def build_report(
     """
     proba, exit_stage, last_called = passage
     weight = np.ones(len(proba)) if sample_weight is None else sample_weight
-    cost = row_costs(last_called, costs)
     at_stage = [exit_stage == k for k in range(len(costs))]
 
     def score(answers, rows=slice(None)):
@@ -220,12 +219,12 @@ def build_report(
         scoring=scoring if isinstance(scoring, str) else "score",
         n_samples=len(proba),
         exits_early=exits_early,
-        **_cost_figures(cost, weight, at_stage, costs),
+        **_cost_figures(row_costs(last_called, costs), weight, at_stage, costs),
         **_alone_figures(names, costs, whole),
         exit_scores=None if y is None else tuple(score(proba, rows) for rows in at_stage),
         score=None if y is None else score(proba),
         member_scores=None if alone is None else tuple(score(answers) for answers in alone),
-        full_score=None if together is None else score(together),
+        full_score=None if together is None or y is None else score(together),
         conditions=conditions,
         whole=whole,
     )

@@ -229,6 +229,11 @@ def check_additive(fitted) -> AdditiveEnsemble:
             f"fitted={type(fitted).__name__} answers {len(fitted.classes_)} outputs; "
             f"expected one label per row"
         )
+    if len(fitted.classes_) < 2:
+        raise ValueError(
+            f"fitted={type(fitted).__name__} knows the class {fitted.classes_[0]!r} only; "
+            f"expected two classes or more"
+        )
     return sum_of(fitted)
 
 

@@ -269,7 +269,7 @@ def _checked(checkpoints: Sequence[int] | None, whole: AdditiveEnsemble) -> list
         masses = [whole.divisor(k) for k in range(n_members + 1)]
         return [k for k in range(1, n_members) if masses[k - 1] < masses[k] < masses[-1]]
     points = list(checkpoints) if np.iterable(checkpoints) else [checkpoints]
-    integers = all(isinstance(point, Integral) for point in points)
+    integers = all(isinstance(p, Integral) and not isinstance(p, bool) for p in points)
     inside = integers and all(0 < point < n_members for point in points)
     if not inside or any(b <= a for a, b in pairwise(points)):
         raise ValueError(

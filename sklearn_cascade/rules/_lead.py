@@ -112,6 +112,8 @@ def bound_margins(run: np.ndarray, n_members: int, n_classes: int, delta: float)
     thresholds : ndarray of shape (n_stages - 1,)
         For the confidence "margin"; infinite where no margin is enough.
     """
+    if not len(run):
+        return np.empty(0)
     n_comparisons = len(run) * (n_classes - 1)
     left = 1 - (run - 1) / n_members
     return _as_thresholds(np.sqrt(2 * left * np.log(n_comparisons / delta) / run))
