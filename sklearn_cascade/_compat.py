@@ -68,14 +68,15 @@ def warn_caller(message: str | Warning, category: type[Warning] | None = None) -
     warnings.warn(message, category, stacklevel=level)
 
 
-def import_optional(module: str, *, feature: str, extra: str) -> ModuleType:
-    """Import an optional package, or say which feature wants it and how to get it."""
+def import_optional(module: str, *, feature: str, extra: str | None = None) -> ModuleType:
+    """Import a package that not everyone has, or say which feature wants it and how to get it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        package = module.split(".")[0]
+        wanted = package if extra is None else f"'sklearn-cascade[{extra}]'"
         raise ImportError(
-            f"{feature} needs {module.split('.')[0]}, which is not installed: "
-            f"pip install 'sklearn-cascade[{extra}]'"
+            f"{feature} needs {package}, which cannot be imported: pip install {wanted} ({error})"
         ) from error
 
 

@@ -26,15 +26,24 @@ PUBLIC = [
     "ExitDisplay",
     "LatencyReport",
     "MeasuredCosts",
+    "OnnxClassifier",
     "PrefitClassifier",
     "TradeoffDisplay",
+    "WholeComparison",
     "latency_report",
     "make_cost_scorer",
     "measure_costs",
     "search_cascades",
+    "split_ensemble",
 ]
 # Users receive value objects; the function or method that returns one has the example.
-VALUE_OBJECTS = ["CascadePrediction", "ComputeReport", "LatencyReport", "MeasuredCosts"]
+VALUE_OBJECTS = [
+    "CascadePrediction",
+    "ComputeReport",
+    "LatencyReport",
+    "MeasuredCosts",
+    "WholeComparison",
+]
 # As in scikit-learn's own test of docstrings, and for the same reasons.
 NOT_ASKED = {
     "GL01",  # the summary starts on the line of the quotes
@@ -54,6 +63,7 @@ EXCEPTIONS = {
     "sklearn_cascade.ComputeReport.to_dict": {"RT01"},
     "sklearn_cascade.ComputeReport.to_frame": {"RT01"},
     "sklearn_cascade.LatencyReport": {"PR01"},
+    "sklearn_cascade.WholeComparison": {"PR01"},
     "sklearn_cascade.LatencyReport.rows": {"RT01"},
     "sklearn_cascade.LatencyReport.to_dict": {"RT01"},
     "sklearn_cascade.LatencyReport.to_frame": {"RT01"},

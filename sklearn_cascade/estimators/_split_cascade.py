@@ -48,8 +48,8 @@ class FromEnsemble:
         A row goes through as many members as it takes to know what all of them would say. No
         member is asked twice, and the members add to one running sum, so a row that never
         exits costs what it costs in the ensemble and gets its probabilities bit for bit
-        (given that the ensemble's ``n_jobs`` does not reorder its own sum; members of a soft vote that
-        answer in float32 are summed in float64 here, more finely than there).
+        (given that the ensemble's ``n_jobs`` does not reorder its own sum; members of a soft vote
+        that answer in float32 are summed in float64 here, more finely than there).
 
         Parameters
         ----------

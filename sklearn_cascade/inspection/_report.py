@@ -96,7 +96,7 @@ class ComputeReport:
     member_scores: tuple[float, ...] | None
     full_score: float | None
     conditions: dict | None
-    whole: WholeComparison | None = None
+    whole: WholeComparison | None
 
     @property
     def best_member(self) -> str | None:

@@ -59,7 +59,8 @@ def check_proba(
     if n_samples == 0 or (n_samples == 1 and _is_plain_row(proba[0].tolist())):
         return proba
     with np.errstate(invalid="ignore", over="ignore"):
-        sums = np.add.reduce(proba, axis=1)
+        # A product sums short rows several times faster than a reduction along them.
+        sums = proba @ np.ones(n_classes)
     # NaN fails both comparisons, so one look settles the usual case.
     if np.minimum.reduce(proba, axis=None) >= 0 and (
         np.maximum.reduce(np.abs(sums - 1.0)) <= _EXACT

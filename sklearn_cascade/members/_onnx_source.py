@@ -1,0 +1,188 @@
+"""The bytes of an ONNX model, wherever they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_cascade._compat import import_optional
+from sklearn_cascade.exceptions import OnnxModelError
+
+# Protobuf writes no message of this size.
+_MAX_BYTES = 2**31 - 1
+
+
+class ModelBytes(bytes):
+    """The bytes of a model; scikit-learn's printers call ``repr`` on every parameter."""
+
+    def __repr__(self) -> str:
+        return f"<bytes of length {len(self)}>"
+
+
+class Content(NamedTuple):
+    """A model, read.
+
+    Attributes
+    ----------
+    data : ndarray of uint8 of shape (n_bytes,)
+        One and the same object for as long as its owner lives, by which joblib knows that it has
+        sent it to the workers before.
+    digest : str
+        SHA-256 of the bytes.
+    shown : str
+        The model in errors: its path, or how many bytes it has.
+    """
+
+    data: np.ndarray
+    digest: str
+    shown: str
+
+
+def onnx_package(name: str):
+    """Return one of the packages that ONNX files need."""
+    return import_optional(name, feature="OnnxClassifier")
+
+
+def is_path(model) -> bool:
+    """Tell whether a model is given by its path."""
+    return isinstance(model, str | os.PathLike)
+
+
+def read_model(model) -> Content:
+    """Return the bytes of a model given as a path, bytes, an array of uint8 or a ModelProto."""
+    data, shown, folder = _raw_bytes(model)
+    proto = parse(data, shown)
+    if any(_is_external(tensor) for tensor in _tensors_of(proto)):
+        data = np.frombuffer(_inlined(proto, folder, shown), np.uint8)
+    return Content(data, hashlib.sha256(data).hexdigest(), shown)
+
+
+def parse(data: np.ndarray, shown: str):
+    """Return the bytes as a ModelProto."""
+    try:
+        return onnx_package("onnx").load_model_from_string(bytes(data))
+    except Exception as error:
+        raise OnnxModelError(
+            shown, f"this is no ONNX file, or one that was cut short: {first_line(error)}"
+        ) from error
+
+
+def constants_of(graph) -> dict:
+    """Return the tensors that a graph holds, by name."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+    return constants
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says in one line of bounded length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 400 else f"{text[:400]}..."
+
+
+def _raw_bytes(model) -> tuple[np.ndarray, str, str | None]:
+    """Return the bytes as an array, the name in errors, and the folder of a path."""
+    if is_path(model):
+        path = Path(os.fsdecode(model))
+        return _file_bytes(path), repr(str(path)), str(path.parent)
+    if isinstance(model, np.ndarray) and model.dtype == np.uint8 and model.ndim == 1:
+        return np.ascontiguousarray(model), f"bytes of length {model.size}", None
+    if isinstance(model, bytes | bytearray | memoryview):
+        data = model if isinstance(model, bytes) else bytes(model)
+        return np.frombuffer(data, np.uint8), f"bytes of length {len(data)}", None
+    if not isinstance(model, onnx_package("onnx").ModelProto):
+        raise OnnxModelError(
+            f"{type(model).__name__} object", "expected a path, bytes or a loaded ModelProto"
+        )
+    return _proto_bytes(model)
+
+
+def _file_bytes(path: Path) -> np.ndarray:
+    """Return what a file holds."""
+    try:
+        return np.frombuffer(path.read_bytes(), np.uint8)
+    except (OSError, ValueError) as error:
+        raise OnnxModelError(
+            repr(str(path)), f"the file cannot be read: {first_line(error)}"
+        ) from error
+
+
+def _proto_bytes(proto) -> tuple[np.ndarray, str, None]:
+    """Return the bytes of a loaded model."""
+    try:
+        data = proto.SerializeToString()
+    except Exception as error:
+        raise OnnxModelError("ModelProto", f"it does not serialise: {first_line(error)}") from error
+    return np.frombuffer(data, np.uint8), f"ModelProto of {len(data)} bytes", None
+
+
+def _inlined(proto, folder: str | None, shown: str) -> bytes:
+    """Return the bytes of a model with its external data inside; none from beyond its folder."""
+    if folder is None:
+        raise OnnxModelError(
+            shown, "its weights lie in other files; give its path, or load it with its weights"
+        )
+    external = [tensor for tensor in _tensors_of(proto) if _is_external(tensor)]
+    try:
+        outside = any(_points_outside(tensor, folder) for tensor in external)
+    except (OSError, ValueError, RuntimeError):  # no path at all, or links that go in a circle
+        outside = True
+    if outside:
+        raise OnnxModelError(shown, "it wants weights from outside of its own folder")
+    try:
+        onnx_package("onnx").external_data_helper.load_external_data_for_model(proto, folder)
+        data = proto.SerializeToString()
+    except Exception as error:
+        raise OnnxModelError(
+            shown, f"its weights in other files cannot be loaded: {first_line(error)}"
+        ) from error
+    # Types of tensors that onnx does not look into would send the runtime to the file system.
+    if len(data) > _MAX_BYTES or any(_is_external(tensor) for tensor in _tensors_of(proto)):
+        raise OnnxModelError(shown, "its weights in other files do not fit into one file")
+    return data
+
+
+def _is_external(tensor) -> bool:
+    """Tell whether a tensor's values lie in a file of their own."""
+    return onnx_package("onnx").external_data_helper.uses_external_data(tensor)
+
+
+def _points_outside(tensor, folder: str) -> bool:
+    """Tell whether a tensor's file lies outside of a folder, links followed."""
+    home = Path(folder).resolve()
+    names = [entry.value for entry in tensor.external_data if entry.key == "location"]
+    return not all((home / name).resolve().is_relative_to(home) for name in names)
+
+
+def _tensors_of(proto) -> Iterator:
+    """Yield every tensor of a model, in functions and in graphs within graphs too."""
+    yield from _tensors_of_graph(proto.graph)
+    for function in proto.functions:
+        yield from _tensors_of_nodes(function.node)
+
+
+def _tensors_of_graph(graph) -> Iterator:
+    """Yield every tensor of a graph."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _tensors_of_nodes(graph.node)
+
+
+def _tensors_of_nodes(nodes) -> Iterator:
+    """Yield every tensor in the attributes of some nodes."""
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for sparse in [attribute.sparse_tensor, *attribute.sparse_tensors]:
+            yield from (sparse.values, sparse.indices)
+        for graph in [attribute.g, *attribute.graphs]:
+            yield from _tensors_of_graph(graph)
