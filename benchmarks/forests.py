@@ -99,8 +99,8 @@ def _measure(table, forest, quick):
         "limit": cascade.disagreement_bound_,
         "accuracy": np.mean(whole == y_test),
         **_answers("", details, whole, y_test, forest.n_estimators),
-        **_answers("bound ", bound, whole, y_test, forest.n_estimators),
-        **_answers("certain ", certain, whole, y_test, forest.n_estimators),
+        **_answers("bound_", bound, whole, y_test, forest.n_estimators),
+        **_answers("certain_", certain, whole, y_test, forest.n_estimators),
         "log_loss": _log_loss(forest.predict_proba(X_test), y_test, forest),
         "cascade_log_loss": _log_loss(details.proba, y_test, forest),
         **_truncated(forest, details, (X_tune, y_tune), (X_test, y_test), cascade),
@@ -125,7 +125,8 @@ def _truncated(forest, details, tune, test, cascade):
     at_cost = round(details.cost.mean())
     wanted = np.mean(cascade.predict(tune[0]) == tune[1])
     tune_hits = _prefix_scores(forest, *tune)
-    enough = int(np.argmax(tune_hits >= wanted)) + 1 if (tune_hits >= wanted).any() else None
+    reached = tune_hits >= wanted
+    enough = int(np.argmax(reached)) + 1 if reached.any() else forest.n_estimators
     hits = _prefix_scores(forest, *test)
     prefix = split_ensemble(forest, [at_cost]).estimators[0][1]
     return {
@@ -133,8 +134,9 @@ def _truncated(forest, details, tune, test, cascade):
         "cut_differ": np.mean(prefix.predict(test[0]) != forest.predict(test[0])),
         "cut_score": hits[at_cost - 1],
         "cut_log_loss": _log_loss(prefix.predict_proba(test[0]), test[1], forest),
-        "enough": enough or forest.n_estimators,
-        "enough_score": hits[(enough or forest.n_estimators) - 1],
+        "enough": enough,
+        "enough_saved": forest.n_estimators / enough,
+        "enough_score": hits[enough - 1],
     }
 
 
@@ -155,18 +157,25 @@ def _log_loss(proba, y, forest):
 
 
 def _seconds(forest, cascade, X, quick):
-    """Return seconds per call of the forest, of all parts and of the cascade, by batch size."""
+    """Return milliseconds a call of the forest, of all parts and of the cascade, by batch size."""
     calls = [forest, cascade.with_thresholds(np.inf), cascade]
-    found = {}
+    found = []
     for size, n_batches in ((1, 400), (100, 40), (10_000, 1)):
         size = min(size, len(X))
         n_batches = 3 if quick else n_batches
         starts = np.linspace(0, len(X) - size, n_batches).astype(int)
         repeats = 3 if n_batches == 1 else 1
-        found[size] = [
-            np.mean([times[place] for times in _in_turns(calls, X, starts, size, repeats)])
-            for place in range(3)
-        ]
+        stock, never, early = np.mean(list(_in_turns(calls, X, starts, size, repeats)), axis=0)
+        found.append(
+            {
+                "n_rows": size,
+                "stock": stock * 1e3,
+                "never": never * 1e3,
+                "early": early * 1e3,
+                "in_all": stock / early,
+                "by_exit": never / early,
+            }
+        )
     return found
 
 
@@ -183,38 +192,42 @@ def _in_turns(calls, X, starts, size, repeats):
 
 def _print_all(found):
     """Print the tables."""
-    print(f"Labels: at most {MAX_DISAGREEMENT:.1%} of rows may differ; z tuned without labels.")
-    print(
-        "| forest | z | trees saved | differ on test | limit (95 %) | accuracy: forest, cascade |"
+    print("Forests as cascades of their parts; z is tuned on rows without labels.\n")
+    _table(
+        ["forest", "z", "trees saved", "differ", "limit", "accuracy: forest", "cascade"],
+        ("{model}", "{z:.2f}", "{saved:.1f}x", "{differ:.4f}", "{limit:.4f}")
+        + ("{accuracy:.4f}", "{score:.4f}"),
+        found,
     )
-    print("|---|---|---|---|---|---|")
-    for f in found:
-        print(
-            f"| {f['model']} {f['n_trees']} | {f['z']:.2f} | {f['saved']:.1f}x | "
-            f"{f['differ']:.4f} | {f['limit']:.4f} | {f['accuracy']:.4f}, {f['score']:.4f} |"
-        )
-    print("\nUntuned. | forest | bound: trees saved, differ | certain: trees saved, differ |")
-    for f in found:
-        print(
-            f"| {f['model']} | {f['bound saved']:.1f}x, {f['bound differ']:.5f} | "
-            f"{f['certain saved']:.2f}x, {f['certain differ']:.5f} |"
-        )
-    print("\n| forest | rows in a call | forest | all parts | cascade | in all | by early exit |")
-    print("|---|---|---|---|---|---|---|")
-    for f in found:
-        for size, (stock, never, early) in f["seconds"].items():
-            print(
-                f"| {f['model']} | {size:,} | {stock * 1e3:.2f} ms | {never * 1e3:.2f} ms | "
-                f"{early * 1e3:.2f} ms | {stock / early:.1f}x | {never / early:.1f}x |"
-            )
-    print(
-        "\n| forest | cut to the same cost: differ, accuracy, log loss | cascade: log loss | "
-        "whole: log loss | as accurate when cut to | saved | its accuracy |"
+    _table(
+        ["untuned", "bound: trees saved", "differ", "certain: trees saved", "differ"],
+        ("{model}", "{bound_saved:.1f}x", "{bound_differ:.5f}")
+        + ("{certain_saved:.2f}x", "{certain_differ:.5f}"),
+        found,
     )
-    print("|---|---|---|---|---|---|---|")
-    for f in found:
-        print(
-            f"| {f['model']} | {f['cut']} trees: {f['cut_differ']:.4f}, {f['cut_score']:.4f}, "
-            f"{f['cut_log_loss']:.3f} | {f['cascade_log_loss']:.3f} | {f['log_loss']:.3f} | "
-            f"{f['enough']} trees | {f['n_trees'] / f['enough']:.1f}x | {f['enough_score']:.4f} |"
-        )
+    _table(
+        ["time", "rows in a call", "forest", "all parts", "cascade", "in all", "by early exit"],
+        ("{model}", "{n_rows:,}", "{stock:.2f} ms", "{never:.2f} ms", "{early:.2f} ms")
+        + ("{in_all:.1f}x", "{by_exit:.1f}x"),
+        [{**f, **timed} for f in found for timed in f["seconds"]],
+    )
+    _table(
+        ["cut to the same cost", "trees", "differ", "accuracy", "log loss", "cascade's", "whole's"],
+        ("{model}", "{cut}", "{cut_differ:.4f}", "{cut_score:.4f}", "{cut_log_loss:.3f}")
+        + ("{cascade_log_loss:.3f}", "{log_loss:.3f}"),
+        found,
+    )
+    _table(
+        ["cut until as accurate on tuning rows", "trees", "saved", "accuracy"],
+        ("{model}", "{enough}", "{enough_saved:.1f}x", "{enough_score:.4f}"),
+        found,
+    )
+
+
+def _table(header, cells, rows):
+    """Print one Markdown table."""
+    print(f"| {' | '.join(header)} |")
+    print(f"|{'---|' * len(header)}")
+    for row in rows:
+        print(f"| {' | '.join(cell.format(**row) for cell in cells)} |")
+    print(flush=True)

@@ -45,6 +45,28 @@ def test_search_prints_its_table(capsys):
     assert figures["plain evaluation of 10 vectors, results equal to 1e-12"][3].endswith("x")
 
 
+def test_members_prints_its_tables(capsys):
+    """Check that ONNX sessions and a split forest are timed, with the labels that differ."""
+    main(["members", "--quick"])
+    overhead, *forests = (
+        _table(part) for part in capsys.readouterr().out.split("\n\n") if part.count("\n") > 1
+    )
+    assert len(overhead) == 5
+    assert [table[0][0] for table in forests] == [
+        "forest",
+        "untuned",
+        "time",
+        "cut to the same cost",
+        "cut until as accurate on tuning rows",
+    ]
+    saved, differ, limit = (float(cell.rstrip("x")) for cell in forests[0][1][2:5])
+    assert saved > 1
+    assert differ < 0.05
+    assert 0 < limit <= 0.02
+    assert forests[1][1][4] == "0.00000"
+    assert len(forests[2]) == 4
+
+
 def test_published_prints_a_line_for_each_data_set(capsys):
     """Check that every recorded pool is searched, with figures and a verdict."""
     places = [place for place in PLACES if place and (Path(place) / "predictions").is_dir()]
