@@ -6,9 +6,9 @@ import copy
 import os
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 
 from sklearn_cascade.exceptions import OnnxModelError
+from sklearn_cascade.members._fitted import FittedClassifier
 from sklearn_cascade.members._onnx_counting import multiply_adds
 from sklearn_cascade.members._onnx_plan import Plan
 from sklearn_cascade.members._onnx_sessions import open_model
@@ -17,7 +17,7 @@ from sklearn_cascade.members._onnx_source import Content, ModelBytes, is_path, p
 _KNOWN_WHEN_LOADED = ("classes_", "n_features_in_", "feature_names_in_", "multiply_adds_")
 
 
-class OnnxClassifier(ClassifierMixin, BaseEstimator):
+class OnnxClassifier(FittedClassifier):
     """Present an ONNX model as a fitted classifier, run by onnxruntime.
 
     It is used as it is: ``clone`` returns the same object and ``fit`` does nothing, so it keeps
@@ -142,21 +142,6 @@ class OnnxClassifier(ClassifierMixin, BaseEstimator):
         self._name_bytes()
         return super().get_params(deep=False)
 
-    def fit(self, X, y=None, **fit_params):
-        """Do nothing: the model is fitted.
-
-        Parameters
-        ----------
-        X, y, **fit_params : object
-            Ignored.
-
-        Returns
-        -------
-        self : OnnxClassifier
-            The classifier itself.
-        """
-        return self
-
     def predict_proba(self, X):
         """Predict the probability of each class.
 
@@ -180,21 +165,8 @@ class OnnxClassifier(ClassifierMixin, BaseEstimator):
         """
         return self._planned().proba(X, allow_abstain=True)
 
-    def predict(self, X):
-        """Predict the most probable class of each row.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix, frame or dict, n_samples rows
-            As in `predict_proba`.
-
-        Returns
-        -------
-        y_pred : ndarray of shape (n_samples,)
-            Labels from ``classes_``.
-        """
-        plan = self._planned()
-        return plan.classes[plan.proba(X, allow_abstain=False).argmax(axis=1)]
+    def _answers(self, X):
+        return self._planned().proba(X, allow_abstain=False)
 
     def outputs(self, X, names=None):
         """Run the graph and return its outputs as they are.
@@ -284,20 +256,6 @@ class OnnxClassifier(ClassifierMixin, BaseEstimator):
         # Printers look at every attribute, which must neither load the model nor fail on it.
         hidden = () if "_plan" in self.__dict__ else _KNOWN_WHEN_LOADED
         return [name for name in object.__dir__(self) if name not in hidden]
-
-    def __sklearn_clone__(self):
-        return self
-
-    def __sklearn_is_fitted__(self):
-        return True
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        tags.no_validation = True
-        for kind in ("sparse", "allow_nan", "string", "categorical", "three_d_array"):
-            setattr(tags.input_tags, kind, True)
-        return tags
 
     # Copies share the bytes, which nobody changes.
     def __copy__(self):

@@ -6,15 +6,15 @@ import copy
 import pickle
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 
 from sklearn_cascade._compat import n_rows
 from sklearn_cascade.exceptions import InvalidProbabilitiesError
+from sklearn_cascade.members._fitted import FittedClassifier
 from sklearn_cascade.members._transport import pack, pickling_at_work
 from sklearn_cascade.rules import ROUNDING, check_proba
 
 
-class PrefitClassifier(ClassifierMixin, BaseEstimator):
+class PrefitClassifier(FittedClassifier):
     """Present any function that returns class probabilities as a fitted classifier.
 
     A deep net, a remote service, a model of another library: whatever can be asked
@@ -103,35 +103,8 @@ class PrefitClassifier(ClassifierMixin, BaseEstimator):
         """Label of each column: ndarray of shape (n_classes,)."""
         return np.asarray(self.classes)
 
-    def fit(self, X, y=None, **fit_params):
-        """Do nothing: the model is fitted.
-
-        Parameters
-        ----------
-        X, y, **fit_params : object
-            Ignored.
-
-        Returns
-        -------
-        self : PrefitClassifier
-            The classifier itself.
-        """
-        return self
-
-    def predict(self, X):
-        """Predict the most probable class of each row.
-
-        Parameters
-        ----------
-        X : object with n_samples rows
-            Whatever the function takes.
-
-        Returns
-        -------
-        y_pred : ndarray of shape (n_samples,)
-            Labels from `classes`.
-        """
-        return self.classes_[self._checked_proba(X, allow_abstain=False).argmax(axis=1)]
+    def _answers(self, X):
+        return self._checked_proba(X, allow_abstain=False)
 
     def _checked_proba(self, X, *, allow_abstain=True):
         """Return the function's answer as probabilities: shape (n_samples, n_classes).
@@ -160,20 +133,6 @@ class PrefitClassifier(ClassifierMixin, BaseEstimator):
     def _label(self):
         """Return the name used in errors."""
         return self.name or getattr(self._function, "__name__", type(self._function).__name__)
-
-    def __sklearn_clone__(self):
-        return self
-
-    def __sklearn_is_fitted__(self):
-        return True
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        tags.no_validation = True
-        for kind in ("sparse", "allow_nan", "string", "categorical", "three_d_array"):
-            setattr(tags.input_tags, kind, True)
-        return tags
 
     # Copies do without pickling, which not every function allows.
     def __copy__(self):

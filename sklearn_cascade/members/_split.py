@@ -7,16 +7,16 @@ from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Bunch, get_tags
 
 from sklearn_cascade.members._additive import AdditiveEnsemble, check_additive, sum_of
+from sklearn_cascade.members._fitted import FittedClassifier
 
 # The first part of a forest: fewer trees gain little and are over-sure.
 _FIRST_PART = 15
 
 
-class EnsemblePart(ClassifierMixin, BaseEstimator):
+class EnsemblePart(FittedClassifier):
     """Present some consecutive members of a fitted ensemble as a fitted classifier.
 
     Made by `split_ensemble`. All parts share the ensemble, so that a list of them takes the memory
@@ -62,36 +62,6 @@ class EnsemblePart(ClassifierMixin, BaseEstimator):
         """Whether the members not run may be taken for a random draw from all."""
         return self._whole.exchangeable
 
-    def fit(self, X, y=None, **fit_params):
-        """Do nothing: the ensemble is fitted.
-
-        Parameters
-        ----------
-        X, y, **fit_params : object
-            Ignored.
-
-        Returns
-        -------
-        self : EnsemblePart
-            The part itself.
-        """
-        return self
-
-    def predict(self, X):
-        """Predict the class that the members of this part hold most probable.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            As the ensemble takes it.
-
-        Returns
-        -------
-        y_pred : ndarray of shape (n_samples,)
-            Labels from `classes_`.
-        """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
-
     def predict_proba(self, X):
         """Average the probabilities of the members of this part.
 
@@ -107,6 +77,9 @@ class EnsemblePart(ClassifierMixin, BaseEstimator):
         """
         total = self.add_to(None, self.prepare(X))
         return total / (self.divisor - self._whole.divisor(self.start))
+
+    def _answers(self, X):
+        return self.predict_proba(X)
 
     def prepare(self, X):
         """Check and convert X, once for all parts.
@@ -166,15 +139,9 @@ class EnsemblePart(ClassifierMixin, BaseEstimator):
         """The ensemble as a sum."""
         return sum_of(self.ensemble)
 
-    def __sklearn_clone__(self):
-        return self
-
-    def __sklearn_is_fitted__(self):
-        return True
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.requires_fit = False
+        tags.no_validation = False
         tags.input_tags = get_tags(self.ensemble).input_tags
         return tags
 
