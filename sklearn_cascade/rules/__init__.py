@@ -30,7 +30,15 @@ from sklearn_cascade.rules._lead import (
     lead_score,
     stage_confidences,
 )
+from sklearn_cascade.rules._paired_loss import (
+    binomial_rows,
+    check_share,
+    min_certification_rows,
+    paired_loss_pvalue,
+    paired_loss_upper,
+)
 from sklearn_cascade.rules._probabilities import ROUNDING, abstentions, check_proba
+from sklearn_cascade.rules._score_test import binomial_cdf, certifies
 from sklearn_cascade.rules._scoring import (
     ADDITIVE_SCORINGS,
     check_scoring,
@@ -53,11 +61,15 @@ __all__ = [
     "RunningAnswer",
     "abstentions",
     "as_numbers",
+    "binomial_cdf",
+    "binomial_rows",
     "bound_margins",
     "candidate_thresholds",
     "certain_margins",
+    "certifies",
     "check_proba",
     "check_scoring",
+    "check_share",
     "check_weights_of_rows",
     "compute_confidence",
     "cumulative_costs",
@@ -69,7 +81,10 @@ __all__ = [
     "is_additive",
     "is_count",
     "lead_score",
+    "min_certification_rows",
     "numbers_by_name",
+    "paired_loss_pvalue",
+    "paired_loss_upper",
     "row_costs",
     "row_gains",
     "row_shares",

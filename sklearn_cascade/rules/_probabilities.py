@@ -61,9 +61,11 @@ def check_proba(
     with np.errstate(invalid="ignore", over="ignore"):
         # A product sums short rows several times faster than a reduction along them.
         sums = proba @ np.ones(n_classes)
-    # NaN fails both comparisons, so one look settles the usual case.
-    if np.minimum.reduce(proba, axis=None) >= 0 and (
-        np.maximum.reduce(np.abs(sums - 1.0)) <= _EXACT
+    # NaN fails every comparison, so one look settles the usual case.
+    if (
+        np.minimum.reduce(proba, axis=None) >= 0
+        and np.maximum.reduce(sums) - 1.0 <= _EXACT
+        and 1.0 - np.minimum.reduce(sums) <= _EXACT
     ):
         return proba
     return _mend(proba, sums, member, allow_abstain, first_row)

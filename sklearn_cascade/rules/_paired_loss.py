@@ -1,0 +1,218 @@
+"""Certified loss from two counts: p-value, upper bound, and the rows that it takes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from numbers import Integral, Real
+
+import numpy as np
+
+from sklearn_cascade.rules._score_test import paired_pvalue
+
+# Down to this delta the number of rows has a closed form.
+_CLOSED_FORM_DELTA = 0.05
+# Width to which a bound is found.
+_PRECISION = 1e-7
+
+
+def paired_loss_pvalue(losses, fixes, n, epsilon):
+    """Test whether a cascade is less accurate than its reference by less than `epsilon`.
+
+    The exact unconditional score test of a trinomial: a row is *lost* where the reference is
+    right and the cascade wrong, *fixed* where it is the other way round, or neither. The form of
+    the statistic is Tango's (1998); the largest probability is taken over all rates of fixes, as
+    Hsueh, Liu and Chen (2001) do. Without fixes it decides like the exact binomial test of
+    the losses, and fixes make up for losses. A small p-value says that the accuracy given up on
+    rows like these, P(loss) - P(fix), is less than `epsilon`.
+
+    **The count must be of rows that chose nothing**: neither members, nor thresholds, nor the
+    reference, nor `epsilon`. Nobody can tell from the counts.
+
+    Parameters
+    ----------
+    losses : int
+        Rows on which the reference is right and the cascade wrong.
+    fixes : int
+        Rows on which the cascade is right and the reference wrong.
+    n : int
+        Number of independent rows, all of them.
+    epsilon : float
+        The loss of accuracy to be excluded, as a share of the rows, between 0 and 1.
+
+    Returns
+    -------
+    p_value : float
+        Certify at level ``delta`` where it is ``delta`` or less.
+
+    Raises
+    ------
+    ValueError
+        If a count is no whole number or they do not fit together, or `epsilon` is out of range.
+
+    See Also
+    --------
+    paired_loss_upper : The smallest loss that these counts exclude.
+    min_certification_rows : How many rows it takes at the very least.
+    CascadeClassifier.certify : Lower the thresholds of a cascade as far as this test allows.
+
+    Notes
+    -----
+    The largest probability is found by a fine numerical search, not by a proof with interval
+    arithmetic; in 150 random settings the search was within 8e-6 of a much finer one.
+
+    References
+    ----------
+    T. Tango. "Equivalence test and confidence interval for the difference in proportions for the
+    paired-sample design." Statistics in Medicine, 1998.
+
+    H.-M. Hsueh, J.-P. Liu, J. J. Chen. "Unconditional exact tests for equivalence or
+    noninferiority for paired binary endpoints." Biometrics, 2001.
+
+    Examples
+    --------
+    >>> from sklearn_cascade import paired_loss_pvalue
+    >>> round(paired_loss_pvalue(9, 5, 1000, 0.01), 6)
+    0.075376
+    >>> round(paired_loss_pvalue(10, 5, 1000, 0.01), 6)
+    0.128877
+    """
+    _check_counts(losses, fixes, n)
+    check_share("epsilon", epsilon)
+    return paired_pvalue(int(losses), int(fixes), int(n), float(epsilon))
+
+
+def paired_loss_upper(losses, fixes, n, delta=0.1):
+    """Bound the accuracy that a cascade gives up against its reference from above.
+
+    The smallest ``epsilon`` at which `paired_loss_pvalue` is `delta` or less, floored at zero: with
+    probability 1 - `delta` over draws of the rows, the true loss P(loss) - P(fix) is no
+    larger.
+
+    **The bound is for thresholds fixed beforehand.** At thresholds chosen among many with the help
+    of these rows it fails more often than `delta`.
+
+    Parameters
+    ----------
+    losses : int
+        Rows on which the reference is right and the cascade wrong.
+    fixes : int
+        Rows on which the cascade is right and the reference wrong.
+    n : int
+        Number of independent rows, all of them.
+    delta : float, default=0.1
+        Probability that the bound fails.
+
+    Returns
+    -------
+    upper : float
+        From 0 to 1, to seven decimals.
+
+    Raises
+    ------
+    ValueError
+        If a count is no whole number or they do not fit together, or `delta` is out of range.
+
+    See Also
+    --------
+    paired_loss_pvalue : The test behind it.
+
+    Examples
+    --------
+    >>> from sklearn_cascade import paired_loss_upper
+    >>> round(paired_loss_upper(25, 20, 1000), 6)
+    0.014169
+    >>> round(paired_loss_upper(25, 0, 1000), 6)
+    0.032564
+    """
+    _check_counts(losses, fixes, n)
+    check_share("delta", delta)
+    low, high = max(0.0, (losses - fixes) / n), 1.0
+    if low == 0 and paired_pvalue(losses, fixes, n, _PRECISION) <= delta:
+        return 0.0
+    while high - low > _PRECISION / 2:
+        middle = (low + high) / 2
+        if paired_pvalue(losses, fixes, n, middle) <= delta:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def min_certification_rows(epsilon, delta=0.1):
+    """Count the rows that a certificate takes at the very least, with not one row lost.
+
+    Parameters
+    ----------
+    epsilon : float
+        The loss of accuracy to be excluded, as a share of the rows, between 0 and 1.
+    delta : float, default=0.1
+        Probability that the certificate fails.
+
+    Returns
+    -------
+    n : int
+        Smallest number of rows that can certify, by `paired_loss_pvalue`.
+
+    Raises
+    ------
+    ValueError
+        If `epsilon` or `delta` is not between 0 and 1.
+
+    See Also
+    --------
+    paired_loss_pvalue : The test that needs them.
+    CascadeClassifier.certify : Refuses fewer.
+
+    Examples
+    --------
+    >>> from sklearn_cascade import min_certification_rows
+    >>> min_certification_rows(0.01)
+    230
+    >>> min_certification_rows(0.005, delta=0.05)
+    598
+    """
+    check_share("epsilon", epsilon)
+    check_share("delta", delta)
+    return _fewest_rows(float(epsilon), float(delta))
+
+
+def check_share(parameter: str, value) -> None:
+    """Raise unless a value is strictly between 0 and 1."""
+    if not isinstance(value, Real) or not 0 < value < 1:
+        raise ValueError(f"{parameter}={value!r}; expected a number above 0 and below 1")
+
+
+def binomial_rows(epsilon: float, delta: float) -> int:
+    """Return how many rows show at best, without a single loss, that its rate is small enough."""
+    return int(np.ceil(np.log(delta) / np.log1p(-epsilon)))
+
+
+@lru_cache(maxsize=256)
+def _fewest_rows(epsilon: float, delta: float) -> int:
+    """Return the smallest number of rows whose p-value without losses or fixes is small enough."""
+    fewest = binomial_rows(epsilon, delta)
+    if delta >= _CLOSED_FORM_DELTA or paired_pvalue(0, 0, fewest, epsilon) <= delta:
+        return fewest
+    # Below, many rows that differ both ways make up most of the error; the p-value falls in n.
+    enough = 2 * fewest
+    while paired_pvalue(0, 0, enough, epsilon) > delta:
+        enough *= 2
+    while enough - fewest > 1:
+        middle = (fewest + enough) // 2
+        if paired_pvalue(0, 0, middle, epsilon) <= delta:
+            enough = middle
+        else:
+            fewest = middle
+    return enough
+
+
+def _check_counts(losses, fixes, n) -> None:
+    """Raise unless the counts are whole numbers that fit together."""
+    for parameter, value in (("losses", losses), ("fixes", fixes), ("n", n)):
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+            raise ValueError(f"{parameter}={value!r}; expected a whole number of rows, 0 or more")
+    if n < 1 or losses + fixes > n:
+        raise ValueError(
+            f"losses={losses!r} and fixes={fixes!r} of n={n!r} rows; expected at least one row, "
+            f"and no row both lost and fixed"
+        )
