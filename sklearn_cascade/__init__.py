@@ -1,8 +1,10 @@
 """Committees of classifiers that answer easy rows cheaply, for scikit-learn."""
 
 from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
+from sklearn_cascade.export import ExportReport, register_onnx_converter, to_onnx
 from sklearn_cascade.inspection import (
     CascadePrediction,
+    CertificationReport,
     ComputeReport,
     ExitDisplay,
     LatencyReport,
@@ -14,6 +16,11 @@ from sklearn_cascade.inspection import (
     measure_costs,
 )
 from sklearn_cascade.members import OnnxClassifier, PrefitClassifier, split_ensemble
+from sklearn_cascade.rules import (
+    min_certification_rows,
+    paired_loss_pvalue,
+    paired_loss_upper,
+)
 from sklearn_cascade.search import CascadeFront, search_cascades
 
 __version__ = "0.1.0.dev0"
@@ -24,8 +31,10 @@ __all__ = [
     "CascadeFront",
     "CascadePrediction",
     "CascadeSearchCV",
+    "CertificationReport",
     "ComputeReport",
     "ExitDisplay",
+    "ExportReport",
     "LatencyReport",
     "MeasuredCosts",
     "OnnxClassifier",
@@ -35,6 +44,11 @@ __all__ = [
     "latency_report",
     "make_cost_scorer",
     "measure_costs",
+    "min_certification_rows",
+    "paired_loss_pvalue",
+    "paired_loss_upper",
+    "register_onnx_converter",
     "search_cascades",
     "split_ensemble",
+    "to_onnx",
 ]

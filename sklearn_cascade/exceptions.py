@@ -1,6 +1,10 @@
 """The errors and warnings that a user may want to catch.
 
 ValueError
+├── CertificationError          no loss can be certified
+├── ConversionError             a committee cannot become an ONNX file
+│   ├── UnconvertibleMemberError   one member cannot
+│   └── OnnxMismatchError          the file answers differently
 ├── InfeasibleConstraintError   no committee satisfies what was asked of it
 ├── InvalidProbabilitiesError   a member's answer is not a matrix of probabilities
 ├── MemberFailedError           a member raised while it was asked
@@ -11,7 +15,10 @@ UserWarning
 ├── AllAbstainedWarning         rows on which every member abstained
 ├── UnseenClassWarning          a stage can never answer, nor defer on, some class
 ├── IgnoredWeightsWarning       a member was fitted without the sample weights
-└── UnreachedFloorWarning       no thresholds reach the score of the best member
+├── UnreachedFloorWarning       no thresholds reach the score of the best member
+├── NotCertifiedWarning         no loss could be certified
+├── FewRowsWarning              few rows reached a stage of an exported file
+└── NoGainWarning               an exported cascade does not pay for single rows
 """
 
 from __future__ import annotations
@@ -20,15 +27,114 @@ import numpy as np
 
 __all__ = [
     "AllAbstainedWarning",
+    "CertificationError",
+    "ConversionError",
+    "FewRowsWarning",
     "IgnoredWeightsWarning",
     "InfeasibleConstraintError",
     "InvalidProbabilitiesError",
     "MemberFailedError",
+    "NoGainWarning",
+    "NotCertifiedWarning",
+    "OnnxMismatchError",
     "OnnxModelError",
     "StageFailedWarning",
+    "UnconvertibleMemberError",
     "UnreachedFloorWarning",
     "UnseenClassWarning",
 ]
+
+
+class CertificationError(ValueError):
+    """No loss can be certified at any thresholds, or not with these rows.
+
+    Parameters
+    ----------
+    message : str
+        Why, and what would help.
+    report : CertificationReport
+        What was found; its thresholds never exit.
+
+    Attributes
+    ----------
+    report : CertificationReport
+        What was found; its thresholds never exit.
+    """
+
+    def __init__(self, message: str, report) -> None:
+        super().__init__(message, report)
+        self.message = message
+        self.report = report
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConversionError(ValueError):
+    """A committee cannot be turned into an ONNX file, or not with these rows."""
+
+
+class UnconvertibleMemberError(ConversionError):
+    """One member of a committee cannot be turned into an ONNX graph.
+
+    Where another package refused, ``__cause__`` is its error.
+
+    Parameters
+    ----------
+    member : str
+        Name of the member.
+    stage : int
+        Its position, counted from 0.
+    kind : str
+        Name of its class.
+    problem : str
+        What is wrong, and what would help.
+
+    Attributes
+    ----------
+    member : str
+        Name of the member.
+    stage : int
+        Its position, counted from 0.
+    """
+
+    def __init__(self, member: str, stage: int, kind: str, problem: str) -> None:
+        super().__init__(member, stage, kind, problem)
+        self.member = member
+        self.stage = stage
+        self.kind = kind
+        self.problem = problem
+
+    def __str__(self) -> str:
+        who = f"stage {self.stage} {self.member!r} ({self.kind})"
+        return f"{who} cannot be exported: {self.problem}"
+
+
+class OnnxMismatchError(ConversionError):
+    """An exported file answers some rows differently, so it was not handed over.
+
+    Parameters
+    ----------
+    problems : list of str
+        What differs, where, and what would help.
+    report : ExportReport
+        All figures of the comparison.
+
+    Attributes
+    ----------
+    problems : list of str
+        What differs, where, and what would help.
+    report : ExportReport
+        All figures of the comparison; prints as text.
+    """
+
+    def __init__(self, problems: list[str], report) -> None:
+        super().__init__(problems, report)
+        self.problems = problems
+        self.report = report
+
+    def __str__(self) -> str:
+        return "the file differs from the model on these rows: " + "; ".join(self.problems)
 
 
 class InfeasibleConstraintError(ValueError):
@@ -191,3 +297,15 @@ class IgnoredWeightsWarning(UserWarning):
 
 class UnreachedFloorWarning(UserWarning):
     """With the combination asked for, no thresholds reach the score of the best member."""
+
+
+class FewRowsWarning(UserWarning):
+    """Too few of the rows given to an export reached some stage to say that it is right there."""
+
+
+class NoGainWarning(UserWarning):
+    """An exported cascade is no faster for single rows than its dearest member alone."""
+
+
+class NotCertifiedWarning(UserWarning):
+    """No loss could be certified, so the thresholds reported never exit."""

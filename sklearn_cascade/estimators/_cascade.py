@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import StrOptions, warn_caller
+from sklearn_cascade.estimators._certification import Certifies
 from sklearn_cascade.estimators._committee import Committee
 from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold, split_rows
 from sklearn_cascade.estimators._parameters import check_thresholds, values_per_member
@@ -25,7 +24,7 @@ from sklearn_cascade.rules import (
 from sklearn_cascade.search import TunedLadder, tune_cascade
 
 
-class CascadeClassifier(FromEnsemble, Committee):
+class CascadeClassifier(FromEnsemble, Certifies, Committee):
     """Run classifiers in order and stop at the first that is sure enough.
 
     The members answer in the order of the list, usually from cheap to dear. After each stage the
@@ -104,6 +103,8 @@ class CascadeClassifier(FromEnsemble, Committee):
         only with "auto" and two stages or more.
     honest_score_, honest_cost_ : float
         The same, cross-fitted: thresholds chosen on all folds but one, and scored on that one.
+    certificate_ : CertificationReport or None
+        What `certify` promised of these thresholds, where `with_thresholds` was given that.
     n_features_in_ : int
         Number of features; only if the first member has it.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -228,49 +229,19 @@ class CascadeClassifier(FromEnsemble, Committee):
         if splits is None:
             self.combine_ = "mean" if self.combine == "auto" else self.combine
             self.thresholds_ = self._given_thresholds()
+            self._remember_fit(X, members)
         else:
             held_out = predict_out_of_fold(
                 members, X, labels, splits, allow_abstain=self.allow_abstain, n_jobs=self.n_jobs
             )
             self._adopt(self._tune(held_out, labels, sample_weight))
+            self._remember_fit(X, members, held_out, labels, sample_weight)
         self._stages = share_sum(stages, self.weights_, self.combine_)
         return self
 
-    def with_thresholds(self, thresholds):
-        """Return a fitted copy at another operating point; the members are shared.
-
-        Parameters
-        ----------
-        thresholds : float or array-like of shape (n_estimators - 1,)
-            As the parameter of the same name.
-
-        Returns
-        -------
-        cascade : CascadeClassifier
-            With `thresholds` as parameter and in force, and `combine` as it is in force.
-
-        Raises
-        ------
-        ValueError
-            If the thresholds do not fit the estimators, or these were changed since the fit.
-        """
-        check_is_fitted(self)
-        if [name for name, _ in self._active_members()] != self._stage_names():
-            raise ValueError(
-                f"estimators={self.estimators!r} were changed since the fit, which knew "
-                f"{self._stage_names()}; expected a fit in between"
-            )
-        other = copy.copy(self)
-        other.thresholds = thresholds
-        # A fit of the copy is to mean the same.
-        other.combine = self.combine_
-        other.thresholds_ = check_thresholds(thresholds, self.estimators)
-        other._forget_tuning()
-        return other
-
     def _adopt_stages(self, stages, classes, X=None):
         """Become fitted with members that were fitted elsewhere, at the thresholds given."""
-        self.classes_, self._class_shares = classes, None
+        self.classes_, self._class_shares, self.certificate_ = classes, None, None
         self.weights_ = self._resolve_weights()
         self._set_costs(X, stages)
         self.combine_, self.thresholds_ = self.combine, self._given_thresholds()
@@ -349,7 +320,8 @@ class CascadeClassifier(FromEnsemble, Committee):
         self.honest_score_, self.honest_cost_ = tuned.honest_score, tuned.honest_cost
 
     def _forget_tuning(self):
-        """Drop what an earlier tuning found."""
+        """Drop what an earlier tuning found, and its certificate."""
+        self.certificate_ = None
         for figure in ("score", "cost", "disagreement"):
             for attribute in (f"tuned_{figure}_", f"honest_{figure}_"):
                 self.__dict__.pop(attribute, None)

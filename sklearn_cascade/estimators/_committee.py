@@ -128,6 +128,7 @@ class Committee(MemberOwner):
             alone=None if alone is None or y is None else [self._answered(p) for p in alone],
             together=None if alone is None else self._answered(self._all_together(alone)),
             whole=None if alone is None else self._compare_with_whole(given, passage, alone),
+            certificate=getattr(self, "certificate_", None),
         )
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """What it costs and why."""
 
+from sklearn_cascade.inspection._certification import CertificationReport
 from sklearn_cascade.inspection._exit_display import ExitDisplay
 from sklearn_cascade.inspection._latency import MeasuredCosts, measure_costs
 from sklearn_cascade.inspection._latency_report import LatencyReport, latency_report
@@ -12,6 +13,7 @@ from sklearn_cascade.inspection._whole import WholeComparison, compare_with_whol
 
 __all__ = [
     "CascadePrediction",
+    "CertificationReport",
     "ComputeReport",
     "ExitDisplay",
     "LatencyReport",

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_cascade._compat import import_optional
+from sklearn_cascade.inspection._certification import CertificationReport
 from sklearn_cascade.inspection._report_text import render_html, render_text
 from sklearn_cascade.inspection._whole import WholeComparison
 from sklearn_cascade.rules import cumulative_costs, row_costs, score_answers, worst_case_cost
@@ -71,6 +72,8 @@ class ComputeReport:
     whole : WholeComparison or None
         For the parts of one ensemble: labels that differ from the ensemble's, by part and by
         label, and how much of the time saved is early exit.
+    certificate : CertificationReport or None, default=None
+        What is promised of the cascade's loss.
 
     See Also
     --------
@@ -97,6 +100,7 @@ class ComputeReport:
     full_score: float | None
     conditions: dict | None
     whole: WholeComparison | None
+    certificate: CertificationReport | None = None
 
     @property
     def best_member(self) -> str | None:
@@ -148,6 +152,8 @@ class ComputeReport:
     def to_dict(self) -> dict:
         """Return all figures as plain Python values, ready for JSON; None where undefined."""
         figures = {**asdict(self), "best_member": self.best_member, "saving": self.saving}
+        if self.certificate is not None:
+            figures["certificate"] = self.certificate.to_dict()
         return {key: _plain(value) for key, value in figures.items()}
 
     def to_frame(self):
@@ -180,6 +186,7 @@ def build_report(
     alone: Sequence[np.ndarray | None] | None,
     together: np.ndarray | None,
     whole: WholeComparison | None = None,
+    certificate: CertificationReport | None = None,
 ) -> ComputeReport:
     """Put the report together from the arrays of one pass.
 
@@ -204,6 +211,8 @@ def build_report(
         Answers of all members combined.
     whole : WholeComparison or None
         For the parts of one ensemble, whose `alone` are those of its first members.
+    certificate : CertificationReport or None
+        The certificate of its thresholds.
     """
     proba, exit_stage, last_called = passage
     weight = np.ones(len(proba)) if sample_weight is None else sample_weight
@@ -214,7 +223,6 @@ def build_report(
 
     return ComputeReport(
         title=title,
-        names=tuple(names),
         unit=unit,
         scoring=scoring if isinstance(scoring, str) else "score",
         n_samples=len(proba),
@@ -226,7 +234,7 @@ def build_report(
         member_scores=None if alone is None else tuple(score(answers) for answers in alone),
         full_score=None if together is None or y is None else score(together),
         conditions=conditions,
-        whole=whole,
+        certificate=certificate,
     )
 
 
@@ -249,11 +257,17 @@ def _cost_figures(cost, weight, at_stage, costs) -> dict:
 
 
 def _alone_figures(names, costs, whole) -> dict:
-    """Return names and costs of what each answer alone is about."""
+    """Return the names, and names and costs of what each answer alone is about."""
+    alone_names = names
     if whole is not None:
-        names = [f"first {count:,}" for count in whole.counts]
+        alone_names = [f"first {count:,}" for count in whole.counts]
         costs = cumulative_costs(costs)
-    return {"alone_names": tuple(names), "member_costs": tuple(float(paid) for paid in costs)}
+    return {
+        "names": tuple(names),
+        "alone_names": tuple(alone_names),
+        "member_costs": tuple(float(paid) for paid in costs),
+        "whole": whole,
+    }
 
 
 def _score(answers, rows, y, classes, sample_weight, scoring) -> float:

@@ -104,6 +104,8 @@ def _remarks(report: ComputeReport) -> list[str]:
         lines.append(_verdict(report))
     if report.whole is not None:
         lines += _about_whole(report)
+    if report.certificate is not None:
+        lines.append(report.certificate.message)
     if report.conditions is not None:
         lines.append(
             "Cost: measured seconds per row, batch of {batch_size:,} rows, {n_threads} thread(s), "

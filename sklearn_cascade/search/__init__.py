@@ -1,9 +1,20 @@
 """Which cascade: held-out predictions in, the best operating points out; no estimator is seen."""
 
-from sklearn_cascade.search._disagreement import rows_needed, tune_lead
+from sklearn_cascade.search._cautious_path import cautious_path
+from sklearn_cascade.search._certificate import (
+    RISKS,
+    Risk,
+    Step,
+    descend,
+    mean_cost_upper,
+    rows_projected,
+    worst_reference,
+)
+from sklearn_cascade.search._disagreement import binomial_upper, rows_needed, tune_lead
 from sklearn_cascade.search._finding import Options, find_fronts
 from sklearn_cascade.search._front import CascadeFront, FrontRow, check_constraints
-from sklearn_cascade.search._prefixes import Ladder, build_ladder
+from sklearn_cascade.search._outcomes import Answers, Outcomes, collect_answers, compare
+from sklearn_cascade.search._prefixes import Ladder, build_ladder, prefix_answers
 from sklearn_cascade.search._recordings import record
 from sklearn_cascade.search._replay import replay
 from sklearn_cascade.search._search import search_cascades
@@ -11,19 +22,33 @@ from sklearn_cascade.search._sweep import sweep_thresholds
 from sklearn_cascade.search._tuning import TunedLadder, tune_cascade
 
 __all__ = [
+    "Answers",
     "CascadeFront",
     "FrontRow",
     "Ladder",
     "Options",
+    "Outcomes",
+    "RISKS",
+    "Risk",
+    "Step",
     "TunedLadder",
+    "binomial_upper",
     "build_ladder",
+    "cautious_path",
     "check_constraints",
+    "collect_answers",
+    "compare",
+    "descend",
     "find_fronts",
+    "mean_cost_upper",
+    "prefix_answers",
     "record",
     "replay",
     "rows_needed",
+    "rows_projected",
     "search_cascades",
     "sweep_thresholds",
     "tune_cascade",
     "tune_lead",
+    "worst_reference",
 ]
