@@ -1,0 +1,160 @@
+"""What a fitted committee does, as plain numbers to be written into a graph."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
+from sklearn_cascade.exceptions import ConversionError
+from sklearn_cascade.rules import cumulative_costs, exit_boundary, stage_confidences
+
+
+class Confidence(NamedTuple):
+    """How sure an answer is.
+
+    Attributes
+    ----------
+    kind : str
+        "max_proba", "margin", "entropy" or "lead".
+    k, n_members : float
+        For "lead": members that have voted, and all members.
+    """
+
+    kind: str
+    k: float = 0.0
+    n_members: float = 0.0
+
+
+class Blueprint(NamedTuple):
+    """A committee without its members.
+
+    Attributes
+    ----------
+    stages : list of Stage
+        The fitted members.
+    combine : str
+        "mean", "last" or "geometric".
+    confidences : list of Confidence
+        One per stage but the last; empty where all members run.
+    thresholds, boundaries : list of float
+        The same; the boundary is the smallest confidence that exits.
+    weights : list of float
+        One per stage.
+    costs : ndarray of shape (n_stages,)
+        What a row has paid after each stage.
+    cost_unit : str
+        Their unit.
+    classes : ndarray of shape (n_classes,)
+        Labels of the columns.
+    exits_early : bool
+        Whether rows leave between the stages.
+    """
+
+    stages: list
+    combine: str
+    confidences: list[Confidence]
+    thresholds: list[float]
+    boundaries: list[float]
+    weights: list[float]
+    costs: np.ndarray
+    cost_unit: str
+    classes: np.ndarray
+    exits_early: bool
+
+    @property
+    def confidence(self) -> str | None:
+        """Name of the confidence; None where no row exits early."""
+        return self.confidences[0].kind if self.confidences else None
+
+
+def is_committee(estimator) -> bool:
+    """Tell whether an estimator is one of ours that answers with several members."""
+    return isinstance(estimator, CascadeClassifier | AveragingEnsemble | CascadeSearchCV)
+
+
+def is_fitted(committee) -> bool:
+    """Tell whether a committee is fitted, and not the blank one that a parameter holds."""
+    return "_stages" in vars(committee)
+
+
+def committee_of(estimator):
+    """Return the committee itself: a search's is the one that it chose."""
+    check_is_fitted(estimator)
+    if not isinstance(estimator, CascadeSearchCV):
+        return estimator
+    if not estimator.refit:
+        raise ConversionError(
+            f"refit={estimator.refit!r}, so the search has no fitted cascade to export; expected "
+            f"refit=True"
+        )
+    return estimator.best_estimator_
+
+
+def blueprint_of(committee) -> Blueprint:
+    """Return what a committee does, or raise for what a graph cannot do."""
+    if committee.allow_abstain:
+        raise ConversionError(
+            "allow_abstain=True cannot be exported: a graph has no class shares to answer with; "
+            "expected a committee whose members always answer, fitted with allow_abstain=False"
+        )
+    # The last resort of `on_stage_error` needs no twin: the stages of a graph do not fail alone.
+    cascades = isinstance(committee, CascadeClassifier)
+    thresholds = committee.thresholds_.tolist() if cascades else []
+    if not cascades:
+        combine = "geometric" if committee.average == "geometric" else "mean"
+    else:
+        combine = committee.combine_
+    return Blueprint(
+        stages=list(committee._stages),
+        combine=combine,
+        confidences=_confidences(committee) if cascades else [],
+        thresholds=thresholds,
+        boundaries=[float(exit_boundary(threshold)) for threshold in thresholds],
+        weights=committee.weights_.tolist(),
+        costs=cumulative_costs(committee.costs_),
+        cost_unit=committee.cost_unit_,
+        classes=_check_classes(committee.classes_),
+        exits_early=cascades,
+    )
+
+
+def counts(blueprint: Blueprint, k: int) -> bool:
+    """Tell whether any row's answer depends on a stage's."""
+    if not blueprint.exits_early:
+        return blueprint.weights[k] > 0
+    last = k == len(blueprint.stages) - 1
+    return last or blueprint.combine != "last" or not np.isposinf(blueprint.boundaries[k])
+
+
+def _confidences(cascade) -> list[Confidence]:
+    """Return the confidence of each stage but the last."""
+    return [_confidence(c) for c in stage_confidences(cascade.confidence, cascade.weights_)]
+
+
+def _confidence(confidence) -> Confidence:
+    """Return one confidence as numbers; what a user wrote in Python has none."""
+    if isinstance(confidence, str):
+        return Confidence(confidence)
+    # The lead's own constants are bound to its function.
+    if isinstance(confidence, partial) and {"k", "n_members"} == set(confidence.keywords):
+        return Confidence("lead", **confidence.keywords)
+    raise ConversionError(
+        f"confidence={confidence!r} is a function, which an ONNX file cannot hold; expected "
+        f"'max_proba', 'margin', 'entropy' or 'lead'"
+    )
+
+
+def _check_classes(classes: np.ndarray) -> np.ndarray:
+    """Return the labels as integers or text, or raise for others."""
+    if classes.dtype.kind in "iub":
+        return classes.astype(np.int64)
+    if classes.dtype.kind in "US" or all(isinstance(label, str) for label in classes.tolist()):
+        return classes.astype(object)
+    raise ConversionError(
+        f"classes_={classes!r} are of dtype {classes.dtype}; an ONNX file holds text or integers: "
+        f"fit on such labels"
+    )

@@ -1,0 +1,104 @@
+"""Written nodes to a whole model: a committee, or one of its members alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_cascade.export._assembly import Assembler
+from sklearn_cascade.export._binding import Member, Source, answer_of, elem_type_of
+from sklearn_cascade.export._blueprint import Blueprint
+from sklearn_cascade.export._canvas import Canvas
+from sklearn_cascade.export._graph import opsets_of
+from sklearn_cascade.export._packages import LOWEST_OPSET, ir_version_for, package
+
+OUTPUTS = ("label", "probabilities", "exit_stage", "cost")
+
+
+class Built(NamedTuple):
+    """A committee whose members have become graphs.
+
+    Attributes
+    ----------
+    committee : estimator
+        The fitted committee.
+    blueprint : Blueprint
+        What it does.
+    members : list of Member or None
+        One per stage; None for one whose answer counts for nothing.
+    sources : list of Source
+        Its inputs.
+    """
+
+    committee: object
+    blueprint: Blueprint
+    members: list
+    sources: list[Source]
+
+    @property
+    def elem_type(self) -> int:
+        """Type of the probabilities: float64 if any input is, else float32."""
+        double = any(source.is_double for source in self.sources)
+        return elem_type_of(np.float64 if double else np.float32)
+
+    @property
+    def opsets(self) -> dict[str, int]:
+        """Version of each domain that is needed."""
+        return needed_opsets([member for member in self.members if member is not None])
+
+    def write(self, canvas: Canvas, sources: list[Source]) -> tuple[str, str, str, str]:
+        """Write the nodes; return the names of label, probabilities, exit stage and cost."""
+        return Assembler(self.blueprint, self.members, self.elem_type).write(canvas, sources)
+
+
+def needed_opsets(members: Sequence[Member]) -> dict[str, int]:
+    """Return the version of each domain for some members and the routing."""
+    found = opsets_of(member.model for member in members)
+    return {**found, "": max(LOWEST_OPSET, found.get("", 0))}
+
+
+def model_of(built: Built):
+    """Return a committee as a model with four outputs."""
+    canvas = Canvas("")
+    names = built.write(canvas, built.sources)
+    kind = package("onnx").TensorProto
+    text = built.blueprint.classes.dtype.kind == "O"
+    n_classes = len(built.blueprint.classes)
+    types = (kind.STRING if text else kind.INT64, built.elem_type, kind.INT64, kind.FLOAT)
+    shapes = ([None], [None, n_classes], [None], [None])
+    outputs = []
+    for name, given, elem_type, shape in zip(OUTPUTS, names, types, shapes, strict=True):
+        canvas.place("Identity", [given], [name])
+        outputs.append(_info(name, elem_type, shape))
+    members = [member.model for member in built.members if member is not None]
+    return _model(canvas, built.sources, outputs, built.opsets, members)
+
+
+def model_alone(member: Member, sources: Sequence[Source], elem_type: int):
+    """Return one member as a model that answers with the committee's columns."""
+    canvas = Canvas("member/")
+    answer = answer_of(canvas, member, list(sources), elem_type)
+    canvas.place("Identity", [answer], ["probabilities"])
+    outputs = [_info("probabilities", elem_type, [None, member.n_classes])]
+    return _model(canvas, sources, outputs, needed_opsets([member]), [member.model])
+
+
+def _model(canvas: Canvas, sources, outputs, opsets: dict[str, int], models):
+    """Return what was written as a model."""
+    helper = package("onnx").helper
+    inputs = [_info(source.name, source.elem_type, list(source.shape)) for source in sources]
+    graph = helper.make_graph(canvas.nodes, "cascade", inputs, list(outputs), canvas.initializers)
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid(*entry) for entry in sorted(opsets.items())],
+        producer_name="sklearn-cascade",
+    )
+    model.ir_version = max([ir_version_for(opsets), *(m.ir_version for m in models)])
+    return model
+
+
+def _info(name: str, elem_type: int, shape: list):
+    """Return the description of an input or output."""
+    return package("onnx").helper.make_tensor_value_info(name, elem_type, shape)
