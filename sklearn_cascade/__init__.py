@@ -7,6 +7,7 @@ from sklearn_cascade.inspection import (
     CertificationReport,
     ComputeReport,
     ExitDisplay,
+    ExitMonitor,
     LatencyReport,
     MeasuredCosts,
     TradeoffDisplay,
@@ -21,7 +22,7 @@ from sklearn_cascade.rules import (
     paired_loss_pvalue,
     paired_loss_upper,
 )
-from sklearn_cascade.search import CascadeFront, search_cascades
+from sklearn_cascade.search import CascadeFront, LearnedConfidence, search_cascades
 
 __version__ = "0.1.0.dev0"
 
@@ -34,8 +35,10 @@ __all__ = [
     "CertificationReport",
     "ComputeReport",
     "ExitDisplay",
+    "ExitMonitor",
     "ExportReport",
     "LatencyReport",
+    "LearnedConfidence",
     "MeasuredCosts",
     "OnnxClassifier",
     "PrefitClassifier",

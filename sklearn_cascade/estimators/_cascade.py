@@ -9,6 +9,7 @@ import numpy as np
 from sklearn_cascade._compat import StrOptions, warn_caller
 from sklearn_cascade.estimators._certification import Certifies
 from sklearn_cascade.estimators._committee import Committee
+from sklearn_cascade.estimators._learning import Learns
 from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold, split_rows
 from sklearn_cascade.estimators._parameters import check_thresholds, values_per_member
 from sklearn_cascade.estimators._passage import Policy, pass_through
@@ -21,10 +22,10 @@ from sklearn_cascade.rules import (
     check_scoring,
     stage_confidences,
 )
-from sklearn_cascade.search import TunedLadder, tune_cascade
+from sklearn_cascade.search import LearnedConfidence, TunedLadder, tune_cascade
 
 
-class CascadeClassifier(FromEnsemble, Certifies, Committee):
+class CascadeClassifier(FromEnsemble, Certifies, Learns, Committee):
     """Run classifiers in order and stop at the first that is sure enough.
 
     The members answer in the order of the list, usually from cheap to dear. After each stage the
@@ -48,10 +49,13 @@ class CascadeClassifier(FromEnsemble, Certifies, Committee):
     combine : {"auto", "mean", "last"}, default="auto"
         Answer with the mean of the stages run so far or with the last of them. "auto" takes
         the better on the held-out rows, and the mean where thresholds are given.
-    confidence : {"max_proba", "margin", "entropy"} or callable, default="max_proba"
-        How sure an answer is, from 0 to 1: its largest probability; the largest minus the
-        second; one minus the normalised entropy; or a function of the probabilities of shape
-        (n_samples, n_classes) that returns an array of shape (n_samples,).
+    confidence : str, LearnedConfidence or callable, default="max_proba"
+        How sure an answer is. "max_proba": its largest probability. "margin": the largest minus
+        the second. "entropy": one minus the normalised entropy. "learned": the estimated
+        probability that it is right, from held-out rows, also with thresholds given; see
+        `LearnedConfidence`. "lead": for parts of one ensemble, see `from_ensemble`. Or a
+        function of the probabilities of shape (n_samples, n_classes) that returns an array of
+        shape (n_samples,).
     weights : array-like of shape (n_estimators,) or dict, default=None
         Weight of each member in the mean, above zero. None weighs all alike.
     costs : array-like of shape (n_estimators,), dict, "measured" or None, default=None
@@ -98,6 +102,9 @@ class CascadeClassifier(FromEnsemble, Certifies, Committee):
         Their unit.
     cost_conditions_ : dict or None
         How the costs were measured.
+    confidence_seconds_ : ndarray of shape (n_stages - 1,) or None
+        What a learned confidence takes for a row after each stage, in seconds; part of `costs_`
+        where these are measured. None with any other confidence.
     tuned_score_, tuned_cost_ : float
         Score and mean cost on the held-out rows that chose the thresholds, hence optimistic;
         only with "auto" and two stages or more.
@@ -150,7 +157,7 @@ class CascadeClassifier(FromEnsemble, Certifies, Committee):
         "estimators": "no_validation",
         "thresholds": [StrOptions({"auto"}), Real, "array-like"],
         "combine": [StrOptions({"auto", *COMBINATIONS})],
-        "confidence": [StrOptions({*CONFIDENCES, "lead"}), callable],
+        "confidence": [StrOptions({*CONFIDENCES, "lead", "learned"}), LearnedConfidence, callable],
         "weights": "no_validation",
         "costs": "no_validation",
         "cost_unit": [str, None],
@@ -226,6 +233,7 @@ class CascadeClassifier(FromEnsemble, Certifies, Committee):
         self.weights_ = self._resolve_weights()
         self._set_costs(X, stages)
         self._forget_tuning()
+        self._learned, self.confidence_seconds_ = (), None
         if splits is None:
             self.combine_ = "mean" if self.combine == "auto" else self.combine
             self.thresholds_ = self._given_thresholds()
@@ -234,14 +242,15 @@ class CascadeClassifier(FromEnsemble, Certifies, Committee):
             held_out = predict_out_of_fold(
                 members, X, labels, splits, allow_abstain=self.allow_abstain, n_jobs=self.n_jobs
             )
-            self._adopt(self._tune(held_out, labels, sample_weight))
+            self._tune(held_out, labels, sample_weight)
             self._remember_fit(X, members, held_out, labels, sample_weight)
-        self._stages = share_sum(stages, self.weights_, self.combine_)
+        self._stages = stages if self._learned else share_sum(stages, self.weights_, self.combine_)
         return self
 
     def _adopt_stages(self, stages, classes, X=None):
         """Become fitted with members that were fitted elsewhere, at the thresholds given."""
         self.classes_, self._class_shares, self.certificate_ = classes, None, None
+        self._learned, self.confidence_seconds_ = (), None
         self.weights_ = self._resolve_weights()
         self._set_costs(X, stages)
         self.combine_, self.thresholds_ = self.combine, self._given_thresholds()
@@ -254,6 +263,7 @@ class CascadeClassifier(FromEnsemble, Certifies, Committee):
         if (self._resolve_weights() == 0).any():
             raise ValueError(f"weights={self.weights!r}; expected numbers above zero")
         self._check_costs()
+        self._check_learner()
         if not self._tunes_thresholds():
             check_thresholds(self.thresholds, self.estimators)
         if self.confidence == "lead" and (self._tunes_thresholds() or self.combine == "last"):
@@ -280,26 +290,42 @@ class CascadeClassifier(FromEnsemble, Certifies, Committee):
 
     def _split(self, X, labels, sample_weight, fit_params):
         """Check the scoring and return the splits; None where the thresholds are given."""
-        if not self._tunes_thresholds():
+        if not self._tunes_thresholds() and self._learns() is None:
             return None
         weighted = sample_weight is not None and np.ptp(sample_weight) > 0
         check_scoring(self.scoring, weighted=weighted)
         weight = {} if sample_weight is None else {"sample_weight": sample_weight}
         return split_rows(self, X, labels, {**fit_params, **weight})
 
-    def _tune(self, held_out, labels, sample_weight) -> TunedLadder:
-        """Choose combination and thresholds from what the members said of held-out rows."""
+    def _tune(self, held_out, labels, sample_weight):
+        """Choose what is to be chosen from what the members said of held-out rows."""
         weight = np.ones(len(labels.y)) if sample_weight is None else sample_weight
+        weight, y = weight[held_out.rows], labels.columns[held_out.rows]
+        learned, confidence = {}, self.confidence
+        if self._learns() is not None:
+            learned = self._learn(held_out, y, weight)
+            self._bill(learned, held_out)
+            confidence = {way: ladder.confidence for way, ladder in learned.items()}
+        if self._tunes_thresholds():
+            self._adopt(self._tuned(held_out, y, weight, labels.classes, confidence))
+        else:
+            (self.combine_,) = learned
+            self.thresholds_ = self._given_thresholds()
+        if learned:
+            self._learned = tuple(learned[self.combine_].stages)
+
+    def _tuned(self, held_out, y, weight, classes, confidence) -> TunedLadder:
+        """Return the best combination and thresholds."""
         return tune_cascade(
             held_out.proba,
-            labels.columns[held_out.rows],
+            y,
             self.costs_,
-            classes=labels.classes,
+            classes=classes,
             combine=self.combine,
-            confidence=self.confidence,
+            confidence=confidence,
             weights=self.weights_,
             scoring=self.scoring,
-            sample_weight=weight[held_out.rows],
+            sample_weight=weight,
             fold=held_out.fold,
             sample=held_out.rows,
             class_shares=self._class_shares,
@@ -342,7 +368,7 @@ class CascadeClassifier(FromEnsemble, Certifies, Committee):
         """Return how the stages are combined and when a row exits."""
         return Policy(
             self.combine_,
-            stage_confidences(self.confidence, self.weights_),
+            list(self._learned) or stage_confidences(self.confidence, self.weights_),
             self.thresholds_.tolist(),
             self.weights_.tolist(),
             self._class_shares,
@@ -363,5 +389,6 @@ class CascadeClassifier(FromEnsemble, Certifies, Committee):
 
     def _report_title(self):
         kind = self.confidence if isinstance(self.confidence, str) else "own confidence"
+        kind = "learned" if self._learned else kind
         answer = {"mean": "mean of the stages run", "last": "last stage run"}[self.combine_]
         return f"Cascade of {len(self._stages)} stages · {answer} · {kind}"

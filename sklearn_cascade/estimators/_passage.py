@@ -14,7 +14,7 @@ from sklearn_cascade.exceptions import (
     MemberFailedError,
     StageFailedWarning,
 )
-from sklearn_cascade.rules import RunningAnswer, compute_confidence, exits, fill_abstained
+from sklearn_cascade.rules import LearnedStage, RunningAnswer, exits, fill_abstained
 
 
 class Passage(NamedTuple):
@@ -48,8 +48,8 @@ class Policy(NamedTuple):
     ----------
     combine : str
         "mean" or "last".
-    confidences : list of str or callable
-        Probabilities to confidence, for each stage but the last.
+    confidences : list of str, callable or LearnedStage
+        How sure the answer after each stage but the last is.
     thresholds : list of float
         One per stage but the last.
     weights : list of float
@@ -61,11 +61,19 @@ class Policy(NamedTuple):
     """
 
     combine: str
-    confidences: list[str | Callable]
+    confidences: list[str | Callable | LearnedStage]
     thresholds: list[float]
     weights: list[float]
     class_shares: np.ndarray | None
     keep_on_error: bool
+
+    def begin(self) -> RunningAnswer:
+        """Return an answer to which the stages are added."""
+        return RunningAnswer(
+            self.combine,
+            allow_abstain=self.class_shares is not None,
+            remember=any(isinstance(c, LearnedStage) for c in self.confidences),
+        )
 
 
 def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage:
@@ -86,7 +94,7 @@ def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage
     -------
     passage : Passage
     """
-    running = RunningAnswer(policy.combine, allow_abstain=policy.class_shares is not None)
+    running = policy.begin()
     last = len(stages) - 1
     # While all rows travel together there is nothing to index or to copy.
     rows, proba, exit_stage, failed = None, None, 0, None
@@ -105,8 +113,7 @@ def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage
             proba[rows], exit_stage[rows] = answer, k
         if k == last:
             break
-        sure = compute_confidence(answer, policy.confidences[k])
-        leaving = exits(sure, policy.thresholds[k])
+        leaving = exits(running.how_sure(policy.confidences[k]), policy.thresholds[k])
         n_leaving = np.count_nonzero(leaving)
         if n_leaving == n_samples:
             break

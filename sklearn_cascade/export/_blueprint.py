@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
 from sklearn_cascade.exceptions import ConversionError
-from sklearn_cascade.rules import cumulative_costs, exit_boundary, stage_confidences
+from sklearn_cascade.rules import LearnedStage, cumulative_costs, exit_boundary
 
 
 class Confidence(NamedTuple):
@@ -132,13 +132,18 @@ def counts(blueprint: Blueprint, k: int) -> bool:
 
 def _confidences(cascade) -> list[Confidence]:
     """Return the confidence of each stage but the last."""
-    return [_confidence(c) for c in stage_confidences(cascade.confidence, cascade.weights_)]
+    return [_confidence(confidence) for confidence in cascade._policy().confidences]
 
 
 def _confidence(confidence) -> Confidence:
     """Return one confidence as numbers; what a user wrote in Python has none."""
     if isinstance(confidence, str):
         return Confidence(confidence)
+    if isinstance(confidence, LearnedStage):
+        raise ConversionError(
+            "confidence='learned' is not written into files; expected 'max_proba', 'margin', "
+            "'entropy' or 'lead'"
+        )
     # The lead's own constants are bound to its function.
     if isinstance(confidence, partial) and {"k", "n_members"} == set(confidence.keywords):
         return Confidence("lead", **confidence.keywords)

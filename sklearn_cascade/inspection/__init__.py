@@ -4,6 +4,7 @@ from sklearn_cascade.inspection._certification import CertificationReport
 from sklearn_cascade.inspection._exit_display import ExitDisplay
 from sklearn_cascade.inspection._latency import MeasuredCosts, measure_costs
 from sklearn_cascade.inspection._latency_report import LatencyReport, latency_report
+from sklearn_cascade.inspection._monitor import ExitMonitor
 from sklearn_cascade.inspection._prediction import CascadePrediction
 from sklearn_cascade.inspection._report import ComputeReport, build_report
 from sklearn_cascade.inspection._report_text import format_cost
@@ -16,6 +17,7 @@ __all__ = [
     "CertificationReport",
     "ComputeReport",
     "ExitDisplay",
+    "ExitMonitor",
     "LatencyReport",
     "MeasuredCosts",
     "TradeoffDisplay",

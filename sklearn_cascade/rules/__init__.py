@@ -30,6 +30,7 @@ from sklearn_cascade.rules._lead import (
     lead_score,
     stage_confidences,
 )
+from sklearn_cascade.rules._learned import LearnedStage, class_table, confidence_features
 from sklearn_cascade.rules._paired_loss import (
     binomial_rows,
     check_share,
@@ -58,6 +59,7 @@ __all__ = [
     "CONFIDENCES",
     "DEFAULT_UNIT",
     "ROUNDING",
+    "LearnedStage",
     "RunningAnswer",
     "abstentions",
     "as_numbers",
@@ -71,7 +73,9 @@ __all__ = [
     "check_scoring",
     "check_share",
     "check_weights_of_rows",
+    "class_table",
     "compute_confidence",
+    "confidence_features",
     "cumulative_costs",
     "exit_boundary",
     "exit_stages",

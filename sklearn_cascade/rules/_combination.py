@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from sklearn_cascade.rules._confidence import compute_confidence
+from sklearn_cascade.rules._learned import LearnedStage
 from sklearn_cascade.rules._probabilities import abstentions
 
 COMBINATIONS = ("mean", "last")
@@ -25,6 +27,8 @@ class RunningAnswer:
         How the stages are combined.
     allow_abstain : bool, default=False
         Look for rows of NaN.
+    remember : bool, default=False
+        Keep what each stage said by itself, for a learned confidence.
 
     Attributes
     ----------
@@ -32,11 +36,14 @@ class RunningAnswer:
         The answer so far.
     """
 
-    __slots__ = ("_allow_abstain", "_combine", "_mass", "_total", "proba")
+    __slots__ = ("_allow_abstain", "_combine", "_mass", "_said", "_total", "proba")
 
-    def __init__(self, combine: str, *, allow_abstain: bool = False) -> None:
+    def __init__(
+        self, combine: str, *, allow_abstain: bool = False, remember: bool = False
+    ) -> None:
         self._combine = combine
         self._allow_abstain = allow_abstain
+        self._said: list[tuple[np.ndarray, np.ndarray]] | None = [] if remember else None
         self._mass: float | np.ndarray = 0.0
         self._total: np.ndarray | None = None
         self.proba: np.ndarray | None = None
@@ -47,6 +54,8 @@ class RunningAnswer:
         No array handed in is written to.
         """
         silent = abstentions(proba) if self._allow_abstain else None
+        if self._said is not None:
+            self._said.append((np.maximum.reduce(proba, axis=1), proba.argmax(axis=1)))
         if self._combine == "last":
             answer = self._after_silence(proba, silent)
         else:
@@ -80,6 +89,20 @@ class RunningAnswer:
         self.proba = total / mass
         return self.proba
 
+    def how_sure(self, confidence: str | Callable | LearnedStage) -> np.ndarray:
+        """Return the confidence of the answer so far: shape (n_samples,)."""
+        if isinstance(confidence, LearnedStage):
+            return confidence(self.proba, self.said_else())
+        return compute_confidence(self.proba, confidence)
+
+    def said_else(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return what the stages said by themselves that is not the answer so far.
+
+        Largest probability and class of each, both (n_samples,).
+        """
+        alone = self._combine == "last" or len(self._said) == 1
+        return self._said[:-1] if alone else self._said
+
     def branch(self) -> RunningAnswer:
         """Return a copy to which other stages may be added."""
         other = RunningAnswer(self._combine, allow_abstain=self._allow_abstain)
@@ -93,6 +116,8 @@ class RunningAnswer:
             self._total = self._total[rows]
         if isinstance(self._mass, np.ndarray):
             self._mass = self._mass[rows]
+        if self._said is not None:
+            self._said = [(sure[rows], own[rows]) for sure, own in self._said]
 
     def _after_silence(self, proba: np.ndarray, silent: np.ndarray | None) -> np.ndarray:
         """Return the latest answer, or the one before where the latest abstains."""

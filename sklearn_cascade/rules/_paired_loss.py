@@ -122,7 +122,7 @@ def paired_loss_upper(losses, fixes, n, delta=0.1):
     >>> round(paired_loss_upper(25, 20, 1000), 6)
     0.014169
     >>> round(paired_loss_upper(25, 0, 1000), 6)
-    0.032564
+    0.032585
     """
     _check_counts(losses, fixes, n)
     check_share("delta", delta)
@@ -190,19 +190,19 @@ def binomial_rows(epsilon: float, delta: float) -> int:
 @lru_cache(maxsize=256)
 def _fewest_rows(epsilon: float, delta: float) -> int:
     """Return the smallest number of rows whose p-value without losses or fixes is small enough."""
-    fewest = binomial_rows(epsilon, delta)
-    if delta >= _CLOSED_FORM_DELTA or paired_pvalue(0, 0, fewest, epsilon) <= delta:
-        return fewest
-    # Below, many rows that differ both ways make up most of the error; the p-value falls in n.
-    enough = 2 * fewest
+    enough = binomial_rows(epsilon, delta)
+    if delta >= _CLOSED_FORM_DELTA:
+        return enough
+    # Below, rows that differ both ways make up most of the error; the p-value falls in n.
+    too_few = enough - 1
     while paired_pvalue(0, 0, enough, epsilon) > delta:
-        enough *= 2
-    while enough - fewest > 1:
-        middle = (fewest + enough) // 2
+        too_few, enough = enough, 2 * enough
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
         if paired_pvalue(0, 0, middle, epsilon) <= delta:
             enough = middle
         else:
-            fewest = middle
+            too_few = middle
     return enough
 
 

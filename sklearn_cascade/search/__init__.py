@@ -10,9 +10,11 @@ from sklearn_cascade.search._certificate import (
     rows_projected,
     worst_reference,
 )
+from sklearn_cascade.search._contest import ways_of
 from sklearn_cascade.search._disagreement import binomial_upper, rows_needed, tune_lead
 from sklearn_cascade.search._finding import Options, find_fronts
 from sklearn_cascade.search._front import CascadeFront, FrontRow, check_constraints
+from sklearn_cascade.search._learned import LearnedConfidence, learn_confidences
 from sklearn_cascade.search._outcomes import Answers, Outcomes, collect_answers, compare
 from sklearn_cascade.search._prefixes import Ladder, build_ladder, prefix_answers
 from sklearn_cascade.search._recordings import record
@@ -26,6 +28,7 @@ __all__ = [
     "CascadeFront",
     "FrontRow",
     "Ladder",
+    "LearnedConfidence",
     "Options",
     "Outcomes",
     "RISKS",
@@ -40,6 +43,7 @@ __all__ = [
     "compare",
     "descend",
     "find_fronts",
+    "learn_confidences",
     "mean_cost_upper",
     "prefix_answers",
     "record",
@@ -50,5 +54,6 @@ __all__ = [
     "sweep_thresholds",
     "tune_cascade",
     "tune_lead",
+    "ways_of",
     "worst_reference",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -101,11 +101,14 @@ def open_contest(
     costs: np.ndarray,
     *,
     combine: str,
-    confidence: str | Callable,
+    confidence: str | Callable | Mapping[str, np.ndarray],
     weights: Sequence[float],
     scoring: str | Callable,
 ) -> Contest:
-    """Return the contest of one combination, or of both where it is "auto"."""
+    """Return the contest of one combination, or of both where it is "auto".
+
+    Confidences that are known already are given by combination.
+    """
     additive = is_additive(scoring)
     ladders = {
         way: build_ladder(
@@ -113,17 +116,22 @@ def open_contest(
             evidence.y,
             costs,
             combine=way,
-            confidence=confidence,
+            confidence=confidence[way] if isinstance(confidence, Mapping) else confidence,
             weights=weights,
             scoring=scoring if additive else "accuracy",
             sample_weight=evidence.sample_weight,
             class_shares=evidence.class_shares,
         )
-        for way in (COMBINATIONS if combine == "auto" else (combine,))
+        for way in ways_of(combine)
     }
     if additive:
         return _SumContest(ladders, evidence, scoring)
     return _ScorerContest(ladders, evidence, weights, scoring)
+
+
+def ways_of(combine: str) -> tuple[str, ...]:
+    """Return the combinations that compete."""
+    return COMBINATIONS if combine == "auto" else (combine,)
 
 
 class _SumContest(Contest):

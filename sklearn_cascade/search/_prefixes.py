@@ -73,7 +73,7 @@ def build_ladder(
     costs: np.ndarray,
     *,
     combine: str,
-    confidence: str | Callable,
+    confidence: str | Callable | np.ndarray,
     weights: Sequence[float],
     scoring: str,
     sample_weight: np.ndarray,
@@ -91,8 +91,8 @@ def build_ladder(
         Cost of one row in each stage.
     combine : {"mean", "last"}
         How the stages run so far are combined.
-    confidence : str or callable
-        As in `CascadeClassifier`.
+    confidence : str, callable or ndarray of shape (n_stages - 1, n_samples)
+        As in `CascadeClassifier`, or what is known of each row.
     weights : sequence of float
         Weight of each stage in the mean.
     scoring : str
@@ -107,7 +107,8 @@ def build_ladder(
     ladder : Ladder
     """
     n_stages, n_samples, n_classes = len(proba), len(y), proba[0].shape[1]
-    sure = np.empty((n_stages - 1, n_samples))
+    known = isinstance(confidence, np.ndarray)
+    sure = confidence if known else np.empty((n_stages - 1, n_samples))
     gain = np.empty((n_stages, n_samples))
     # In blocks, so that running sums stay in cache and nothing of the size of `proba` is made.
     step = max(1, _BLOCK_SIZE // n_classes)
@@ -116,7 +117,7 @@ def build_ladder(
         block = [stage[rows] for stage in proba]
         answers = prefix_answers(block, combine, weights, class_shares is not None)
         for k, answer in enumerate(answers):
-            if k < n_stages - 1:
+            if k < n_stages - 1 and not known:
                 sure[k, rows] = compute_confidence(answer, confidence)
             gain[k, rows] = row_values(scoring, fill_abstained(answer, class_shares), y[rows])
     gain *= row_shares(scoring, y, sample_weight)

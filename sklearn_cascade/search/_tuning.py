@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +50,7 @@ def tune_cascade(
     *,
     classes: np.ndarray,
     combine: str,
-    confidence: str | Callable,
+    confidence: str | Callable | Mapping[str, np.ndarray],
     weights: Sequence[float],
     scoring: str | Callable,
     sample_weight: np.ndarray,
@@ -75,7 +75,10 @@ def tune_cascade(
         Label of each column.
     combine : {"auto", "mean", "last"}
         "auto" takes the better of the two.
-    confidence, weights, scoring
+    confidence : str, callable or mapping from combination to ndarray
+        As in `CascadeClassifier`, or what is known of each row after each stage but the last, of
+        shape (n_stages - 1, n_samples).
+    weights, scoring
         As in `CascadeClassifier`; weights as one number per stage.
     sample_weight : ndarray of shape (n_samples,)
         Weights of the rows; rows of weight zero are left out.
@@ -94,6 +97,8 @@ def tune_cascade(
     counted = sample_weight > 0
     if not counted.all():
         proba = [stage[counted] for stage in proba]
+        if isinstance(confidence, Mapping):
+            confidence = {way: sure[:, counted] for way, sure in confidence.items()}
         y, sample_weight = y[counted], sample_weight[counted]
         fold, sample = fold[counted], sample[counted]
     evidence = Evidence(proba, y, classes, sample_weight, class_shares)

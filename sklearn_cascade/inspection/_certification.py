@@ -1,0 +1,168 @@
+"""The certificate: what loss is promised, on how many rows, at which thresholds, at what cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from sklearn_cascade._compat import import_optional
+from sklearn_cascade.inspection._certification_text import render_html, render_text
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class CertificationReport:
+    """What ``certify`` found: thresholds with a bounded loss, or why there are none.
+
+    Prints as a table; in a notebook shows as one. ``cascade.with_thresholds(report)`` puts the
+    thresholds into force. The promise is `epsilon` with `delta`, and `mean_cost_upper` where
+    `max_mean_cost` is given; all other figures describe the certification rows. They are None
+    where nothing was counted.
+
+    **The certificate holds for new rows drawn like the calibration rows; if the population drifts
+    it can fail without any visible sign - a new segment making up one percent of the rows, on
+    which an early model is confidently wrong, is enough to break a one-percent promise - so keep
+    running every model on a small random sample of production rows and re-certify.**
+
+    Attributes
+    ----------
+    certified : bool
+        False: `thresholds` never exit, and `message` says why.
+    message : str
+        The outcome in words.
+    risk : str
+        "accuracy_gap" or "disagreement".
+    reference : str
+        As it was asked for.
+    references : tuple of str
+        What the cascade was compared with: names of members, or "no early exit".
+    epsilon : float
+        The certified upper limit of the loss.
+    delta : float
+        Probability, over draws of the certification rows, that the certificate is wrong.
+    names : tuple of str
+        Members of the cascade, in running order.
+    combine : str
+        How their answers are combined.
+    unit : str
+        Unit of the costs.
+    thresholds : tuple of float
+        One per stage but the last.
+    n_certification : int
+        Rows that certified.
+    n_tuning : int
+        Rows that drew the path of thresholds.
+    tuned_on : str
+        "fit", its held-out rows, or "split", a part of the rows given to ``certify``.
+    losses : int or None
+        Rows that the reference got right and the cascade wrong at `thresholds`; against the
+        worst of several references, and where nothing is certified at the first step of the path.
+    fixes : int or None
+        The other way round.
+    loss_estimate : float or None
+        (losses - fixes) / n; too low on average, as the thresholds were chosen for it.
+    loss_upper : float or None
+        Upper confidence limit of the loss at these thresholds alone, not adjusted for their choice.
+    p_value : float or None
+        Of these counts.
+    mean_cost : float or None
+        Mean cost of the certification rows at `thresholds`.
+    cost_interval : tuple of float or None
+        Its 95 % interval, by Student's t.
+    mean_cost_upper : float or None
+        Upper confidence limit of the mean cost; part of the promise if `max_mean_cost` is
+        given, otherwise not adjusted for the choice of the thresholds.
+    max_mean_cost : float or None
+        The budget.
+    full_cost : float
+        Cost of a row that goes through every stage.
+    stages : tuple of dict
+        Per stage: name, n_rows, share, losses, fixes, net (their difference over all rows;
+        adds up to `loss_estimate`) and loss_upper (90 % limit of the share of rows lost among
+        those that left there).
+    path_length : int
+        Steps of the path.
+    path : tuple of dict
+        The steps tested: thresholds, losses, fixes, mean_cost and passed.
+    stopped_at : dict or None
+        The step that failed, with its p_value; None if none did.
+    rows_needed : int or None
+        Where nothing is certified: about how many rows would change that.
+
+    See Also
+    --------
+    CascadeClassifier.certify : Makes one.
+    """
+
+    certified: bool
+    message: str
+    risk: str
+    reference: str
+    references: tuple[str, ...]
+    epsilon: float
+    delta: float
+    names: tuple[str, ...]
+    combine: str
+    unit: str
+    thresholds: tuple[float, ...]
+    n_certification: int
+    n_tuning: int
+    tuned_on: str
+    losses: int | None
+    fixes: int | None
+    loss_estimate: float | None
+    loss_upper: float | None
+    p_value: float | None
+    mean_cost: float | None
+    cost_interval: tuple[float, float] | None
+    mean_cost_upper: float | None
+    max_mean_cost: float | None
+    full_cost: float
+    stages: tuple[dict, ...]
+    path_length: int
+    path: tuple[dict, ...]
+    stopped_at: dict | None
+    rows_needed: int | None
+
+    @property
+    def saving(self) -> float | None:
+        """How many times cheaper a row is than without early exit; None if nothing is counted."""
+        if self.mean_cost is None:
+            return None
+        if self.mean_cost == 0:
+            return 1.0 if self.full_cost == 0 else float("inf")
+        return self.full_cost / self.mean_cost
+
+    def rows(self) -> list[dict]:
+        """Return the table of the stages as a list of dicts."""
+        return [dict(stage) for stage in self.stages]
+
+    def to_dict(self) -> dict:
+        """Return all figures as plain Python values, ready for JSON; infinity as text."""
+        return {
+            key: _plain(value) for key, value in {**asdict(self), "saving": self.saving}.items()
+        }
+
+    def to_frame(self):
+        """Return the table of the stages as a pandas DataFrame."""
+        pandas = import_optional("pandas", feature="CertificationReport.to_frame", extra="bench")
+        return pandas.DataFrame(self.rows())
+
+    def __str__(self) -> str:
+        return render_text(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return render_html(self)
+
+
+def _plain(value):
+    """Turn tuples into lists, and what JSON has no number for into None or text."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not np.isfinite(value):
+        return None if np.isnan(value) else str(value)
+    return value

@@ -1,0 +1,205 @@
+"""Tests of a cascade that learns how likely its answer so far is right."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_validate
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_cascade import CascadeClassifier, LearnedConfidence
+from tests.probes import ScriptedMember, numbered_rows
+
+CHEAP = ("nb", GaussianNB())
+DEAR = ("trees", ExtraTreesClassifier(20, random_state=0))
+
+
+@pytest.fixture(scope="module")
+def cascade(blobs):
+    """Return a cascade with a learned confidence, tuned."""
+    X, y = blobs
+    return CascadeClassifier([CHEAP, DEAR], costs=[1, 40], confidence="learned").fit(X, y)
+
+
+def liar(n_samples, seed=0):
+    """Return a member that is sure of everything and wrong whenever it says 1, and the truth."""
+    rng = np.random.default_rng(seed)
+    said = rng.integers(0, 2, n_samples)
+    sure = rng.uniform(0.9, 0.99, n_samples)
+    table = np.where(np.arange(2) == said[:, None], sure[:, None], 1 - sure[:, None])
+    right = np.where(said == 0, rng.random(n_samples) < 0.99, rng.random(n_samples) < 0.5)
+    return table, np.where(right, said, 1 - said)
+
+
+def test_learned_confidence_sees_which_class_was_predicted():
+    """Check that rows go on by the class that the cheap member is wrong about, not by its odds."""
+    table, y = liar(2000)
+    oracle = np.where(np.arange(2) == y[:, None], 0.99, 0.01)
+    members = [("liar", ScriptedMember(table)), ("oracle", ScriptedMember(oracle))]
+    X = numbered_rows(2000)
+    found = {}
+    for confidence in ("max_proba", "learned"):
+        cascade = CascadeClassifier(
+            members, costs=[1, 100], confidence=confidence, combine="last", thresholds=0.9
+        )
+        found[confidence] = cascade.fit(X, y).predict_details(X)
+    said = table.argmax(axis=1)
+    assert_array_equal(found["max_proba"].exit_stage, 0)
+    assert_array_equal(found["learned"].exit_stage, said)
+    assert np.mean(found["learned"].label == y) > 0.99
+
+
+def test_confidence_is_a_probability_of_being_right(blobs):
+    """Check on unseen rows that those said to be right with about p are so with about p."""
+    table, y = liar(4000)
+    X = numbered_rows(4000)
+    members = [("liar", ScriptedMember(table)), ("other", ScriptedMember(table))]
+    cascade = CascadeClassifier(members, confidence="learned", combine="last", thresholds=0.9)
+    cascade.fit(X[:2000], y[:2000])
+    said = table[2000:].argmax(axis=1)
+    gone_on = cascade.predict_details(X[2000:]).exit_stage
+    right = said == y[2000:]
+    assert np.mean(right[gone_on == 0]) > 0.9
+    assert np.mean(right[gone_on == 1]) < 0.9
+
+
+def test_estimates_stand_beside_each_other(cascade):
+    """Check that the tuned and the honest estimate are there, and the report says "learned"."""
+    assert 0 < cascade.honest_score_ <= 1
+    assert cascade.tuned_cost_ <= 41
+    assert "learned" in str(cascade.compute_report(np.zeros((3, cascade.n_features_in_))))
+
+
+def test_batch_and_single_rows_agree(cascade, blobs):
+    """Check that a row leaves where it leaves in a batch."""
+    X = blobs[0][:40]
+    alone = [cascade.predict_details(row[None]).exit_stage[0] for row in X]
+    assert_array_equal(alone, cascade.predict_details(X).exit_stage)
+
+
+def test_copies_answer_alike(cascade, blobs):
+    """Check clones, pickles and another operating point of a fitted cascade."""
+    X, y = blobs
+    expected = cascade.predict_proba(X)
+    assert_array_equal(pickle.loads(pickle.dumps(cascade)).predict_proba(X), expected)
+    assert_array_equal(clone(cascade).fit(X, y).predict_proba(X), expected)
+    never = cascade.with_thresholds(np.inf).predict_details(X)
+    assert_array_equal(never.exit_stage, 1)
+
+
+def test_any_classifier_may_learn(blobs):
+    """Check another learner, alone and as a pipeline, whose answers decide."""
+    X, y = blobs
+    learners = [
+        HistGradientBoostingClassifier(max_iter=10, random_state=0),
+        LogisticRegression(max_iter=500),
+    ]
+    for learner in learners:
+        cascade = CascadeClassifier(
+            [CHEAP, DEAR], costs=[1, 40], confidence=LearnedConfidence(learner), cv=3
+        )
+        details = cascade.fit(X, y).predict_details(X)
+        assert set(details.exit_stage) <= {0, 1}
+        assert cascade.get_params()["confidence"].estimator is learner
+
+
+def test_default_learner_is_a_logistic_regression_on_standardised_features(blobs):
+    """Check that the default says what the same pipeline of scikit-learn says."""
+    X, y = blobs
+    same = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
+    stages = []
+    for confidence in ("learned", LearnedConfidence(_Weighted(same))):
+        cascade = CascadeClassifier(
+            [CHEAP, DEAR], costs=[1, 40], confidence=confidence, combine="last", thresholds=0.8
+        )
+        stages.append(cascade.fit(X, y).predict_details(X).exit_stage)
+    assert_array_equal(*stages)
+
+
+class _Weighted(LogisticRegression):
+    """A pipeline whose fit takes weights by the usual name."""
+
+    def __init__(self, pipeline):
+        self.pipeline = pipeline
+
+    def fit(self, X, y, sample_weight=None):
+        self.pipeline.fit(X, y, logisticregression__sample_weight=sample_weight)
+        return self
+
+    def predict_proba(self, X):
+        return self.pipeline.predict_proba(X)
+
+
+def test_measured_costs_hold_the_seconds_of_the_confidence(blobs):
+    """Check that the learner's own time is on the bill where the unit is seconds, and told."""
+    X, y = blobs
+    cascade = CascadeClassifier([CHEAP, DEAR], costs="measured", confidence="learned").fit(X, y)
+    assert cascade.confidence_seconds_.shape == (1,)
+    assert 0 < cascade.confidence_seconds_[0] < cascade.costs_[0]
+    counted = CascadeClassifier([CHEAP, DEAR], costs=[1, 40], confidence="learned").fit(X, y)
+    assert_array_equal(counted.costs_, [1, 40])
+
+
+def test_weights_count_by_their_ratios():
+    """Check that doubled weights change nothing, and that a class without weight does."""
+    table, y = liar(2000)
+    X, said = numbered_rows(2000), table.argmax(axis=1)
+    members = [("liar", ScriptedMember(table)), ("other", ScriptedMember(table))]
+    found = []
+    for weight in (np.ones(2000), np.full(2000, 2.0), np.where((said == 1) & (y == 0), 0.0, 1.0)):
+        cascade = CascadeClassifier(
+            members, confidence="learned", combine="last", thresholds=0.9
+        ).fit(X, y, sample_weight=weight)
+        found.append(cascade.predict_details(X).exit_stage)
+    assert_array_equal(found[0], found[1])
+    assert_array_equal(found[0], said)
+    # Wrong answers that do not count leave nothing to doubt.
+    assert_array_equal(found[2], 0)
+
+
+def test_one_fit_of_each_member_per_fold(cascade):
+    """Check that a learned confidence keeps working in cross-validation, and one stage too."""
+    X = np.random.default_rng(0).normal(size=(300, 2))
+    y = (X[:, 0] > 0).astype(int)
+    scores = cross_validate(
+        CascadeClassifier([CHEAP, DEAR], costs=[1, 40], confidence="learned"), X, y, cv=2
+    )
+    assert scores["test_score"].min() > 0.9
+    single = CascadeClassifier([CHEAP], confidence="learned").fit(X, y)
+    assert_array_equal(single.predict(X), GaussianNB().fit(X, y).predict(X))
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_members_that_are_always_right_or_wrong_teach_a_constant(right):
+    """Check that all rows are equally sure where there is nothing to tell apart."""
+    y = np.arange(200) % 2
+    table = np.eye(2)[y if right else 1 - y] * 0.8 + 0.1
+    members = [("a", ScriptedMember(table)), ("b", ScriptedMember(table))]
+    cascade = CascadeClassifier(members, confidence="learned", thresholds=0.5, combine="last")
+    details = cascade.fit(numbered_rows(200), y).predict_details(numbered_rows(200))
+    assert_array_equal(details.exit_stage, 0 if right else 1)
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "params", "message"),
+    [
+        (99, {}, "with 99 held-out rows; expected at least 100"),
+        (200, {"allow_abstain": True}, "with allow_abstain=True; expected allow_abstain=False"),
+        (200, {"confidence": "guessed"}, "confidence"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused(n_samples, params, message):
+    """Check that too few rows, abstaining members and unknown names are refused by name."""
+    X = np.random.default_rng(0).normal(size=(n_samples, 2))
+    y = (X[:, 0] > 0).astype(int)
+    cascade = CascadeClassifier([CHEAP, DEAR], **{"confidence": "learned", **params})
+    with pytest.raises(ValueError, match=message):
+        cascade.fit(X, y)

@@ -1,0 +1,47 @@
+"""Running exported files, and comparing them with what they were made from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+# float32 sums of float64 models; the largest seen is 2e-6.
+ATOL = 2e-5
+OUTPUTS = ["label", "probabilities", "exit_stage", "cost"]
+
+
+def session_of(model, **settings):
+    """Return a session of a ModelProto or path, one thread; `settings` are session options."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="runs an exported file")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    for name, value in settings.items():
+        setattr(options, name, value)
+    source = model.SerializeToString() if hasattr(model, "SerializeToString") else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def feeds_of(session, X) -> dict:
+    """Return what the inputs of a session are fed: a matrix, or the columns of a frame."""
+    ports = session.get_inputs()
+    if len(ports) == 1 and not hasattr(X, "columns"):
+        return {ports[0].name: X}
+    return {port.name: np.asarray(X[port.name])[:, None] for port in ports}
+
+
+def run(model, X) -> dict:
+    """Return the answers of a file (ModelProto, path or session) to rows, by output."""
+    session = model if hasattr(model, "get_outputs") else session_of(model)
+    names = [port.name for port in session.get_outputs()]
+    return dict(zip(names, session.run(None, feeds_of(session, X)), strict=True))
+
+
+def assert_same(estimator, model, X, *, atol=ATOL):
+    """Check that a file tells of rows what a committee does."""
+    answers, expected = run(model, X), estimator.predict_details(X)
+    assert list(answers) == OUTPUTS
+    np.testing.assert_array_equal(answers["label"], expected.label)
+    np.testing.assert_array_equal(answers["exit_stage"], expected.exit_stage)
+    np.testing.assert_allclose(answers["probabilities"], expected.proba, rtol=0, atol=atol)
+    # Costs are float32 in a file.
+    np.testing.assert_allclose(answers["cost"], expected.cost, rtol=1e-6)

@@ -1,0 +1,86 @@
+"""Tests of what a learned confidence looks at."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_cascade.rules import (
+    LearnedStage,
+    RunningAnswer,
+    class_table,
+    confidence_features,
+)
+from tests.strategies import probabilities
+
+PROBA = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+OTHER = (np.array([0.6, 0.9]), np.array([1, 2]))
+
+
+def test_features_are_those_of_the_docstring():
+    """Check the features of two rows by hand: odds, top three, margin, entropy, others, class."""
+    found = confidence_features(PROBA, [OTHER], np.eye(3))
+    entropy = -(PROBA * np.log(PROBA)).sum(axis=1) / np.log(3)
+    expected = [
+        [0.0, 0.5, 0.3, 0.2, 0.2, entropy[0], 0.6, 0.0, 1.0, 0.0, 0.0],
+        [np.log(4), 0.8, 0.1, 0.1, 0.7, entropy[1], 0.9, 1.0, 0.0, 0.0, 1.0],
+    ]
+    assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_features_of_two_classes_and_of_certainty_are_finite():
+    """Check that certain rows of two classes give finite numbers, and two top probabilities."""
+    found = confidence_features(np.array([[1.0, 0.0], [0.5, 0.5]]), [], np.eye(2))
+    assert found.shape == (2, 7)
+    assert np.isfinite(found).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(probabilities())
+def test_features_of_a_row_do_not_depend_on_the_batch(proba):
+    """Check that each row alone has the features that it has in a batch."""
+    together = confidence_features(proba, [], np.eye(proba.shape[1]))
+    alone = [confidence_features(row[None], [], np.eye(proba.shape[1]))[0] for row in proba]
+    assert_array_equal(together, np.array(alone).reshape(together.shape))
+
+
+def test_many_classes_are_told_by_their_share_of_right_answers():
+    """Check the smoothed share of each class, by weight, drawn to the share of all rows."""
+    label, right = np.array([0, 0, 1]), np.array([True, False, True])
+    weight = np.array([1.0, 1.0, 2.0])
+    found = class_table(label, right, weight, 30)
+    # Weights as shares of their mean, 4/3; ten rows of the overall share, 3/4.
+    scaled = weight * 3 / 4
+    expected = np.full(30, 0.75)
+    expected[0] = (scaled[0] + 7.5) / (scaled[:2].sum() + 10)
+    expected[1] = (scaled[2] + 7.5) / (scaled[2] + 10)
+    assert_allclose(found[:, 0], expected)
+    assert_array_equal(class_table(label, right, weight, 20), np.eye(20))
+
+
+@pytest.mark.parametrize(("combine", "others"), [("mean", [0, 2]), ("last", [0, 1])])
+def test_running_answer_remembers_what_stages_said(combine, others):
+    """Check that a stage's own answer is told where it is not the answer so far."""
+    running = RunningAnswer(combine, remember=True)
+    counts = []
+    for proba in (PROBA, PROBA[::-1].copy()):
+        running.add(proba)
+        counts.append(len(running.said_else()))
+    assert counts == others
+    running.keep(np.array([1]))
+    sure, own = running.said_else()[0]
+    assert_array_equal(sure, [0.8])
+    assert_array_equal(own, [2])
+
+
+def test_learned_stage_is_a_logistic_function_of_the_features():
+    """Check the confidence of a stage against the formula, through the running answer too."""
+    weights = np.linspace(-1, 1, 9)
+    stage = LearnedStage(np.eye(3), weights, 0.3)
+    expected = 1 / (1 + np.exp(-(confidence_features(PROBA, [], np.eye(3)) @ weights + 0.3)))
+    assert_allclose(stage(PROBA, []), expected)
+    running = RunningAnswer("mean", remember=True)
+    running.add(PROBA)
+    assert_array_equal(running.how_sure(stage), stage(PROBA, []))

@@ -1,0 +1,267 @@
+"""Tests of going down a path of thresholds with an exact test at each step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from sklearn_cascade.rules import cumulative_costs
+from sklearn_cascade.search import (
+    RISKS,
+    Outcomes,
+    cautious_path,
+    collect_answers,
+    compare,
+    descend,
+    mean_cost_upper,
+    prefix_answers,
+    rows_projected,
+    worst_reference,
+)
+from tests.probes import COSTS_W, LABELS_W, LADDER_W
+
+GAP, DISAGREEMENT = RISKS["accuracy_gap"], RISKS["disagreement"]
+NEVER = np.inf
+
+
+def answers_w(combine="mean"):
+    """Return the answers of the ladder that is counted by hand."""
+    proba = [np.column_stack([p, 1 - np.array(p)]) for p in LADDER_W.values()]
+    after = prefix_answers(proba, combine, [1.0] * 3, False)
+    return collect_answers(after, proba, ["max_proba"] * 2, np.array(LABELS_W), None)
+
+
+def outcomes_w(references=(None,), labelled=True):
+    """Return what early exit loses and fixes on that ladder."""
+    return compare(answers_w(), references, np.array(COSTS_W, dtype=float), labelled=labelled)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "losses", "fixes", "cost", "early"),
+    [
+        ((0.75, 0.65), 0, 1, 38 / 6, 4 / 6),
+        ((NEVER, NEVER), 0, 0, 15, 0),
+        ((0, 0), 3, 1, 1, 1),
+        ((0.75, NEVER), 0, 1, 8, 0.5),
+    ],
+)
+def test_outcome_is_as_counted_by_hand(thresholds, losses, fixes, cost, early):
+    """Check losses, fixes, mean cost and early exits against the published table."""
+    outcomes = outcomes_w()
+    counted = outcomes.count(thresholds)
+    assert (counted[0].tolist(), counted[1].tolist()) == ([losses], [fixes])
+    assert counted[2] == pytest.approx(cost)
+    assert np.mean(outcomes.exit_stages(thresholds) < 2) == pytest.approx(early)
+
+
+def test_disagreement_counts_other_answers_and_no_fixes():
+    """Check that without labels a row counts where its answer differs, right or wrong."""
+    losses, fixes, _ = outcomes_w(labelled=False).count((0, 0))
+    assert (losses.tolist(), fixes.tolist()) == ([4], [0])
+
+
+def test_several_references_are_counted_apart():
+    """Check losses and fixes of exit at once against each member alone."""
+    losses, fixes, _ = outcomes_w(references=(0, 1, 2)).count((0, 0))
+    # Rows right alone: a 0 1 4; b 0 2 3 4 (a tie goes to the first class); c 0 1 2 3 5.
+    right = [np.array(p) >= 0.5 for p in LADDER_W.values()]
+    right = [np.where(np.array(LABELS_W) == 0, r, ~r) for r in right]
+    assert losses.tolist() == [int((r & ~right[0]).sum()) for r in right]
+    assert fixes.tolist() == [int((right[0] & ~r).sum()) for r in right]
+
+
+def test_unknown_label_is_wrong_for_both_sides():
+    """Check that a row that no class is right for is neither lost nor fixed."""
+    answers = answers_w()._replace(truth=np.full(6, -1))
+    outcomes = compare(answers, (None, 0), np.array(COSTS_W, dtype=float), labelled=True)
+    assert not outcomes.lost.any()
+    assert not outcomes.fixed.any()
+
+
+def outcomes_of_counts(counts, n):
+    """Return outcomes and a path whose k-th step, exit of all rows at stage k, has these counts."""
+    n_steps = len(counts)
+    lost, fixed = np.zeros((2, 1, n_steps + 1, n), dtype=bool)
+    for k, (losses, fixes) in enumerate(counts):
+        lost[0, k, :losses] = True
+        fixed[0, k, losses : losses + fixes] = True
+    confidence = np.zeros((n_steps, n))
+    path = [
+        tuple(-NEVER if k == step else NEVER for k in range(n_steps)) for step in range(n_steps)
+    ]
+    return Outcomes(confidence, lost, fixed, np.ones(n_steps + 1)), path
+
+
+def test_fixed_sequence_stops_at_the_first_failure():
+    """Check that the third step is the last certified, though the fifth would pass again."""
+    counts = [(0, 0), (5, 0), (9, 5), (10, 5), (3, 0)]
+    outcomes, path = outcomes_of_counts(counts, 1000)
+    steps = descend(outcomes, path, risk=GAP, epsilon=0.01, delta=0.1)
+    assert [step.passed for step in steps] == [True, True, True, False]
+    assert [(step.losses[0], step.fixes[0]) for step in steps] == counts[:4]
+
+
+def test_several_references_all_have_to_pass():
+    """Check that a step fails which is certified against one reference and not the other."""
+    outcomes, path = outcomes_of_counts([(5, 0)], 1000)
+    both = outcomes._replace(
+        lost=np.concatenate([outcomes.lost, outcomes.lost]),
+        fixed=np.concatenate([outcomes.fixed, outcomes.fixed]),
+    )
+    both.lost[1, 0, :6] = True
+    (step,) = descend(both, path, risk=GAP, epsilon=0.01, delta=0.1)
+    assert not step.passed
+    assert worst_reference(step, GAP, 1000, 0.01)[0] == 1
+    assert worst_reference(step, GAP, 1000, 0.01)[1] == pytest.approx(0.128877, abs=1e-6)
+
+
+def test_fast_decision_equals_the_pvalue():
+    """Check that critical values decide like p-values, on both sides of the edge."""
+    for n, epsilon, delta in [(140, 0.02, 0.1), (1000, 0.01, 0.05), (3000, 0.005, 0.2)]:
+        for fixes in (0, 1, 5, 20, 60):
+            for losses in range(0, 75, 1 if n < 200 else 3):
+                p_value = GAP.pvalue(losses, fixes, n, epsilon)
+                assert GAP.passes(losses, fixes, n, epsilon, delta) == (p_value <= delta)
+
+
+@pytest.mark.parametrize(
+    ("n", "epsilon", "most"),
+    [
+        (1000, 0.005, [1, 5, 16, 86]),
+        (1000, 0.01, [5, 9, 21, 92]),
+        (1000, 0.02, [13, 17, 30, 100]),
+        (5000, 0.005, [18, 22, 35, 106]),
+        (5000, 0.01, [40, 45, 58, 130]),
+        (5000, 0.02, [86, 91, 104, 177]),
+        (200, 0.02, [1, 4, 16]),
+    ],
+)
+def test_most_losses_accepted_are_as_published(n, epsilon, most):
+    """Check the largest number of losses that passes with 0, 5, 20 and 100 fixes."""
+    for fixes, losses in zip((0, 5, 20, 100), most, strict=False):
+        assert GAP.passes(losses, fixes, n, epsilon, 0.1)
+        assert not GAP.passes(losses + 1, fixes, n, epsilon, 0.1)
+
+
+@pytest.mark.parametrize(("n", "most"), [(200, 51), (1000, 280), (5000, 1458)])
+def test_rows_that_differ_are_limited(n, most):
+    """Check the published number of rows that may differ at all: beyond, no fixes help."""
+    assert GAP.passes(0, most, n, 0.01, 0.1)
+    assert not GAP.passes(0, most + 1, n, 0.01, 0.1)
+
+
+def test_disagreement_is_the_exact_binomial_test():
+    """Check p-value, decision, limit and rows of the test without labels."""
+    assert DISAGREEMENT.pvalue(5, 0, 1000, 0.01) == pytest.approx(0.066140, abs=1e-6)
+    assert DISAGREEMENT.passes(5, 0, 1000, 0.01, 0.1)
+    assert not DISAGREEMENT.passes(6, 0, 1000, 0.01, 0.1)
+    assert DISAGREEMENT.upper(0, 0, 300, 0.1) == pytest.approx(1 - 0.1 ** (1 / 300))
+    # Here the closed form is exact at every delta.
+    assert DISAGREEMENT.fewest(0.01, 0.01) == 459
+
+
+@pytest.mark.parametrize(
+    ("losses", "fixes", "n", "rows"), [(5, 2, 600, 2400), (3, 0, 400, 7173), (9, 0, 600, None)]
+)
+def test_projected_rows_are_as_published(losses, fixes, n, rows):
+    """Check about how many rows would certify, and that none would where the loss is too large."""
+    assert rows_projected(losses, fixes, n, epsilon=0.01, delta=0.1, risk=GAP) == rows
+
+
+def test_projected_rows_are_no_fewer_than_the_minimum():
+    """Check that hardly any loss on few rows does not promise a certificate on fewer."""
+    assert rows_projected(0, 30, 400, epsilon=0.01, delta=0.1, risk=GAP) >= 230
+
+
+def test_upper_limit_of_the_cost_is_as_published():
+    """Check the limit counted by hand, to six digits."""
+    limit = mean_cost_upper([1000, 300, 100], 1000, [1, 4, 10], 0.1)
+    assert limit == pytest.approx(3.468930, abs=1e-6)
+
+
+def random_outcomes(seed, n=800, n_stages=3, references=(None,), labelled=True):
+    """Return outcomes of a made-up ladder whose later stages are better."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(3, size=n)
+    ease = rng.normal(size=n)
+    proba = []
+    for k in range(n_stages):
+        logits = rng.normal(size=(n, 3))
+        logits[np.arange(n), y] += 1.5 + k + 1.5 * ease
+        proba.append(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+    after = prefix_answers(proba, "mean", [1.0] * n_stages, False)
+    answers = collect_answers(after, proba, ["max_proba"] * (n_stages - 1), y, None)
+    return compare(answers, references, 4.0 ** np.arange(n_stages), labelled=labelled)
+
+
+def caution_of(outcomes, thresholds):
+    """Return caution and mean cost of one vector, row by row."""
+    stage = outcomes.exit_stages(thresholds)
+    rows = np.arange(outcomes.n_samples)
+    losses = outcomes.lost[:, stage, rows].sum(axis=1)
+    fixes = outcomes.fixed[:, stage, rows].sum(axis=1)
+    early = np.mean(stage < len(outcomes.costs) - 1)
+    cost = cumulative_costs(outcomes.costs)[stage].mean()
+    return np.maximum(losses - fixes / 2, 0).max() + 4 * early, cost
+
+
+@pytest.mark.parametrize("n_stages", [2, 3, 4, 5])
+@pytest.mark.parametrize("references", [(None,), (0, 1)], ids=["cascade", "members"])
+def test_path_goes_from_dear_to_cheap_and_from_cautious_to_bold(n_stages, references):
+    """Check that caution rises and cost falls strictly, each recounted row by row."""
+    outcomes = random_outcomes(0, n_stages=n_stages, references=references)
+    path = cautious_path(outcomes)
+    caution, cost = np.array([caution_of(outcomes, thresholds) for thresholds in path]).T
+    assert len(path) > 10
+    assert len(set(path)) == len(path)
+    assert (np.diff(cost) < 0).all()
+    assert (np.diff(caution) >= 0).all()
+    if references == (None,):
+        # Nothing is more cautious than to run everything.
+        assert path[0] == (NEVER,) * (n_stages - 1)
+        assert caution[0] == 0
+
+
+def test_path_leaves_out_no_better_candidate_of_a_coarse_grid():
+    """Check that for each of many vectors the path has one as cautious and as cheap, or nearly."""
+    outcomes = random_outcomes(1)
+    kept = np.array([caution_of(outcomes, thresholds) for thresholds in cautious_path(outcomes)])
+    for first in (0.5, 0.7, 0.9, NEVER):
+        for second in (0.4, 0.6, 0.8, NEVER):
+            caution, cost = caution_of(outcomes, (first, second))
+            # The quantiles of the path are not these thresholds: a twentieth of the cost apart.
+            assert ((kept[:, 0] <= caution + 0.5) & (kept[:, 1] <= cost * 1.1)).any()
+
+
+def test_path_of_many_stages_is_short_work():
+    """Check that twelve stages, too many for a grid, have a path as well."""
+    path = cautious_path(random_outcomes(2, n=300, n_stages=12))
+    assert len(path) > 5
+    assert path[0] == (NEVER,) * 11
+
+
+def test_path_does_not_depend_on_the_order_of_rows():
+    """Check that shuffled rows draw the same path."""
+    outcomes = random_outcomes(3)
+    order = np.random.default_rng(0).permutation(outcomes.n_samples)
+    shuffled = outcomes._replace(
+        confidence=outcomes.confidence[:, order],
+        lost=outcomes.lost[..., order],
+        fixed=outcomes.fixed[..., order],
+    )
+    assert_array_equal(cautious_path(shuffled), cautious_path(outcomes))
+
+
+def test_path_where_nothing_can_exit_is_no_early_exit():
+    """Check that confidences of NaN, as of members that all abstain, never exit."""
+    outcomes = random_outcomes(4)
+    path = cautious_path(outcomes._replace(confidence=np.full_like(outcomes.confidence, np.nan)))
+    assert path == [(NEVER, NEVER)]
+
+
+def test_path_of_constant_confidences_knows_all_or_nothing():
+    """Check that equally sure rows exit all or not at all, and no threshold lies between."""
+    outcomes = random_outcomes(5)
+    path = cautious_path(outcomes._replace(confidence=np.full_like(outcomes.confidence, 0.5)))
+    assert set(np.ravel(path)) <= {-NEVER, NEVER}

@@ -1,0 +1,104 @@
+"""Simulations with known truth: certificates are wrong as rarely as they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sklearn_cascade.search import (
+    RISKS,
+    cautious_path,
+    collect_answers,
+    compare,
+    descend,
+    prefix_answers,
+)
+
+N_DRAWS, DELTA, EPSILON = 200, 0.1, 0.02
+COSTS = np.array([1.0, 4.0, 16.0])
+
+
+def population(seed, combine="mean", digits=None, classes=(1, 1, 1), strengths=(1.0, 2.0, 3.0)):
+    """Return the answers of three correlated members to 20,000 rows.
+
+    `digits` rounds the probabilities, so that confidences tie; `classes` are the odds of the
+    classes; `strengths` says how good the members are.
+    """
+    rng = np.random.default_rng(seed)
+    n, odds = 20_000, np.array(classes) / np.sum(classes)
+    y = rng.choice(len(odds), size=n, p=odds)
+    ease, shared = rng.normal(size=n), rng.normal(size=(n, len(odds)))
+    proba = []
+    for strength in strengths:
+        own = rng.normal(size=(n, len(odds)))
+        logits = np.log(odds) + own + 0.4 * shared
+        logits[np.arange(n), y] += strength + 1.3 * ease
+        stage = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        proba.append(stage if digits is None else np.round(stage, digits))
+    after = prefix_answers(proba, combine, [1.0] * 3, False)
+    return collect_answers(after, proba, ["max_proba"] * 2, y, None)
+
+
+POPULATIONS = {
+    "mean": (population(0), (None,), "accuracy_gap"),
+    "last, ties": (population(1, "last", digits=1), (None,), "accuracy_gap"),
+    "imbalance": (population(2, classes=(96, 3, 1)), (None,), "accuracy_gap"),
+    "best member": (population(3, strengths=(2.0, 2.3, 2.5)), (2,), "accuracy_gap"),
+    "every member": (population(4, strengths=(2.0, 2.3, 2.5)), (0, 1, 2), "accuracy_gap"),
+    "disagreement": (population(5), (None,), "disagreement"),
+}
+
+
+@pytest.mark.parametrize("name", POPULATIONS)
+def test_certificates_fail_no_more_often_than_promised(name):
+    """Check violations over draws with known truth, against the promise plus sampling error."""
+    answers, references, risk = POPULATIONS[name]
+    truth = compare(answers, references, COSTS, labelled=risk == "accuracy_gap")
+    rng = np.random.default_rng(7)
+    violated = certified = 0
+    for _ in range(N_DRAWS):
+        rows = rng.integers(truth.n_samples, size=600)
+        thresholds = certify(truth, rows[:120], rows[120:], risk)
+        if thresholds is None:
+            continue
+        certified += 1
+        losses, fixes, _ = truth.count(thresholds)
+        violated += max(losses - fixes) / truth.n_samples > EPSILON
+    # Twice the standard deviation of a binomial of 200 draws.
+    assert violated / N_DRAWS <= DELTA + 2 * np.sqrt(DELTA * (1 - DELTA) / N_DRAWS)
+    assert certified > N_DRAWS / 3
+
+
+def certify(truth, tuning, certifying, risk):
+    """Return the last thresholds certified on one draw, or None."""
+    path = [t for t in cautious_path(take(truth, tuning)) if min(t) < np.inf]
+    steps = descend(take(truth, certifying), path, risk=RISKS[risk], epsilon=EPSILON, delta=DELTA)
+    passed = [step.thresholds for step in steps if step.passed]
+    return passed[-1] if passed else None
+
+
+def take(outcomes, rows):
+    """Return the outcomes of some rows."""
+    return outcomes._replace(
+        confidence=outcomes.confidence[:, rows],
+        lost=outcomes.lost[..., rows],
+        fixed=outcomes.fixed[..., rows],
+    )
+
+
+def test_naive_tuning_fails_far_more_often():
+    """Check that the cheapest thresholds with an estimate within epsilon are often wrong.
+
+    Without this, the test above might pass on populations where nothing can go wrong.
+    """
+    answers, references, _ = POPULATIONS["mean"]
+    truth = compare(answers, references, COSTS, labelled=True)
+    rng = np.random.default_rng(7)
+    violated = 0
+    for _ in range(N_DRAWS):
+        drawn = take(truth, rng.integers(truth.n_samples, size=600))
+        counted = [(t, *drawn.count(t)) for t in cautious_path(drawn)]
+        within = [(cost, t) for t, i, j, cost in counted if i[0] - j[0] <= EPSILON * 600]
+        losses, fixes, _ = truth.count(min(within)[1])
+        violated += (losses[0] - fixes[0]) / truth.n_samples > EPSILON
+    assert violated / N_DRAWS > 0.25

@@ -1,0 +1,70 @@
+"""The benchmark of exported files runs, at toy size."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks import onnx as benchmark
+from benchmarks.onnx_ladders import open_file, table_ladders
+
+# Folders, best first, that may hold `cifar10_family/`.
+PLACES = [
+    os.environ.get("SKLEARN_CASCADE_DATA", ""),
+    str(Path(__file__).parents[2] / "shared" / "data"),
+]
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Return the folder of the recorded data; None where it is not at hand."""
+    found = [place for place in PLACES if place and (Path(place) / "cifar10_family").is_dir()]
+    return found[0] if found else None
+
+
+def tables(text):
+    """Return the cells of the printed tables, each with its header first."""
+    parts = [[line for line in part.splitlines() if line[:1] == "|"] for part in text.split("\n\n")]
+    return [
+        [[cell.strip() for cell in line[1:-1].split("|")] for line in lines if line[:4] != "|---"]
+        for lines in parts
+        if lines
+    ]
+
+
+def test_onnx_prints_its_tables(capsys, data):
+    """Check the shares that reach, the ratios, and that no kernel of a later member runs."""
+    benchmark.run(data=data, quick=True)
+    text = capsys.readouterr().out
+    files, times, kernels = tables(text)
+    for table in (files, times, kernels):
+        assert {len(row) for row in table} == {len(table[0])}
+    ladders = ["A", "B", "C", *(["CIFAR-10"] if data else [])]
+    assert [row[0] for row in files[1:]] == ladders
+    assert [row[2] for row in files[1:4]] == [
+        "1.00 / 0.21 / 0.20",
+        "1.00 / 0.21 / 0.08",
+        "1.00 / 0.21",
+    ]
+    assert [row[:2] for row in times[1:]] == [[name, n] for name in ladders for n in ("1", "32")]
+    for row in times[1:]:
+        file, members = (float(cell.split()[0]) for cell in row[2:4])
+        # The figures are printed to a tenth.
+        assert float(row[5]) == pytest.approx(file / members, abs=0.01, rel=0.02)
+    assert [row[:2] for row in kernels[1:4]] == [["A", "0"], ["A", "1"], ["A", "2"]]
+    by_stage = [int(row[3]) for row in kernels[1:4]]
+    assert by_stage == sorted(set(by_stage))
+    assert {row[4] for row in kernels[1:]} == {"0"}
+    assert text.count("one row at a time takes about") == len(ladders)
+
+
+def test_kernels_of_names_the_forest_for_a_row_that_reaches_it():
+    """Check that the profiler's names tell members apart, so that a count of zero means zero."""
+    ladder = table_ladders(quick=True)[0]
+    stages = open_file(ladder.file).run(["exit_stage"], {"X": ladder.X})[0]
+    last = ladder.X[stages == 2][:1]
+    names = benchmark.kernels_of(ladder.file, last)
+    for stage in range(3):
+        assert any(f"stage{stage}/member/" in name for name in names)
