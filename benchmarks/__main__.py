@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import members, predict, published, search
+from benchmarks import certify, members, onnx, onnx_members, predict, published, search
 
-COMMANDS = {"predict": predict, "search": search, "members": members, "published": published}
+COMMANDS = {
+    "predict": predict,
+    "search": search,
+    "members": members,
+    "onnx": onnx,
+    "onnx-members": onnx_members,
+    "certify": certify,
+    "published": published,
+}
 # Those that read recorded data, and whether they do nothing without.
-READ_DATA = {"members": False, "published": True}
+READ_DATA = {"members": False, "onnx": False, "certify": False, "published": True}
 
 
 def main(arguments=None):

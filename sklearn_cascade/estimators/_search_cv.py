@@ -14,6 +14,7 @@ from sklearn_cascade.estimators._delegation import ThroughBest, is_refitted
 from sklearn_cascade.estimators._member_owner import MemberOwner
 from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold, split_rows
 from sklearn_cascade.estimators._search_results import cross_fit, params_of, tabulate_results
+from sklearn_cascade.estimators._used_rows import fingerprints
 from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring
 from sklearn_cascade.search import Options, check_constraints, find_fronts, record
 
@@ -259,7 +260,7 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         self._set_costs(X, stages)
         with tasks.part("search"):
             self._search(held_out, labels, sample_weight)
-        self._stages = stages
+        self._stages, self._used_rows = stages, fingerprints(X)
         if self.refit:
             self.best_estimator_ = self._build(self.front_[self.best_index_])
             self.best_estimator_.honest_score_ = self.honest_score_
@@ -360,6 +361,7 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         )
         chosen = [stages[name]._replace(position=k) for k, name in enumerate(row.members)]
         cascade._adopt_stages(chosen, self.classes_)
+        cascade._used_rows = self._used_rows
         cascade.cost_conditions_ = self.cost_conditions_
         cascade.tuned_score_, cascade.tuned_cost_ = row.score, row.mean_cost
         return cascade

@@ -8,6 +8,7 @@ from numbers import Real
 import numpy as np
 
 from sklearn_cascade.estimators._answers import Stage
+from sklearn_cascade.estimators._used_rows import fingerprints
 from sklearn_cascade.inspection import compare_with_whole
 from sklearn_cascade.members import EnsemblePart, certain_checkpoints, split_ensemble
 from sklearn_cascade.rules import (
@@ -135,6 +136,7 @@ class FromEnsemble:
         cascade._become_parts(parts, X_tune)
         if tuned:
             cascade._tune_lead(X_tune, max_disagreement, delta)
+            cascade._used_rows = fingerprints(X_tune)
         return cascade
 
     def _become_parts(self, parts, X_tune):
