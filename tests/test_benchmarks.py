@@ -67,6 +67,23 @@ def test_members_prints_its_tables(capsys):
     assert len(forests[2]) == 4
 
 
+def test_onnx_members_prints_its_table(capsys):
+    """Check that each kind of member has a line, and that wrong conversions are refused."""
+    main(["onnx-members", "--quick"])
+    header, *rows = _table(capsys.readouterr().out)
+    assert {len(row) for row in rows} == {len(header)} == {4}
+    verdicts = {row[0]: row[3] for row in rows}
+    assert verdicts["KNeighbors, distance"] == "OnnxMismatchError"
+    assert verdicts["DummyClassifier"] == "UnconvertibleMemberError"
+    assert verdicts["GaussianNB"] == "handed over"
+
+
+def test_certify_prints_its_tables(capsys):
+    """Check that the certificate's own failures stand beside those of naive tuning."""
+    main(["certify", "--quick"])
+    assert "certificate fails" in capsys.readouterr().out
+
+
 def test_published_prints_a_line_for_each_data_set(capsys):
     """Check that every recorded pool is searched, with figures and a verdict."""
     places = [place for place in PLACES if place and (Path(place) / "predictions").is_dir()]

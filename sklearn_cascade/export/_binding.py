@@ -113,6 +113,16 @@ def elem_type_of(dtype) -> int:
     return package("onnx").helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
 
+def refuse_mixture(member: Member, sources: list[Source]) -> None:
+    """Raise for a member that wants one matrix, where some columns are text."""
+    if any(source.is_text for source in sources) and not all(s.is_text for s in sources):
+        raise member.refuse(
+            f"it wants one matrix, and X mixes text with numbers: {[s.label for s in sources]}; "
+            f"expected a member that picks its columns by name, such as a pipeline that begins "
+            f"with a ColumnTransformer"
+        )
+
+
 def answer_of(canvas: Canvas, member: Member, sources: list[Source], elem_type: int) -> str:
     """Write a member; return its probabilities in the committee's columns."""
     prefix = f"{canvas.prefix}member/"
@@ -150,12 +160,7 @@ def _fed(canvas: Canvas, member: Member, inputs: list, sources: list[Source]) ->
 
 def _joined(canvas: Canvas, member: Member, sources: list[Source]) -> Source:
     """Return the columns of a frame side by side, for a member that wants one matrix."""
-    if any(source.is_text for source in sources) and not all(s.is_text for s in sources):
-        raise member.refuse(
-            f"it wants one matrix, and X mixes text with numbers: {[s.label for s in sources]}; "
-            f"expected a member that picks its columns by name, such as a pipeline that begins "
-            f"with a ColumnTransformer"
-        )
+    refuse_mixture(member, sources)
     types = {source.elem_type for source in sources}
     common = types.pop() if len(types) == 1 else elem_type_of(np.float64)
     if types:

@@ -18,7 +18,13 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_cascade.exceptions import ConversionError, UnconvertibleMemberError
-from sklearn_cascade.export._binding import Member, Reading, Source, elem_type_of
+from sklearn_cascade.export._binding import (
+    Member,
+    Reading,
+    Source,
+    elem_type_of,
+    refuse_mixture,
+)
 from sklearn_cascade.export._forests import with_whole_votes
 from sklearn_cascade.export._graph import cut_to_output
 from sklearn_cascade.export._hints import reason_for
@@ -146,6 +152,8 @@ def _unwrapped(estimator):
 def _converted(empty: Member, estimator, target: Target, *, narrow: bool) -> Member:
     """Return the member by skl2onnx, on float32 inputs where asked to."""
     skl2onnx = package("skl2onnx")
+    if not selects_by_name(estimator):
+        refuse_mixture(empty, target.sources)
     inputs = _inputs_for(estimator, target.sources, narrow)
     try:
         model = skl2onnx.to_onnx(

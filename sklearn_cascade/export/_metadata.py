@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -22,7 +23,9 @@ _PACKAGES = ("sklearn-cascade", "scikit-learn", "skl2onnx", "onnx", "onnxruntime
 
 def check_metadata(given) -> dict[str, str]:
     """Return the user's entries, text for text, none of them named like one of the file's own."""
-    given = {} if given is None else dict(given)
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise ConversionError(f"metadata={given!r}; expected a dict from text to text")
     for key, value in given.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise ConversionError(f"metadata has {key!r}: {value!r}; expected text for text")
@@ -31,7 +34,7 @@ def check_metadata(given) -> dict[str, str]:
                 f"metadata has {key!r}, which the file tells itself; expected another name than "
                 f"{sorted(_OWN)}"
             )
-    return given
+    return dict(given)
 
 
 def metadata_of(

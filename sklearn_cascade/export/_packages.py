@@ -49,7 +49,7 @@ def settle_opset(target_opset) -> dict[str, int]:
         opsets[""] = target_opset
     if opsets.get("") is None:
         opsets[""] = min(newest, newest_runnable_opset())
-    if not LOWEST_OPSET <= opsets[""] <= newest:
+    if not (isinstance(opsets[""], Integral) and LOWEST_OPSET <= opsets[""] <= newest):
         raise ConversionError(
             f"target_opset={target_opset!r}; expected a version from {LOWEST_OPSET}, which the "
             f"routing needs, to {newest}, the newest that this skl2onnx converts to"

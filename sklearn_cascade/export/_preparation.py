@@ -14,6 +14,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
 
 from sklearn_cascade.export._blueprint import committee_of, is_committee, is_fitted
 from sklearn_cascade.members import EnsemblePart, OnnxClassifier, PrefitClassifier
@@ -107,6 +108,8 @@ class _Walk:
         if isinstance(value, np.ndarray | type):
             return value
         if not isinstance(value, BaseEstimator) and not _is_fitted_piece(value):
+            if hasattr(value, "predict_proba"):
+                self.met.append(value)
             return value
         if is_committee(value) and not is_fitted(value):
             return value
@@ -131,6 +134,8 @@ class _Walk:
             if new is not held:
                 changed[key] = new
         changed.update(_fixed_parameters(value))
+        if isinstance(value, Pipeline):
+            changed.update(_busy_steps(changed.get("steps", value.steps)))
         if type(value) is LinearDiscriminantAnalysis:
             return _as_logistic(value)
         twin = _twin_of(value)
@@ -192,13 +197,18 @@ def _fixed_parameters(value) -> dict:
         return {}
     fixed = {"flatten_transform": False} if value.flatten_transform else {}
     if value.weights is not None:
-        kept = [
-            weight
-            for (_, member), weight in zip(value.estimators, value.weights, strict=True)
-            if not isinstance(member, str)
-        ]
-        fixed["weights"] = np.asarray(kept, dtype=np.float64)
+        # Both without what was dropped: the copy may be prepared, or asked, in its turn.
+        pairs = zip(value.estimators, value.weights, strict=True)
+        kept = [(entry, weight) for entry, weight in pairs if not isinstance(entry[1], str)]
+        fixed["estimators"] = [entry for entry, _ in kept]
+        fixed["weights"] = np.asarray([weight for _, weight in kept], dtype=np.float64)
     return fixed
+
+
+def _busy_steps(steps: list) -> dict:
+    """Return a pipeline's steps without those that are switched off, if any is."""
+    busy = [(name, step) for name, step in steps if step is not None and step != "passthrough"]
+    return {} if len(busy) == len(steps) else {"steps": busy}
 
 
 def _names_columns(columns) -> bool:

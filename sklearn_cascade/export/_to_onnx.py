@@ -150,7 +150,10 @@ def _check_arguments(estimator, X, rtol) -> None:
     """Raise for arguments that cannot be meant."""
     if not isinstance(rtol, Real) or not 0 < rtol < 1:
         raise ValueError(f"rtol={rtol!r}; expected a number above 0 and below 1")
-    if not any(is_committee(part) for part in parts_of(estimator)):
+    committees = [part for part in parts_of(estimator) if is_committee(part)]
+    for committee in committees:
+        committee_of(committee)
+    if not committees:
         raise ConversionError(
             f"estimator={type(estimator).__name__} contains no CascadeClassifier, "
             f"AveragingEnsemble or CascadeSearchCV; expected one, or a pipeline with one: "

@@ -20,7 +20,9 @@ _CLASSIFIER = {
 # Truth values that newer protobuf wants as integers.
 _TRUTHS = "nodes_missing_value_tracks_true"
 # As scikit-learn adds before it takes the logarithm of a probability.
-_EPS = {np.dtype(np.float32): 1e-37, np.dtype(np.float64): 1e-300}
+_EPS = 1e-12
+# Keeps the logarithm finite where probabilities stand for a decision function.
+_TINY = {np.dtype(np.float32): 1e-37, np.dtype(np.float64): 1e-300}
 
 _BOOSTERS = {
     ("lightgbm", "LGBMClassifier"): (
@@ -142,8 +144,12 @@ def _scaled(scope, operator, container, canvas: Canvas, piece, dtype) -> str:
         for options in (container, scope):
             options.add_options(id(_last_step(model)), {"raw_scores": True})
     else:
-        floor = canvas.hold(_EPS[dtype], dtype, "floor")
-        scores = canvas.add("Log", canvas.add("Max", scores, floor, name="floored"), name="logits")
+        # Binary forests in float32 answer a little below zero.
+        floor = canvas.hold(_TINY[dtype] if decides else 0.0, dtype, "floor")
+        scores = canvas.add("Max", scores, floor, name="floored")
+        if not decides:
+            scores = canvas.add("Add", scores, canvas.hold(_EPS, dtype, "eps"), name="above_zero")
+        scores = canvas.add("Log", scores, name="logits")
         if decides and len(piece.classes) == 2:
             # scikit-learn writes a single decision as (-x, x), twice as far apart as the logits.
             factor *= 2
