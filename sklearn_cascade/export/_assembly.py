@@ -91,22 +91,25 @@ class Assembler:
 
     def _answer(self, canvas: Canvas, k: int, running: Running) -> tuple[str, Running]:
         """Write a member and what is made of its answer; return the answer so far."""
-        proba = answer_of(canvas, self._members[k], running.sources, self._elem_type)
+        member, weight = self._members[k], self._plan.weights[k]
         if self._plan.combine == "last":
-            return proba, running
-        weight = self._plan.weights[k]
-        if weight != 1.0:
+            return answer_of(canvas, member, running.sources, self._elem_type), running
+        # A part of a forest weighs as much as it has trees: its votes are the summand, and even
+        # votes of all parts stay even.
+        summed = member.reading.n_votes == weight
+        if summed:
+            member = member._replace(reading=member.reading._replace(summed=True))
+        share = answer = answer_of(canvas, member, running.sources, self._elem_type)
+        if weight != 1.0 and not summed:
             factor = canvas.hold(weight, self._dtype, "weight")
-            share = canvas.add("Mul", proba, factor, name="share")
-        else:
-            share = proba
-        if running.total is None:
-            return proba, running._replace(total=share, mass=weight)
+            share = canvas.add("Mul", answer, factor, name="share")
         mass = running.mass + weight
-        total = canvas.add("Add", running.total, share, name="total")
-        divisor = canvas.hold(mass, self._dtype, "mass")
-        answer = canvas.add("Div", total, divisor, name="answer")
-        return answer, running._replace(total=total, mass=mass)
+        if running.total is not None:
+            share = canvas.add("Add", running.total, share, name="total")
+        if running.total is not None or summed:
+            divisor = canvas.hold(mass, self._dtype, "mass")
+            answer = canvas.add("Div", share, divisor, name="answer")
+        return answer, running._replace(total=share, mass=mass)
 
     def _deferred(self, canvas: Canvas, k: int, answer: str) -> str:
         """Write the test of a stage; return the rows that go on, (1, n_deferred)."""

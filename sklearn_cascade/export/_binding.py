@@ -60,6 +60,8 @@ class Reading(NamedTuple):
         What votes are divided by; 0 where there are no votes.
     positive_votes : bool
         Whether only the second column's votes count.
+    summed : bool
+        Whether votes stay a sum, undivided.
     """
 
     rank: int = 2
@@ -68,6 +70,7 @@ class Reading(NamedTuple):
     rescaled: bool = False
     n_votes: int = 0
     positive_votes: bool = False
+    summed: bool = False
 
 
 class Member(NamedTuple):
@@ -223,13 +226,16 @@ def _as_probabilities(canvas: Canvas, output: str, reading: Reading, elem_type: 
 
 
 def _shares(canvas: Canvas, votes: str, reading: Reading, dtype) -> str:
-    """Write the shares of votes."""
+    """Write the shares of votes, or their sums."""
     if reading.positive_votes:
         votes = canvas.add("Gather", votes, canvas.hold([1], np.int64, "second"), axis=1)
-    share = canvas.add("Div", votes, canvas.hold(reading.n_votes, dtype, "n_votes"), name="share")
+    share, whole = votes, float(reading.n_votes)
+    if not reading.summed:
+        n_votes = canvas.hold(reading.n_votes, dtype, "n_votes")
+        share, whole = canvas.add("Div", votes, n_votes, name="share"), 1.0
     if not reading.positive_votes:
         return share
-    negative = canvas.add("Sub", canvas.hold(1.0, dtype, "one"), share, name="negative")
+    negative = canvas.add("Sub", canvas.hold(whole, dtype, "one"), share, name="negative")
     return canvas.add("Concat", negative, share, axis=1, name="both")
 
 

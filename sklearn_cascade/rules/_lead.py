@@ -9,6 +9,10 @@ import numpy as np
 
 from sklearn_cascade.rules._exits import threshold_at
 
+# Margins are shares of whole votes; one on the boundary has to stay off it in float32, too, where
+# an exported file compares them. Votes are farther apart than this up to 50,000 members.
+_TIE_SLACK = 2e-5
+
 
 def lead_score(votes, k: float, n_members: float) -> np.ndarray:
     """Return the lead of the leading class in standard errors.
@@ -86,7 +90,7 @@ def certain_margins(weight_run: np.ndarray, weight: float) -> np.ndarray:
         For the confidence "margin"; infinite where no margin is enough.
     """
     # A lead as large as what is left may end in a tie, which another class may win.
-    return _as_thresholds((weight - weight_run) / weight_run * (1 + 1e-9))
+    return _as_thresholds((weight - weight_run) / weight_run + _TIE_SLACK)
 
 
 def bound_margins(run: np.ndarray, n_members: int, n_classes: int, delta: float) -> np.ndarray:

@@ -124,6 +124,17 @@ def in_a_vote(problem, members):
     return Composition(vote.fit(problem.X, problem.y), problem.more)
 
 
+def in_pipelines_of_a_vote(problem, members):
+    """Return a pipeline around a vote of pipelines that end in a cascade."""
+    parts = [
+        (combine, make_pipeline(StandardScaler(), three_stages(combine=combine)))
+        for combine in ("mean", "last")
+    ]
+    vote = VotingClassifier(parts, voting="soft", flatten_transform=False)
+    pipeline = make_pipeline(StandardScaler(), vote).fit(problem.X, problem.y)
+    return Composition(pipeline, problem.more)
+
+
 def in_a_stack(problem, members):
     """Return a stack on a cascade and a single model."""
     parts = [("cascade", three_stages()), ("nb", GaussianNB())]
@@ -199,7 +210,15 @@ def of_words(problem, members):
 
 COMPOSITIONS = [
     *(alone, in_a_pipeline, after_named_columns, of_named_inputs, in_a_vote, in_a_stack),
-    *(calibrated, searched_by_scikit_learn, searched, within_another, frozen, of_images),
+    *(
+        in_pipelines_of_a_vote,
+        calibrated,
+        searched_by_scikit_learn,
+        searched,
+        within_another,
+        frozen,
+        of_images,
+    ),
     *(of_integers, of_float64, of_words),
 ]
 

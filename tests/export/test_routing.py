@@ -17,6 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
 from sklearn_cascade import CascadeClassifier, OnnxClassifier, to_onnx
+from sklearn_cascade.exceptions import UnconvertibleMemberError
 from tests.export.sessions import ATOL, OUTPUTS, assert_same, run, session_of
 
 for package in ("onnx", "onnxruntime", "skl2onnx"):
@@ -172,6 +173,20 @@ def test_missing_values_are_routed_as_in_python(problem, dtype):
         cascade.fit(X.astype(dtype), problem.words)
     assert len(np.unique(cascade.predict_details(more.astype(dtype)).exit_stage)) == 3
     assert_same(cascade, to_onnx(cascade, more.astype(dtype)), more.astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_trees_that_split_on_missing_values_are_refused(problem, dtype):
+    """Check an error for trees whose splits skl2onnx gets wrong, or never ends with."""
+    X = problem.X.copy()
+    X[problem.y == 0, 0] = np.nan
+    tree = DecisionTreeClassifier(max_depth=3, random_state=0).fit(X, problem.y)
+    if np.isfinite(tree.tree_.threshold).all():
+        pytest.skip("this scikit-learn parts missing values from the others in another way")
+    cascade = CascadeClassifier([("a", tree), ("b", tree)], thresholds=0.8).fit(X, problem.y)
+    with pytest.raises(UnconvertibleMemberError, match="SimpleImputer") as caught:
+        to_onnx(cascade, X.astype(dtype))
+    assert (caught.value.member, caught.value.stage) == ("a", 0)
 
 
 def test_file_tells_stage_and_cost_as_a_member(profiled, problem, members):
