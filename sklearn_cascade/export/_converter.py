@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
 from sklearn_cascade.exceptions import ConversionError
@@ -29,6 +32,13 @@ _OPTIONS = {
     "nocl": [True, False],
     "output_class_labels": [False],
 }
+_PIPELINE_OPTIONS = {
+    **_OPTIONS,
+    "output_class_labels": [False, True],
+    "raw_scores": [True, False],
+}
+# How many outputs the pipeline around a committee hands out; None: all that there are.
+_n_outputs: ContextVar[int | None] = ContextVar("n_outputs", default=None)
 
 
 def register_onnx_converter():
@@ -78,8 +88,21 @@ def register_onnx_converter():
             parser=_parse,
             options=_OPTIONS,
         )
+    # A committee that ends a pipeline has outputs that votes, stacks and calibrations know not of.
+    # The converter goes by its name; the stand-in leaves the parser of pipelines as it is.
+    register(
+        _AnyPipeline,
+        "SklearnPipeline",
+        package("skl2onnx.shape_calculators.pipelines").pipeline_shape_calculator,
+        _convert_pipeline,
+        options=_PIPELINE_OPTIONS,
+    )
     register_twins()
     register_boosters()
+
+
+class _AnyPipeline(Pipeline):
+    """Stand-in for pipelines, under which their converter is replaced."""
 
 
 def _parse(scope, model, inputs, custom_parsers=None):
@@ -92,9 +115,20 @@ def _parse(scope, model, inputs, custom_parsers=None):
     declared = {"label": _label_type(model), "probabilities": floats()}
     if is_committee(model):
         declared.update(exit_stage=types.Int64TensorType(), cost=types.FloatTensorType())
-    for name, kind in declared.items():
+    for name, kind in list(declared.items())[: _n_outputs.get()]:
         operator.outputs.append(scope.declare_local_variable(name, kind))
     return operator.outputs
+
+
+def _convert_pipeline(scope, operator, container) -> None:
+    """Write a pipeline as skl2onnx does, with as many outputs as whoever holds it asks for."""
+    token = _n_outputs.set(len(operator.outputs))
+    try:
+        package("skl2onnx.operator_converters.pipelines").convert_pipeline(
+            scope, operator, container
+        )
+    finally:
+        _n_outputs.reset(token)
 
 
 def _alias(model) -> str:

@@ -57,6 +57,11 @@ def _known_wrong(part) -> str | None:
             "skl2onnx ignores the categorical_features of gradient boosting; encode these columns "
             "in a pipeline before it"
         )
+    if kind in ("RandomForestClassifier", "ExtraTreesClassifier", "DecisionTreeClassifier"):
+        return (
+            "if X has missing values: skl2onnx does not send them the way of scikit-learn's trees; "
+            "put a SimpleImputer before it"
+        )
     if kind == "OnnxClassifier":
         return "a net in float16 rounds as the graph around it lets it: if this is one, raise rtol"
     if kind == "CalibratedClassifierCV" and _calibrates_a_pipeline(part):

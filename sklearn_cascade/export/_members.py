@@ -99,6 +99,11 @@ def sklearn_member(empty: Member, estimator, target: Target) -> Member:
             "it is a function of Python, which an ONNX file cannot hold; expected a model that "
             "converts, or an OnnxClassifier"
         )
+    if any(_splits_on_missing(part) for part in parts_of(estimator)):
+        raise empty.refuse(
+            "its trees split on missing values, which skl2onnx does not carry over; put a "
+            "SimpleImputer before it, or use HistGradientBoostingClassifier"
+        )
     double = any(source.is_double for source in target.sources)
     if target.opsets[""] > newest_runnable_opset():
         # What is made for a newer runtime is tried at the newest version that this one has.
@@ -106,6 +111,11 @@ def sklearn_member(empty: Member, estimator, target: Target) -> Member:
         narrow = double and _attempt(empty, estimator, target._replace(opsets=runnable))[1]
         return _converted(empty, estimator, target, narrow=narrow)
     return _attempt(empty, estimator, target)[0]
+
+
+def _splits_on_missing(part) -> bool:
+    """Tell whether a tree parts missing values from all others; skl2onnx may never return then."""
+    return hasattr(part, "tree_") and not np.isfinite(part.tree_.threshold).all()
 
 
 def _attempt(empty: Member, estimator, target: Target) -> tuple[Member, bool]:
