@@ -44,7 +44,7 @@ def to_onnx(estimator, X, *, target_opset=None, rtol=1e-4, verify=True, metadata
 
     A row that exits at a stage does not run the stages after it, in any language that
     onnxruntime has. The file is compared with the estimator on `X` and not handed over if it
-    differs. It takes batches of any size, none included.
+    differs. It takes batches of any size, none included unless the report says otherwise.
 
     Parameters
     ----------

@@ -18,6 +18,8 @@ from sklearn_cascade.members._onnx_source import first_line
 # Rows that a stage has to have seen before anything can be said of it.
 FEW_ROWS = 30
 _SUM_TOLERANCE = 1e-3
+# So many rows on a boundary are no accident.
+_FEW_TIES, _TIED_SHARE = 3, 0.01
 _NO_ROWS_FAILS = "the runtime fails in a member where there are no rows: do not call it so"
 _NO_ROWS_ENDS = (
     "not tried without rows: a member sorts with TopK, where onnxruntime before 1.32 may end the "
@@ -183,6 +185,11 @@ def _problems(report: ExportReport, parted: np.ndarray, wrong: np.ndarray) -> li
         found.append(
             f"{report.n_stage_differences} rows leave at another stage, the first of them row "
             f"{int(parted.argmax())}, and {report.n_ties} more by a tie"
+        )
+    if report.n_ties > max(_FEW_TIES, _TIED_SHARE * report.n_samples):
+        found.append(
+            f"{report.n_ties} rows leave at another stage as their confidence lies on an exit "
+            f"boundary; move the thresholds off values that many rows have"
         )
     if not report.difference <= report.tolerance:
         found.append(

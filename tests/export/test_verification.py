@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier, ExportReport, to_onnx
 from sklearn_cascade.exceptions import FewRowsWarning, NoGainWarning, OnnxMismatchError
+from sklearn_cascade.rules import threshold_at
 from tests.export.sessions import run
 
 pytest.importorskip("onnxruntime", reason="the export needs onnxruntime")
@@ -308,3 +309,21 @@ def test_committee_within_a_pipeline_is_compared_stage_by_stage(rows, members):
     stage = pipeline[-1].predict_details(pipeline[:-1].transform(more)).exit_stage
     assert [check["n_reached"] for check in found["members"]] == [600, (stage >= 1).sum()]
     assert all(0 < check["difference"] < 1e-5 for check in found["members"])
+
+
+@quiet
+def test_many_rows_on_a_boundary_are_no_accident(rows, members):
+    """Check that no file is handed over whose threshold is a confidence that many rows share."""
+    X, y, more = rows
+    linear = members["linear"]
+    # The same row over and over, short of its boundary by less than float32 can tell.
+    same = np.repeat(more[:1], 200, axis=0)
+    boundary = linear.predict_proba(same).max() + 1e-9
+    cascade = CascadeClassifier(
+        [("linear", linear), ("nb", members["nb"])], thresholds=float(threshold_at(boundary))
+    ).fit(X, y)
+    exits = run(to_onnx(cascade, same, verify=False), same)["exit_stage"]
+    if (exits == cascade.predict_details(same).exit_stage).all():
+        pytest.skip("float32 rounds this confidence away from its boundary")
+    with pytest.raises(OnnxMismatchError, match="200 rows leave at another stage as their conf"):
+        to_onnx(cascade, same)
