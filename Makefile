@@ -43,7 +43,7 @@ clean:  ## remove environments and everything built
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or later is needed; make PYTHON=... names one')"
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test,boosters,plot,bench,lint]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test,boosters,boosters-onnx,plot,bench,lint]'
 	@touch $@
 
 .venv-min/.ready: setup.cfg pyproject.toml tests/constraints-min.txt
