@@ -60,7 +60,7 @@ class OnnxClassifier(FittedClassifier):
         Label of each column.
     n_features_in_ : int
         Number of columns of X, where the graph fixes it.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (n_features,)
         Names of the columns of X, where the graph takes each by its name.
     multiply_adds_ : int or None
         Multiplications with their additions for one row, in convolutions and matrix products;
@@ -202,7 +202,7 @@ class OnnxClassifier(FittedClassifier):
 
     @property
     def feature_names_in_(self):
-        """Names of the columns of X: ndarray of str of shape (n_features_in_,)."""
+        """Names of the columns of X: ndarray of str of shape (n_features,)."""
         ports = self._inputs()
         if len(ports) == 1 or any(port.width != 1 for port in ports):
             raise AttributeError("the graph does not take columns by name")
