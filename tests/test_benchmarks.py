@@ -81,7 +81,13 @@ def test_onnx_members_prints_its_table(capsys):
 def test_certify_prints_its_tables(capsys):
     """Check that the certificate's own failures stand beside those of naive tuning."""
     main(["certify", "--quick"])
-    assert "certificate fails" in capsys.readouterr().out
+    _, populations, times = capsys.readouterr().out.split("\n\n")
+    header, row = _table(populations)
+    found = dict(zip(header, row, strict=True))
+    shares = {name: float(cell.rstrip("%")) for name, cell in found.items() if "%" in cell}
+    assert set(shares) == {name for name in header if name.endswith(("fails", "saving", "refused"))}
+    assert shares["certified saving"] <= shares["best possible saving"]
+    assert len(_table(times)) == 2
 
 
 def test_published_prints_a_line_for_each_data_set(capsys):

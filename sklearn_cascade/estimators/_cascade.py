@@ -10,6 +10,7 @@ from sklearn_cascade._compat import StrOptions, warn_caller
 from sklearn_cascade.estimators._certification import Certifies
 from sklearn_cascade.estimators._committee import Committee
 from sklearn_cascade.estimators._learning import Learns
+from sklearn_cascade.estimators._operating_point import Adjusts
 from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold, split_rows
 from sklearn_cascade.estimators._parameters import check_thresholds, values_per_member
 from sklearn_cascade.estimators._passage import Policy, pass_through
@@ -25,7 +26,7 @@ from sklearn_cascade.rules import (
 from sklearn_cascade.search import LearnedConfidence, TunedLadder, tune_cascade
 
 
-class CascadeClassifier(FromEnsemble, Certifies, Learns, Committee):
+class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
     """Run classifiers in order and stop at the first that is sure enough.
 
     The members answer in the order of the list, usually from cheap to dear. After each stage the

@@ -1,13 +1,11 @@
-"""Certifying a cascade, and putting thresholds into force."""
+"""Certifying a cascade: how much early exit costs at most on new rows."""
 
 from __future__ import annotations
 
-import copy
 from itertools import zip_longest
 
 import numpy as np
 from sklearn.utils import assert_all_finite, check_random_state, indexable
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import take_rows, warn_caller
 from sklearn_cascade.estimators._certificate_parts import (
@@ -18,11 +16,9 @@ from sklearn_cascade.estimators._certificate_parts import (
     judge,
     too_few_rows,
 )
-from sklearn_cascade.estimators._parameters import check_thresholds
 from sklearn_cascade.estimators._recorded import record_stages
 from sklearn_cascade.estimators._used_rows import count_known, fingerprints
 from sklearn_cascade.exceptions import CertificationError, NotCertifiedWarning
-from sklearn_cascade.inspection import CertificationReport
 from sklearn_cascade.rules import RunningAnswer, check_weights_of_rows
 from sklearn_cascade.search import (
     RISKS,
@@ -38,47 +34,7 @@ _MOST_TUNING_ROWS = 5000
 
 
 class Certifies:
-    """Mixin for the cascade: certifying a loss, and moving to other thresholds."""
-
-    def with_thresholds(self, thresholds):
-        """Return a fitted copy at another operating point; the members are shared.
-
-        Parameters
-        ----------
-        thresholds : float, array-like of shape (n_estimators - 1,) or CertificationReport
-            As the parameter of the same name; or what `certify` returned, which then stays with
-            the copy as `certificate_` until it is fitted.
-
-        Returns
-        -------
-        cascade : CascadeClassifier
-            With `thresholds` as parameter and in force, and `combine` as it is in force.
-
-        Raises
-        ------
-        ValueError
-            If the thresholds do not fit the estimators, these were changed since the fit, or the
-            report is about another cascade.
-        """
-        check_is_fitted(self)
-        if [name for name, _ in self._active_members()] != self._stage_names():
-            raise ValueError(
-                f"estimators={self.estimators!r} were changed since the fit, which knew "
-                f"{self._stage_names()}; expected a fit in between"
-            )
-        certificate = None
-        if isinstance(thresholds, CertificationReport):
-            certificate = thresholds
-            self._check_certificate(certificate)
-            thresholds = list(certificate.thresholds)
-        other = copy.copy(self)
-        other.thresholds = thresholds
-        # A fit of the copy is to mean the same.
-        other.combine = self.combine_
-        other.thresholds_ = check_thresholds(thresholds, self.estimators)
-        other._forget_tuning()
-        other.certificate_ = certificate
-        return other
+    """Mixin for the cascade: certifying a loss."""
 
     def certify(
         self,
@@ -306,16 +262,6 @@ class Certifies:
                 f"X: {found} of the {looked_at} rows looked at are rows that this cascade was "
                 f"fitted or tuned on, where it looks better than it is, so that a certificate "
                 f"would be void; expected rows that had no part in the fit"
-            )
-
-    def _check_certificate(self, report):
-        """Raise where a report is about another cascade."""
-        ours = (tuple(self._stage_names()), self.combine_)
-        if (report.names, report.combine) != ours:
-            raise ValueError(
-                f"thresholds: the report is about {list(report.names)} with "
-                f"combine={report.combine!r}; this cascade has {list(ours[0])} with "
-                f"combine={ours[1]!r}: expected a report of this cascade's own certify"
             )
 
 

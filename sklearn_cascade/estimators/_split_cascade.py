@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 
 import numpy as np
 
@@ -12,12 +11,14 @@ from sklearn_cascade.estimators._used_rows import fingerprints
 from sklearn_cascade.inspection import compare_with_whole
 from sklearn_cascade.members import EnsemblePart, certain_checkpoints, split_ensemble
 from sklearn_cascade.rules import (
+    binomial_rows,
     bound_margins,
     certain_margins,
+    check_share,
     compute_confidence,
     stage_confidences,
 )
-from sklearn_cascade.search import rows_needed, tune_lead
+from sklearn_cascade.search import tune_lead
 
 # Probability that a bound fails, where the caller names none: tuned, and by Serfling's inequality.
 _TUNED_DELTA, _BOUND_DELTA = 0.05, 0.01
@@ -151,7 +152,7 @@ class FromEnsemble:
     def _tune_lead(self, X, max_disagreement, delta):
         """Choose the one threshold on unlabelled rows."""
         X, n_samples = self._enter(X)
-        needed = rows_needed(max_disagreement, delta)
+        needed = binomial_rows(max_disagreement, delta)
         if n_samples < needed:
             raise ValueError(
                 f"X_tune has {n_samples} rows; max_disagreement={max_disagreement!r} at "
@@ -216,7 +217,7 @@ def _check_options(max_disagreement, X_tune, exit, delta) -> float:
     if exit not in ("bound", "certain"):
         raise ValueError(f"exit={exit!r}; expected 'bound' or 'certain'")
     if max_disagreement is not None:
-        _check_share("max_disagreement", max_disagreement)
+        check_share("max_disagreement", max_disagreement)
         if X_tune is None:
             raise ValueError(
                 f"max_disagreement={max_disagreement!r} is tuned on rows that the ensemble has "
@@ -224,14 +225,8 @@ def _check_options(max_disagreement, X_tune, exit, delta) -> float:
             )
     if delta is None:
         return _BOUND_DELTA if max_disagreement is None else _TUNED_DELTA
-    _check_share("delta", delta)
+    check_share("delta", delta)
     return float(delta)
-
-
-def _check_share(parameter: str, value) -> None:
-    """Raise unless a value is strictly between 0 and 1."""
-    if not isinstance(value, Real) or not 0 < value < 1:
-        raise ValueError(f"{parameter}={value!r}; expected a number above 0 and below 1")
 
 
 def _resolve_costs(parts, costs, X_tune):

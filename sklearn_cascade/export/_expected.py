@@ -16,7 +16,6 @@ from sklearn_cascade.export._blueprint import (
 )
 from sklearn_cascade.export._preparation import parts_of
 from sklearn_cascade.export._tracing import trace
-from sklearn_cascade.rules import RunningAnswer, compute_confidence, stage_confidences
 
 # Confidences this close to their boundary may fall to either side of it.
 TIE = 1e-5
@@ -108,14 +107,14 @@ def _gaps(committee, plan: Blueprint, alone: list, n_samples: int) -> np.ndarray
     gaps = np.full((n_samples, len(plan.boundaries)), np.inf)
     if not plan.boundaries:
         return gaps
-    confidences = stage_confidences(committee.confidence, np.asarray(plan.weights))
-    running = RunningAnswer(plan.combine)
+    policy = committee._policy()
+    running = policy.begin()
     for k, boundary in enumerate(plan.boundaries):
         if alone[k] is None:
             continue
-        answer = running.add(alone[k], plan.weights[k])
+        running.add(alone[k], plan.weights[k])
         if np.isfinite(boundary):
-            gap = np.abs(compute_confidence(answer, confidences[k]) - boundary)
+            gap = np.abs(running.how_sure(policy.confidences[k]) - boundary)
             # The lead is counted in standard errors, far beyond one.
             gaps[:, k] = np.where(np.isnan(gap), np.inf, gap / max(1.0, abs(boundary)))
     return gaps

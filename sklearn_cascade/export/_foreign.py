@@ -9,9 +9,7 @@ from sklearn_cascade.export._binding import Member, Reading, Source, elem_type_o
 from sklearn_cascade.export._graph import bring_to_opset, cut_to_output
 from sklearn_cascade.export._models import model_alone
 from sklearn_cascade.export._packages import open_session, opset_of, package
-from sklearn_cascade.members._onnx_ports import choose_output
-from sklearn_cascade.members._onnx_sessions import open_model
-from sklearn_cascade.members._onnx_source import first_line, parse
+from sklearn_cascade.members import choose_output, first_line, open_model, parse
 
 
 def foreign_opset(classifier) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sklearn_cascade.export._preparation import parts_of
-from sklearn_cascade.members._onnx_source import first_line
+from sklearn_cascade.members import first_line
 
 _ON_FAILURE = {
     "LGBMClassifier": "LightGBM converts once onnxmltools is installed: "

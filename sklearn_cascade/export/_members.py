@@ -31,8 +31,7 @@ from sklearn_cascade.export._hints import reason_for
 from sklearn_cascade.export._models import model_alone
 from sklearn_cascade.export._packages import newest_runnable_opset, open_session, package
 from sklearn_cascade.export._preparation import parts_of, prepare, selects_by_name
-from sklearn_cascade.members import EnsemblePart, OnnxClassifier, PrefitClassifier
-from sklearn_cascade.members._onnx_source import first_line
+from sklearn_cascade.members import EnsemblePart, OnnxClassifier, PrefitClassifier, first_line
 
 # They look at float32 whatever they are given, and so has their graph.
 _ROUNDING = (

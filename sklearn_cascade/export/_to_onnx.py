@@ -36,7 +36,7 @@ from sklearn_cascade.export._verification import (
     verify_committee,
     with_advice,
 )
-from sklearn_cascade.members._onnx_source import first_line
+from sklearn_cascade.members import first_line
 
 
 def to_onnx(estimator, X, *, target_opset=None, rtol=1e-4, verify=True, metadata=None, verbose=0):

@@ -13,7 +13,7 @@ from sklearn_cascade.export._members import member_estimator
 from sklearn_cascade.export._models import Built, model_alone
 from sklearn_cascade.export._packages import open_session, package
 from sklearn_cascade.export._report import ExportReport, MemberCheck, blank_report
-from sklearn_cascade.members._onnx_source import first_line
+from sklearn_cascade.members import first_line
 
 # Rows that a stage has to have seen before anything can be said of it.
 FEW_ROWS = 30

@@ -9,6 +9,7 @@ from sklearn_cascade.inspection._prediction import CascadePrediction
 from sklearn_cascade.inspection._report import ComputeReport, build_report
 from sklearn_cascade.inspection._report_text import format_cost
 from sklearn_cascade.inspection._scorer import make_cost_scorer
+from sklearn_cascade.inspection._tables import Table
 from sklearn_cascade.inspection._tradeoff import TradeoffDisplay
 from sklearn_cascade.inspection._whole import WholeComparison, compare_with_whole
 
@@ -20,6 +21,7 @@ __all__ = [
     "ExitMonitor",
     "LatencyReport",
     "MeasuredCosts",
+    "Table",
     "TradeoffDisplay",
     "WholeComparison",
     "build_report",

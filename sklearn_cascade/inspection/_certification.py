@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
 from sklearn_cascade._compat import import_optional
-from sklearn_cascade.inspection._certification_text import render_html, render_text
+from sklearn_cascade.inspection._certification_text import table_of
+from sklearn_cascade.inspection._tables import as_plain
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -139,9 +138,7 @@ class CertificationReport:
 
     def to_dict(self) -> dict:
         """Return all figures as plain Python values, ready for JSON; infinity as text."""
-        return {
-            key: _plain(value) for key, value in {**asdict(self), "saving": self.saving}.items()
-        }
+        return as_plain({**asdict(self), "saving": self.saving})
 
     def to_frame(self):
         """Return the table of the stages as a pandas DataFrame."""
@@ -149,20 +146,9 @@ class CertificationReport:
         return pandas.DataFrame(self.rows())
 
     def __str__(self) -> str:
-        return render_text(self)
+        return table_of(self).to_text()
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return render_html(self)
-
-
-def _plain(value):
-    """Turn tuples into lists, and what JSON has no number for into None or text."""
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, float) and not np.isfinite(value):
-        return None if np.isnan(value) else str(value)
-    return value
+        return table_of(self).to_html()

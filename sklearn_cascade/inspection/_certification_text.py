@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sklearn_cascade.inspection._report_text import format_cost
+from sklearn_cascade.inspection._tables import Table
 
 if TYPE_CHECKING:
     from sklearn_cascade.inspection._certification import CertificationReport
@@ -19,29 +19,11 @@ _DRIFT = (
 )
 
 
-def render_text(report: CertificationReport) -> str:
-    """Return the report as lines of text."""
-    lines = [_title(report)]
-    if report.stages:
-        body = _cells(report)
-        widths = [max(len(row[i]) for row in [_HEADER, *body]) for i in range(len(_HEADER))]
-        for first, *cells in [_HEADER, *body]:
-            rest = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-            lines.append("  ".join([first.ljust(widths[0]), *rest]).rstrip())
-        lines.append("")
-    return "\n".join([*lines, *remarks(report)])
-
-
-def render_html(report: CertificationReport) -> str:
-    """Return the report as an HTML table."""
-    style = "text-align:right;white-space:nowrap"
-    table = [_HEADER, *_cells(report)] if report.stages else []
-    rows = "".join(
-        "<tr>" + "".join(f'<td style="{style}">{escape(cell)}</td>' for cell in row) + "</tr>"
-        for row in table
-    )
-    said = "<br>".join(escape(line) for line in remarks(report))
-    return f"<table><caption>{escape(_title(report))}</caption>{rows}</table><p>{said}</p>"
+def table_of(report: CertificationReport) -> Table:
+    """Return the certificate as a table, of remarks alone where nothing is certified."""
+    body = _cells(report) if report.stages else []
+    said = remarks(report)
+    return Table(_title(report), _HEADER, body, ["", *said] if body else said)
 
 
 def remarks(report: CertificationReport) -> list[str]:

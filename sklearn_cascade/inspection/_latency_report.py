@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
 from numbers import Integral
 from time import perf_counter
@@ -17,7 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from sklearn_cascade._compat import import_optional, n_rows, take_rows
 from sklearn_cascade.inspection._latency import _check_at_least_one, _n_threads
-from sklearn_cascade.inspection._report_text import _digits, _line, format_cost
+from sklearn_cascade.inspection._report_text import format_cost, format_digits
+from sklearn_cascade.inspection._tables import Table
 
 # By default a batch size is timed over this many rows, within these bounds of calls.
 _ROWS_TIMED = 2000
@@ -83,29 +83,12 @@ class LatencyReport:
         return pandas.DataFrame(self.rows())
 
     def __str__(self) -> str:
-        blocks = _blocks(self)
-        table = [_HEADER, *(cells for _, body in blocks for cells in body)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [_title(self), _line(_HEADER, widths)]
-        for head, body in blocks:
-            lines += [head, *(_line(cells, widths) for cells in body), ""]
-        return "\n".join([*lines, *_remarks(self)])
+        return _table(self).to_text()
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        style = "text-align:right;white-space:nowrap"
-        head = "".join(f'<th style="{style}">{escape(cell)}</th>' for cell in _HEADER)
-        table = ""
-        for title, body in _blocks(self):
-            table += f'<tr><th colspan="{len(_HEADER)}">{escape(title)}</th></tr>'
-            for cells in body:
-                line = "".join(f'<td style="{style}">{escape(cell)}</td>' for cell in cells)
-                table += f"<tr>{line}</tr>"
-        return (
-            f"<table><caption>{escape(_title(self))}</caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{table}</tbody></table><p>{'<br>'.join(_remarks(self))}</p>"
-        )
+        return _table(self).to_html()
 
 
 def latency_report(
@@ -273,19 +256,19 @@ def _title(report: LatencyReport) -> str:
     return f"Time of a call, batches from {report.n_samples:,} rows, {report.n_threads} thread(s)"
 
 
-def _blocks(report: LatencyReport) -> list[tuple[str, list[list[str]]]]:
-    """Return, for each batch size, what heads its block, and the lines of the block in cells."""
-    blocks = []
+def _table(report: LatencyReport) -> Table:
+    """Return the report as a table, in blocks by batch size."""
+    body: list[list[str] | str] = []
     for (size, n_calls), rows in groupby(report.measurements, key=lambda row: row[:2]):
-        body = []
+        body.append(f"batch of {size:,}, {n_calls:,} calls")
         for row in rows:
             seconds = [format_cost(value, "s") for value in (row.median, row.mean, row.p99)]
             rate = row.rows_per_second
-            shown = _digits(rate) if rate < 100 else f"{float(f'{rate:.3g}'):,.0f}"
+            shown = format_digits(rate) if rate < 100 else f"{float(f'{rate:.3g}'):,.0f}"
             label = f"{row.kind} {row.name}".strip()
             body.append([label, *seconds, shown, f"{row.speedup:.2f}"])
-        blocks.append((f"batch of {size:,}, {n_calls:,} calls", body))
-    return blocks
+        body.append("")
+    return Table(_title(report), _HEADER, body, _remarks(report))
 
 
 def _remarks(report: LatencyReport) -> list[str]:

@@ -14,7 +14,7 @@ from sklearn_cascade.inspection._drift_reference import (
     read_reference,
 )
 from sklearn_cascade.inspection._drift_window import DriftWindow
-from sklearn_cascade.inspection._monitor_text import render_text
+from sklearn_cascade.inspection._monitor_text import table_of
 
 _STATE = ("n_rows", "n_batches", "n_windows", "alarmed")
 # More served rows for each calibration row than these would tell little more.
@@ -300,9 +300,12 @@ class ExitMonitor:
         return monitor
 
     def __str__(self) -> str:
-        return render_text(self.summary())
+        return table_of(self.summary()).to_text()
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return table_of(self.summary()).to_html()
 
     @property
     def _limit(self) -> float:

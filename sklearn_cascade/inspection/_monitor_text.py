@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from sklearn_cascade.inspection._tables import Table
+
 _HEADER = ["", "calibration", "range", "served", "evidence"]
 
 
-def render_text(summary: dict) -> str:
-    """Return the summary of a monitor as lines of text."""
-    body = [_HEADER, *_cells(summary)]
-    widths = [max(len(row[i]) for row in body) for i in range(len(_HEADER))]
-    lines = [_title(summary)]
-    for first, *cells in body:
-        rest = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *rest]).rstrip())
-    return "\n".join([*lines, "", *_remarks(summary)])
+def table_of(summary: dict) -> Table:
+    """Return the summary of a monitor as a table."""
+    return Table(_title(summary), _HEADER, _cells(summary), ["", *_remarks(summary)])
 
 
 def _title(summary: dict) -> str:

@@ -12,7 +12,8 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_cascade._compat import import_optional
 from sklearn_cascade.inspection._certification import CertificationReport
-from sklearn_cascade.inspection._report_text import render_html, render_text
+from sklearn_cascade.inspection._report_text import table_of
+from sklearn_cascade.inspection._tables import as_plain
 from sklearn_cascade.inspection._whole import WholeComparison
 from sklearn_cascade.rules import cumulative_costs, row_costs, score_answers, worst_case_cost
 
@@ -150,11 +151,14 @@ class ComputeReport:
         return table
 
     def to_dict(self) -> dict:
-        """Return all figures as plain Python values, ready for JSON; None where undefined."""
+        """Return all figures as plain Python values, ready for JSON.
+
+        None where undefined; infinity as text.
+        """
         figures = {**asdict(self), "best_member": self.best_member, "saving": self.saving}
         if self.certificate is not None:
             figures["certificate"] = self.certificate.to_dict()
-        return {key: _plain(value) for key, value in figures.items()}
+        return as_plain(figures)
 
     def to_frame(self):
         """Return the table as a pandas DataFrame."""
@@ -162,12 +166,12 @@ class ComputeReport:
         return pandas.DataFrame(self.rows())
 
     def __str__(self) -> str:
-        return render_text(self)
+        return table_of(self).to_text()
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return render_html(self)
+        return table_of(self).to_html()
 
 
 def build_report(
@@ -309,12 +313,3 @@ def _row(kind, name, n_rows, share, cost, score) -> dict:
         "cost": cost,
         "score": score,
     }
-
-
-def _plain(value):
-    """Turn tuples into lists, and what JSON has no number for into None."""
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from sklearn_cascade.inspection._tables import Table
 
 if TYPE_CHECKING:
     from sklearn_cascade.inspection._report import ComputeReport
@@ -15,32 +16,16 @@ _SHARES = ("accuracy", "balanced_accuracy")
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
-def render_text(report: ComputeReport) -> str:
-    """Return the report as lines of text."""
-    header, body = _cells(report)
-    widths = [max(len(row[i]) for row in [header, *body]) for i in range(len(header))]
-    lines = [f"{report.title}, {report.n_samples:,} rows", _line(header, widths)]
-    for row in body:
-        if row[0].startswith("alone") and not lines[-1].startswith("alone"):
-            lines.append("")
-        lines.append(_line(row, widths))
-    return "\n".join([*lines, *_remarks(report)])
-
-
-def render_html(report: ComputeReport) -> str:
-    """Return the report as an HTML table."""
-    header, body = _cells(report)
-    style = "text-align:right;white-space:nowrap"
-    head = "".join(f'<th style="{style}">{escape(cell)}</th>' for cell in header)
-    rows = "".join(
-        "<tr>" + "".join(f'<td style="{style}">{escape(cell)}</td>' for cell in row) + "</tr>"
-        for row in body
-    )
-    remarks = "<br>".join(escape(line) for line in _remarks(report) if line)
-    return (
-        f"<table><caption>{escape(report.title)}, {report.n_samples:,} rows</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{remarks}</p>"
-    )
+def table_of(report: ComputeReport) -> Table:
+    """Return the report as a table."""
+    header, rows = _cells(report)
+    body: list[list[str] | str] = []
+    for row in rows:
+        if row[0].startswith("alone") and "" not in body:
+            body.append("")
+        body.append(row)
+    title = f"{report.title}, {report.n_samples:,} rows"
+    return Table(title, header, body, _remarks(report))
 
 
 def format_cost(value: float, unit: str, half_width: float | None = None) -> str:
@@ -51,11 +36,11 @@ def format_cost(value: float, unit: str, half_width: float | None = None) -> str
     scale, rounded = 1.0, abs(float(f"{value:.3g}"))
     if unit == "s":
         scale, unit = next(((s, n) for s, n in _SECONDS if rounded >= s), _SECONDS[-1])
-    spread = "" if half_width is None else f" ± {_digits(half_width / scale)}"
-    return f"{_digits(value / scale)}{spread} {unit}"
+    spread = "" if half_width is None else f" ± {format_digits(half_width / scale)}"
+    return f"{format_digits(value / scale)}{spread} {unit}"
 
 
-def _digits(value: float) -> str:
+def format_digits(value: float) -> str:
     """Return a number to three significant digits, without an exponent where it is readable."""
     rounded = abs(float(f"{value:.3g}"))
     if rounded == 0 or 1e-3 <= rounded < 1e6:
@@ -83,13 +68,6 @@ def _cells(report: ComputeReport) -> tuple[list[str], list[list[str]]]:
     if report.score is None:
         return header[:-1], [row[:-1] for row in body]
     return header, body
-
-
-def _line(row: list[str], widths: list[int]) -> str:
-    """Return one row, the first cell to the left and the others to the right."""
-    first = row[0].ljust(widths[0])
-    cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-    return "  ".join([first, *cells]).rstrip()
 
 
 def _format_score(score: float | None) -> str:

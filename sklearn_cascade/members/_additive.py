@@ -67,7 +67,7 @@ class ForestSum(AdditiveEnsemble):
 
     def prepare(self, X):
         forest = self.fitted
-        # The general check takes 60 µs, more than fifteen trees need for a row.
+        # The general check takes longer than a part of the forest does for a row.
         if (
             type(X) is np.ndarray
             and X.ndim == 2

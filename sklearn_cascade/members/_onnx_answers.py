@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit
 
 from sklearn_cascade.exceptions import InvalidProbabilitiesError
-from sklearn_cascade.members._prefit import _both_columns
+from sklearn_cascade.members._prefit import both_columns
 from sklearn_cascade.rules import check_proba
 
 
@@ -39,7 +39,7 @@ class Reader:
         if self.softmax:
             scores = self._normalised(scores)
         try:
-            proba = _both_columns(scores, n_samples, self.n_classes, self.member)
+            proba = both_columns(scores, n_samples, self.n_classes, self.member)
             return check_proba(
                 proba, n_samples, self.n_classes, member=self.member, allow_abstain=allow_abstain
             )

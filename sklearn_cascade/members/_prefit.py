@@ -117,7 +117,7 @@ class PrefitClassifier(FittedClassifier):
                 f"class probabilities"
             )
         n_samples, n_classes, name = n_rows(X), len(self._check_classes()), self._label()
-        proba = _both_columns(self._function(X), n_samples, n_classes, name)
+        proba = both_columns(self._function(X), n_samples, n_classes, name)
         return check_proba(proba, n_samples, n_classes, member=name, allow_abstain=allow_abstain)
 
     def _check_classes(self):
@@ -154,7 +154,7 @@ class PrefitClassifier(FittedClassifier):
         return (make, args, {**state, "_function": parcel}, *rest)
 
 
-def _both_columns(proba, n_samples, n_classes, name):
+def both_columns(proba, n_samples, n_classes, name):
     """Complete the positive class's probabilities of a binary function to two columns."""
     shape = np.shape(proba)
     if n_classes != 2 or shape not in ((n_samples,), (n_samples, 1)):

@@ -100,6 +100,7 @@ def _sizes(rates: np.ndarray, tau: float, n: int, epsilon: float) -> np.ndarray:
 
 def binomial_cdf(k, n, rate: float) -> np.ndarray:
     """Return binomial probabilities of `k` or fewer; zero below none."""
+    # scipy.stats checks its arguments for longer than this takes, thousands of times over.
     return np.where(np.asarray(k) < 0, 0.0, bdtr(np.maximum(k, 0), n, rate))
 
 

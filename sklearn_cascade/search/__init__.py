@@ -11,7 +11,7 @@ from sklearn_cascade.search._certificate import (
     worst_reference,
 )
 from sklearn_cascade.search._contest import ways_of
-from sklearn_cascade.search._disagreement import binomial_upper, rows_needed, tune_lead
+from sklearn_cascade.search._disagreement import binomial_upper, tune_lead
 from sklearn_cascade.search._finding import Options, find_fronts
 from sklearn_cascade.search._front import CascadeFront, FrontRow, check_constraints
 from sklearn_cascade.search._learned import LearnedConfidence, learn_confidences
@@ -48,7 +48,6 @@ __all__ = [
     "prefix_answers",
     "record",
     "replay",
-    "rows_needed",
     "rows_projected",
     "search_cascades",
     "sweep_thresholds",

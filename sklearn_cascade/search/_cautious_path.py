@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_cascade.rules import candidate_thresholds, cumulative_costs, exit_boundary, exits
+from sklearn_cascade.rules import candidate_thresholds, cumulative_costs, exits
 from sklearn_cascade.search._outcomes import Outcomes
+from sklearn_cascade.search._sweep import count_passed
 
 # Vectors of thresholds that are looked at.
 _MOST_CANDIDATES = 20_000
@@ -90,8 +91,7 @@ class _Tree:
 
         A row exits at the thresholds, which ascend, whose boundaries are not above it.
         """
-        n_passed = np.searchsorted(exit_boundary(thresholds), sure, side="right")
-        n_passed[np.isnan(sure)] = 0
+        n_passed = count_passed(sure, thresholds)
         length = len(thresholds) + 1
         early, late = (
             np.array([np.bincount(n_passed, weights=part, minlength=length) for part in parts])

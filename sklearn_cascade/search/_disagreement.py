@@ -81,8 +81,3 @@ def binomial_upper(count: int, n_samples: int, delta: float) -> float:
     if count >= n_samples:
         return 1.0
     return float(beta.ppf(1 - delta, count + 1, n_samples - count))
-
-
-def rows_needed(max_disagreement: float, delta: float) -> int:
-    """Return how many rows show at best, without any that differs, that a share is small enough."""
-    return int(np.ceil(np.log(delta) / np.log1p(-max_disagreement)))

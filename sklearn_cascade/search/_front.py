@@ -13,7 +13,7 @@ from sklearn_cascade.exceptions import InfeasibleConstraintError
 from sklearn_cascade.inspection import TradeoffDisplay, format_cost
 from sklearn_cascade.rules import within_limit
 from sklearn_cascade.search._dominance import SCORE_DECIMALS, non_dominated, round_cost, round_score
-from sklearn_cascade.search._front_text import render_html, render_text
+from sklearn_cascade.search._front_text import table_of
 
 
 class FrontRow(NamedTuple):
@@ -254,12 +254,12 @@ class CascadeFront(Sequence):
         return iter(self._rows)
 
     def __str__(self) -> str:
-        return render_text(self)
+        return table_of(self).to_text()
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return render_html(self)
+        return table_of(self).to_html()
 
     def _mark_non_dominated(self) -> np.ndarray:
         """Tell which rows no other one within the limit beats in score and mean cost."""

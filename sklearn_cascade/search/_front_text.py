@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sklearn_cascade.inspection import format_cost
+from sklearn_cascade.inspection import Table, format_cost
 
 if TYPE_CHECKING:
     from sklearn_cascade.search._front import CascadeFront, FrontRow
@@ -16,32 +15,11 @@ if TYPE_CHECKING:
 _N_SHOWN = 12
 
 
-def render_text(front: CascadeFront) -> str:
-    """Return the table as lines of text."""
-    header, body = _cells(front)
-    widths = [max(len(row[i]) for row in [header, *body]) for i in range(len(header))]
-    lines = [_title(front), _line(header, widths), *(_line(row, widths) for row in body)]
-    return "\n".join([*lines, *_remarks(front)])
-
-
-def render_html(front: CascadeFront) -> str:
-    """Return the table as HTML."""
-    header, body = _cells(front)
-    right, left = "text-align:right;white-space:nowrap", "text-align:left"
-    styles = [left, left, *[right] * (len(header) - 2)]
-
-    def line(cells, tag):
-        return "".join(
-            f'<{tag} style="{style}">{escape(cell)}</{tag}>'
-            for cell, style in zip(cells, styles, strict=True)
-        )
-
-    rows = "".join(f"<tr>{line(cells, 'td')}</tr>" for cells in body)
-    return (
-        f"<table><caption>{escape(_title(front))}</caption>"
-        f"<thead><tr>{line(header, 'th')}</tr></thead><tbody>{rows}</tbody></table>"
-        f"<p>{'<br>'.join(escape(remark) for remark in _remarks(front))}</p>"
-    )
+def table_of(front: CascadeFront) -> Table:
+    """Return the rows shown as a table."""
+    header = ["", "members", "thresholds", front.scoring, "mean cost", "worst case"]
+    body = [_row(front, front[i]) for i in _shown(front)]
+    return Table(_title(front), header, body, _remarks(front), n_words=3)
 
 
 def _title(front: CascadeFront) -> str:
@@ -54,12 +32,6 @@ def _title(front: CascadeFront) -> str:
         f"{count:,} {names[kind]}{'' if count == 1 else 's'}" for kind, count in counts.items()
     )
     return f"{found}; {front.n_evaluated:,} threshold vectors looked at"
-
-
-def _cells(front: CascadeFront) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows shown as text."""
-    header = ["", "members", "thresholds", front.scoring, "mean cost", "worst case"]
-    return header, [_row(front, front[i]) for i in _shown(front)]
 
 
 def _shown(front: CascadeFront) -> list[int]:
@@ -82,13 +54,6 @@ def _row(front: CascadeFront, row: FrontRow) -> list[str]:
     costs = (format_cost(cost, front.cost_unit) for cost in (row.mean_cost, row.worst_cost))
     thresholds = f"{shown} ({row.combine})" if row.kind == "cascade" else ""
     return [row.kind, row.label, thresholds, f"{row.score:.4f}", *costs]
-
-
-def _line(row: list[str], widths: list[int]) -> str:
-    """Return one row, its words to the left and its figures to the right."""
-    words = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
-    figures = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
-    return "  ".join([*words, *figures]).rstrip()
 
 
 def _remarks(front: CascadeFront) -> list[str]:

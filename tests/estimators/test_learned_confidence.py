@@ -203,3 +203,19 @@ def test_what_cannot_be_learned_is_refused(n_samples, params, message):
     cascade = CascadeClassifier([CHEAP, DEAR], **{"confidence": "learned", **params})
     with pytest.raises(ValueError, match=message):
         cascade.fit(X, y)
+
+
+def test_certificate_counts_what_a_learned_cascade_answers():
+    """Check that a certificate sees the exits that predictions have."""
+    table, y = liar(4000)
+    oracle = np.where(np.arange(2) == y[:, None], 0.99, 0.01)
+    members = [("liar", ScriptedMember(table)), ("oracle", ScriptedMember(oracle))]
+    X = numbered_rows(4000)
+    cascade = CascadeClassifier(members, costs=[1, 100], confidence="learned", combine="last")
+    cascade.fit(X[:1000], y[:1000])
+    report = cascade.certify(X[1000:], y[1000:], epsilon=0.05)
+    details = cascade.with_thresholds(report).predict_details(X[1000:])
+    assert report.certified
+    assert report.losses == np.sum(details.label != y[1000:])
+    assert [stage["n_rows"] for stage in report.stages] == np.bincount(details.exit_stage).tolist()
+    assert report.mean_cost == pytest.approx(details.cost.mean())

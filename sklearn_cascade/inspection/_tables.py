@@ -1,0 +1,83 @@
+"""Tables as people read them: aligned lines for a terminal, HTML for a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Table(NamedTuple):
+    """A table of text.
+
+    Attributes
+    ----------
+    title : str
+        The line above it.
+    header : sequence of str
+        Heads of the columns.
+    body : sequence of (sequence of str) or str
+        Rows; a text alone heads the rows after it, and an empty one sets them apart.
+    remarks : sequence of str
+        Sentences below it.
+    n_words : int
+        Columns of words, which come first; the others hold figures, to the right.
+    """
+
+    title: str
+    header: Sequence[str]
+    body: Sequence[Sequence[str] | str]
+    remarks: Sequence[str]
+    n_words: int = 1
+
+    def to_text(self) -> str:
+        """Return the table as lines of text."""
+        rows = [row for row in [self.header, *self.body] if not isinstance(row, str)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [self._line(row, widths) for row in [self.header, *self.body]] if self.body else []
+        return "\n".join([self.title, *lines, *self.remarks])
+
+    def to_html(self) -> str:
+        """Return the table as HTML."""
+        head = f"<thead>{self._html_row(self.header, 'th')}</thead>" if self.body else ""
+        body = "".join(self._html_row(row, "td") for row in self.body)
+        said = "<br>".join(escape(remark) for remark in self.remarks if remark)
+        return (
+            f"<table><caption>{escape(self.title)}</caption>{head}<tbody>{body}</tbody></table>"
+            f"<p>{said}</p>"
+        )
+
+    def _line(self, row: Sequence[str] | str, widths: list[int]) -> str:
+        """Return one row, words to the left and figures to the right."""
+        if isinstance(row, str):
+            return row
+        cells = [
+            cell.ljust(width) if place < self.n_words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "  ".join(cells).rstrip()
+
+    def _html_row(self, row: Sequence[str] | str, tag: str) -> str:
+        """Return one row as HTML; nothing for an empty text."""
+        if isinstance(row, str):
+            span = f'<tr><th colspan="{len(self.header)}">{escape(row)}</th></tr>'
+            return span if row else ""
+        cells = "".join(
+            f'<{tag} style="text-align:{"left" if place < self.n_words else "right"};'
+            f'white-space:nowrap">{escape(cell)}</{tag}>'
+            for place, cell in enumerate(row)
+        )
+        return f"<tr>{cells}</tr>"
+
+
+def as_plain(value):
+    """Return figures as JSON can hold them: lists for tuples, None for NaN, text for infinity."""
+    if isinstance(value, (tuple, list)):
+        return [as_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: as_plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not np.isfinite(value):
+        return None if np.isnan(value) else str(value)
+    return value
