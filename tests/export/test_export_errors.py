@@ -180,7 +180,7 @@ def test_member_within_a_cascade_within_is_named():
             "VotingClassifier has no predict_proba",
         ),
     ],
-    ids=["model", "pipeline", "confidence", "abstain", "labels", "refit", "hard vote"],
+    ids=["model", "pipeline", "confidence", "learned", "abstain", "labels", "refit", "hard vote"],
 )
 def test_estimator_is_refused(estimator, message):
     """Check what the message of a refused estimator says."""
