@@ -1,28 +1,23 @@
 """Committees of classifiers that answer easy rows cheaply, for scikit-learn."""
 
-from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
-from sklearn_cascade.export import ExportReport, register_onnx_converter, to_onnx
+from sklearn_cascade._compat import imported_at_first_use as _imported_at_first_use
+from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier
 from sklearn_cascade.inspection import (
     CascadePrediction,
     CertificationReport,
     ComputeReport,
-    ExitDisplay,
-    ExitMonitor,
-    LatencyReport,
     MeasuredCosts,
-    TradeoffDisplay,
     WholeComparison,
-    latency_report,
     make_cost_scorer,
     measure_costs,
 )
-from sklearn_cascade.members import OnnxClassifier, PrefitClassifier, split_ensemble
+from sklearn_cascade.members import PrefitClassifier, split_ensemble
 from sklearn_cascade.rules import (
     min_certification_rows,
     paired_loss_pvalue,
     paired_loss_upper,
 )
-from sklearn_cascade.search import CascadeFront, LearnedConfidence, search_cascades
+from sklearn_cascade.search import LearnedConfidence
 
 __version__ = "0.1.0.dev0"
 
@@ -55,3 +50,26 @@ __all__ = [
     "split_ensemble",
     "to_onnx",
 ]
+
+# Rooms that not every program needs, and that would double the time of the import.
+__getattr__ = _imported_at_first_use(
+    __name__,
+    {
+        "CascadeFront": "sklearn_cascade.search",
+        "CascadeSearchCV": "sklearn_cascade.estimators",
+        "ExitDisplay": "sklearn_cascade.inspection",
+        "ExitMonitor": "sklearn_cascade.inspection",
+        "ExportReport": "sklearn_cascade.export",
+        "LatencyReport": "sklearn_cascade.inspection",
+        "OnnxClassifier": "sklearn_cascade.members",
+        "TradeoffDisplay": "sklearn_cascade.inspection",
+        "latency_report": "sklearn_cascade.inspection",
+        "register_onnx_converter": "sklearn_cascade.export",
+        "search_cascades": "sklearn_cascade.search",
+        "to_onnx": "sklearn_cascade.export",
+    },
+)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

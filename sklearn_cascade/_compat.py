@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -41,6 +41,7 @@ __all__ = [
     "StrOptions",
     "VisualBlock",
     "import_optional",
+    "imported_at_first_use",
     "n_rows",
     "routing_enabled",
     "subset_params",
@@ -78,6 +79,27 @@ def import_optional(module: str, *, feature: str, extra: str | None = None) -> M
         raise ImportError(
             f"{feature} needs {package}, which cannot be imported: pip install {wanted} ({error})"
         ) from error
+
+
+def imported_at_first_use(package: str, homes: Mapping[str, str]) -> Callable:
+    """Return the ``__getattr__`` of a package that imports some names when they are asked for.
+
+    Parameters
+    ----------
+    package : str
+        Its ``__name__``.
+    homes : mapping from str to str
+        The module in which each name is defined.
+    """
+
+    def load(name: str):
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(homes[name]), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return load
 
 
 class FitTasks:

@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import sklearn_cascade
+
 ROOT = Path(__file__).parents[1]
 HEAVY = ["onnx", "onnxruntime", "skl2onnx", "pandas", "matplotlib", "polars", "torch"]
 
@@ -51,6 +55,9 @@ def test_import_looks_for_no_heavy_package_and_keeps_the_warning_filters():
     """Check that the package comes without any heavy package and changes no global filter."""
     found = import_in_new_process(ROOT)
     assert "sklearn_cascade.estimators" in found["rooms"]
+    # Rooms that few programs need come when one of their names is asked for.
+    late = {"export", "members._onnx", "inspection._monitor", "search._search"}
+    assert not late & {room.removeprefix("sklearn_cascade.") for room in found["rooms"]}
     assert found["looked_for"] == []
     assert found["filters_kept"]
 
@@ -67,3 +74,11 @@ def test_probe_notices_a_heavy_import_and_a_changed_filter(tmp_path):
     assert Path(found["file"]).parent == tmp_path
     assert found["looked_for"] == ["polars"]
     assert not found["filters_kept"]
+
+
+def test_unknown_name_is_an_ordinary_error():
+    """Check that a name the package does not have is no import error of a room."""
+    with pytest.raises(AttributeError, match="'sklearn_cascade' has no attribute 'Kaskade'"):
+        _ = sklearn_cascade.Kaskade
+    with pytest.raises(ImportError, match="cannot import name 'Kaskade'"):
+        exec("from sklearn_cascade.members import Kaskade")

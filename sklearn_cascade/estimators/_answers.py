@@ -68,12 +68,9 @@ class Stage(NamedTuple):
         )
         return proba if columns is None else align_columns(proba, columns, n_classes)
 
-    def advance(self, running: RunningAnswer, X, n_samples: int, weight: float) -> np.ndarray:
-        """Ask, and return the answer of the stages so far: shape (n_samples, n_classes)."""
-        if not self.adds_up:
-            return running.add(self.ask(X, n_samples), weight)
-        part = self.estimator
-        return running.carry(self.add_to(running.total, X), part.divisor)
+    def carry_on(self, running: RunningAnswer, X) -> np.ndarray:
+        """Add this part to the sum so far; return the answer (n_samples, n_classes)."""
+        return running.carry(self.add_to(running.total, X), self.estimator.divisor)
 
     def add_to(self, total: np.ndarray | None, X) -> np.ndarray:
         """Return a running sum with this part's members added, for prepared X."""

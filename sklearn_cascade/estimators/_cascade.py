@@ -369,11 +369,12 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
         """Return how the stages are combined and when a row exits."""
         return Policy(
             self.combine_,
-            list(self._learned) or stage_confidences(self.confidence, self.weights_),
+            self._learned or stage_confidences(self.confidence, self.weights_),
             self.thresholds_.tolist(),
             self.weights_.tolist(),
             self._class_shares,
             self.on_stage_error == "answer",
+            bool(self._learned),
         )
 
     def _run(self, stages, X, n_samples):

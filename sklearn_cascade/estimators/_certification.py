@@ -207,7 +207,10 @@ class Certifies:
         for name, stage in zip(self._stage_names(), recorded, strict=True):
             if stage.proba is None:
                 # The member says why it fails: nobody knows what it would have answered.
-                stage.advance(RunningAnswer("last"), np.arange(n_samples), n_samples, 1.0)
+                all_rows = np.arange(n_samples)
+                if stage.adds_up:
+                    stage.carry_on(RunningAnswer("mean"), all_rows)
+                stage.ask(all_rows, n_samples)
                 raise ValueError(
                     f"the member {name!r} failed on these rows, and answered when asked again; "
                     f"expected a member that answers each time"

@@ -14,7 +14,12 @@ from sklearn_cascade.exceptions import (
     MemberFailedError,
     StageFailedWarning,
 )
-from sklearn_cascade.rules import LearnedStage, RunningAnswer, exits, fill_abstained
+from sklearn_cascade.rules import (
+    LearnedStage,
+    RunningAnswer,
+    exits,
+    fill_abstained,
+)
 
 
 class Passage(NamedTuple):
@@ -58,6 +63,8 @@ class Policy(NamedTuple):
         Answer where all stages abstain; None where none may.
     keep_on_error : bool
         Rows of a stage that fails keep the answer of the stages before it.
+    learned : bool
+        The confidences look at what each stage said by itself.
     """
 
     combine: str
@@ -66,13 +73,14 @@ class Policy(NamedTuple):
     weights: list[float]
     class_shares: np.ndarray | None
     keep_on_error: bool
+    learned: bool
 
     def begin(self) -> RunningAnswer:
         """Return an answer to which the stages are added."""
         return RunningAnswer(
             self.combine,
             allow_abstain=self.class_shares is not None,
-            remember=any(isinstance(c, LearnedStage) for c in self.confidences),
+            remember=self.learned,
         )
 
 
@@ -82,7 +90,8 @@ def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage
     Parameters
     ----------
     stages : sequence of Stage or recorded stage
-        In running order; ``advance(running, X, n_samples, weight)`` answers some rows.
+        In running order: ``ask(X, n_samples)`` gives the probabilities of some rows; parts of one
+        ensemble add to the sum so far, by ``carry_on(running, X)``.
     X : object with n_samples rows
         Whatever the members take; rows are taken with their type kept.
     n_samples : int
@@ -95,12 +104,14 @@ def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage
     passage : Passage
     """
     running = policy.begin()
-    last = len(stages) - 1
     # While all rows travel together there is nothing to index or to copy.
     rows, proba, exit_stage, failed = None, None, 0, None
     for k, stage in enumerate(stages):
         try:
-            answer = stage.advance(running, X, n_samples, policy.weights[k])
+            if stage.adds_up:
+                answer = stage.carry_on(running, X)
+            else:
+                answer = running.add(stage.ask(X, n_samples), policy.weights[k])
         except (MemberFailedError, InvalidProbabilitiesError) as error:
             if k == 0 or not policy.keep_on_error:
                 raise
@@ -111,7 +122,7 @@ def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage
             proba, exit_stage = answer, k
         else:
             proba[rows], exit_stage[rows] = answer, k
-        if k == last:
+        if k == len(stages) - 1:
             break
         leaving = exits(running.how_sure(policy.confidences[k]), policy.thresholds[k])
         n_leaving = np.count_nonzero(leaving)

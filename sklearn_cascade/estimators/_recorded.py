@@ -31,6 +31,8 @@ class RecordedStage:
         Its answers; None where it failed.
     """
 
+    adds_up = False
+
     def __init__(self, stage: Stage, X, n_samples: int) -> None:
         self._stage, self._X, self.proba = stage, X, None
         # It may fail on rows that never reach it; whether that counts shows when it is asked.
@@ -42,10 +44,6 @@ class RecordedStage:
         if self.proba is None:
             return self._stage.ask(take_rows(self._X, rows), n_samples)
         return self.proba[rows]
-
-    def advance(self, running: RunningAnswer, rows, n_samples: int, weight: float) -> np.ndarray:
-        """Return the answer of the stages so far."""
-        return running.add(self.ask(rows, n_samples), weight)
 
 
 class RecordedPart:
@@ -64,12 +62,14 @@ class RecordedPart:
         Answers of all members up to this part.
     """
 
+    adds_up = True
+
     def __init__(self, total: np.ndarray, divisor: float) -> None:
         self._total, self._divisor = total, divisor
         self.proba = total / divisor
 
-    def advance(self, running: RunningAnswer, rows, n_samples: int, weight: float) -> np.ndarray:
-        """Return the answer of the stages so far."""
+    def carry_on(self, running: RunningAnswer, rows) -> np.ndarray:
+        """Return the answer of the parts so far, for some rows."""
         return running.carry(self._total[rows], self._divisor)
 
 
@@ -84,14 +84,15 @@ class UnrecordedPart:
         All rows, prepared.
     """
 
+    adds_up = True
     proba = None
 
     def __init__(self, stage: Stage, X) -> None:
         self._stage, self._X = stage, X
 
-    def advance(self, running: RunningAnswer, rows, n_samples: int, weight: float) -> np.ndarray:
-        """Return the answer of the stages so far."""
-        return self._stage.advance(running, take_rows(self._X, rows), n_samples, weight)
+    def carry_on(self, running: RunningAnswer, rows) -> np.ndarray:
+        """Return the answer of the parts so far, for some rows."""
+        return self._stage.carry_on(running, take_rows(self._X, rows))
 
 
 def record_stages(stages: Sequence[Stage], X, n_samples: int) -> list:

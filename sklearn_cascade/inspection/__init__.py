@@ -1,16 +1,13 @@
 """What it costs and why."""
 
+from sklearn_cascade._compat import imported_at_first_use
 from sklearn_cascade.inspection._certification import CertificationReport
-from sklearn_cascade.inspection._exit_display import ExitDisplay
 from sklearn_cascade.inspection._latency import MeasuredCosts, measure_costs
-from sklearn_cascade.inspection._latency_report import LatencyReport, latency_report
-from sklearn_cascade.inspection._monitor import ExitMonitor
 from sklearn_cascade.inspection._prediction import CascadePrediction
 from sklearn_cascade.inspection._report import ComputeReport, build_report
 from sklearn_cascade.inspection._report_text import format_cost
 from sklearn_cascade.inspection._scorer import make_cost_scorer
 from sklearn_cascade.inspection._tables import Table
-from sklearn_cascade.inspection._tradeoff import TradeoffDisplay
 from sklearn_cascade.inspection._whole import WholeComparison, compare_with_whole
 
 __all__ = [
@@ -31,3 +28,14 @@ __all__ = [
     "make_cost_scorer",
     "measure_costs",
 ]
+
+__getattr__ = imported_at_first_use(
+    __name__,
+    {
+        "ExitDisplay": "sklearn_cascade.inspection._exit_display",
+        "ExitMonitor": "sklearn_cascade.inspection._monitor",
+        "LatencyReport": "sklearn_cascade.inspection._latency_report",
+        "TradeoffDisplay": "sklearn_cascade.inspection._tradeoff",
+        "latency_report": "sklearn_cascade.inspection._latency_report",
+    },
+)

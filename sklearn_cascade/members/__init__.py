@@ -1,9 +1,6 @@
 """Ways to bring a model."""
 
-from sklearn_cascade.members._onnx import OnnxClassifier
-from sklearn_cascade.members._onnx_ports import choose_output
-from sklearn_cascade.members._onnx_sessions import open_model
-from sklearn_cascade.members._onnx_source import first_line, parse
+from sklearn_cascade._compat import imported_at_first_use
 from sklearn_cascade.members._prefit import PrefitClassifier
 from sklearn_cascade.members._split import EnsemblePart, certain_checkpoints, split_ensemble
 
@@ -18,3 +15,14 @@ __all__ = [
     "parse",
     "split_ensemble",
 ]
+
+__getattr__ = imported_at_first_use(
+    __name__,
+    {
+        "OnnxClassifier": "sklearn_cascade.members._onnx",
+        "choose_output": "sklearn_cascade.members._onnx_ports",
+        "first_line": "sklearn_cascade.members._onnx_source",
+        "open_model": "sklearn_cascade.members._onnx_sessions",
+        "parse": "sklearn_cascade.members._onnx_source",
+    },
+)

@@ -1,5 +1,6 @@
 """Which cascade: held-out predictions in, the best operating points out; no estimator is seen."""
 
+from sklearn_cascade._compat import imported_at_first_use
 from sklearn_cascade.search._cautious_path import cautious_path
 from sklearn_cascade.search._certificate import (
     RISKS,
@@ -12,14 +13,9 @@ from sklearn_cascade.search._certificate import (
 )
 from sklearn_cascade.search._contest import ways_of
 from sklearn_cascade.search._disagreement import binomial_upper, tune_lead
-from sklearn_cascade.search._finding import Options, find_fronts
-from sklearn_cascade.search._front import CascadeFront, FrontRow, check_constraints
 from sklearn_cascade.search._learned import LearnedConfidence, learn_confidences
 from sklearn_cascade.search._outcomes import Answers, Outcomes, collect_answers, compare
 from sklearn_cascade.search._prefixes import Ladder, build_ladder, prefix_answers
-from sklearn_cascade.search._recordings import record
-from sklearn_cascade.search._replay import replay
-from sklearn_cascade.search._search import search_cascades
 from sklearn_cascade.search._sweep import sweep_thresholds
 from sklearn_cascade.search._tuning import TunedLadder, tune_cascade
 
@@ -56,3 +52,18 @@ __all__ = [
     "ways_of",
     "worst_reference",
 ]
+
+# The search of pools, which one ladder does without.
+__getattr__ = imported_at_first_use(
+    __name__,
+    {
+        "CascadeFront": "sklearn_cascade.search._front",
+        "FrontRow": "sklearn_cascade.search._front",
+        "Options": "sklearn_cascade.search._finding",
+        "check_constraints": "sklearn_cascade.search._front",
+        "find_fronts": "sklearn_cascade.search._finding",
+        "record": "sklearn_cascade.search._recordings",
+        "replay": "sklearn_cascade.search._replay",
+        "search_cascades": "sklearn_cascade.search._search",
+    },
+)

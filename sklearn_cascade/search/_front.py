@@ -10,7 +10,7 @@ import numpy as np
 
 from sklearn_cascade._compat import import_optional
 from sklearn_cascade.exceptions import InfeasibleConstraintError
-from sklearn_cascade.inspection import TradeoffDisplay, format_cost
+from sklearn_cascade.inspection import format_cost
 from sklearn_cascade.rules import within_limit
 from sklearn_cascade.search._dominance import SCORE_DECIMALS, non_dominated, round_cost, round_score
 from sklearn_cascade.search._front_text import table_of
@@ -242,6 +242,9 @@ class CascadeFront(Sequence):
         display : TradeoffDisplay
             With its ``ax_`` and ``figure_``.
         """
+        # Not at the top: few programs draw.
+        from sklearn_cascade.inspection import TradeoffDisplay
+
         return TradeoffDisplay.from_front(self, chosen=chosen, ax=ax, **kwargs)
 
     def __len__(self) -> int:
