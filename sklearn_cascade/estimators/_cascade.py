@@ -234,7 +234,8 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
         self.weights_ = self._resolve_weights()
         self._set_costs(X, stages)
         self._forget_tuning()
-        self._learned, self.confidence_seconds_ = (), None
+        self._confidences = stage_confidences(self.confidence, self.weights_)
+        self.confidence_seconds_ = None
         if splits is None:
             self.combine_ = "mean" if self.combine == "auto" else self.combine
             self.thresholds_ = self._given_thresholds()
@@ -245,14 +246,17 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
             )
             self._tune(held_out, labels, sample_weight)
             self._remember_fit(X, members, held_out, labels, sample_weight)
-        self._stages = stages if self._learned else share_sum(stages, self.weights_, self.combine_)
+        # A learned confidence looks at what each part says by itself, which no sum tells.
+        shares = self.confidence_seconds_ is None
+        self._stages = share_sum(stages, self.weights_, self.combine_) if shares else stages
         return self
 
     def _adopt_stages(self, stages, classes, X=None):
         """Become fitted with members that were fitted elsewhere, at the thresholds given."""
         self.classes_, self._class_shares, self.certificate_ = classes, None, None
-        self._learned, self.confidence_seconds_ = (), None
         self.weights_ = self._resolve_weights()
+        self._confidences = stage_confidences(self.confidence, self.weights_)
+        self.confidence_seconds_ = None
         self._set_costs(X, stages)
         self.combine_, self.thresholds_ = self.combine, self._given_thresholds()
         for attribute in ("n_features_in_", "feature_names_in_"):
@@ -313,7 +317,7 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
             (self.combine_,) = learned
             self.thresholds_ = self._given_thresholds()
         if learned:
-            self._learned = tuple(learned[self.combine_].stages)
+            self._confidences = learned[self.combine_].stages
 
     def _tuned(self, held_out, y, weight, classes, confidence) -> TunedLadder:
         """Return the best combination and thresholds."""
@@ -369,12 +373,12 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
         """Return how the stages are combined and when a row exits."""
         return Policy(
             self.combine_,
-            self._learned or stage_confidences(self.confidence, self.weights_),
+            self._confidences,
             self.thresholds_.tolist(),
             self.weights_.tolist(),
             self._class_shares,
             self.on_stage_error == "answer",
-            bool(self._learned),
+            self.confidence_seconds_ is not None,
         )
 
     def _run(self, stages, X, n_samples):
@@ -391,6 +395,6 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
 
     def _report_title(self):
         kind = self.confidence if isinstance(self.confidence, str) else "own confidence"
-        kind = "learned" if self._learned else kind
+        kind = kind if self.confidence_seconds_ is None else "learned"
         answer = {"mean": "mean of the stages run", "last": "last stage run"}[self.combine_]
         return f"Cascade of {len(self._stages)} stages · {answer} · {kind}"

@@ -6,7 +6,7 @@ from time import perf_counter
 
 import numpy as np
 
-from sklearn_cascade.rules import LearnedStage, RunningAnswer
+from sklearn_cascade.rules import RunningAnswer
 from sklearn_cascade.search import LearnedConfidence, learn_confidences, ways_of
 
 # Rows on which the seconds of a learned confidence are taken, and calls.
@@ -15,8 +15,6 @@ _N_TIMED, _N_REPEATS = 1000, 5
 
 class Learns:
     """Mixin for the cascade: learning the confidence, and its seconds."""
-
-    _learned: tuple[LearnedStage, ...] = ()
 
     def _learns(self) -> LearnedConfidence | None:
         """Return the learner; None where the confidence is none that is learned."""

@@ -16,7 +16,6 @@ from sklearn_cascade.rules import (
     certain_margins,
     check_share,
     compute_confidence,
-    stage_confidences,
 )
 from sklearn_cascade.search import tune_lead
 
@@ -158,14 +157,13 @@ class FromEnsemble:
                 f"X_tune has {n_samples} rows; max_disagreement={max_disagreement!r} at "
                 f"delta={delta!r} needs {needed} or more, even if none of them disagrees"
             )
-        confidences = stage_confidences("lead", self.weights_)
         leads, labels, total = [], [], None
         for place, stage in enumerate(self._stages):
             total = stage.add_to(total, X)
             proba = total / stage.estimator.divisor
             labels.append(proba.argmax(axis=1))
-            if place < len(confidences):
-                leads.append(compute_confidence(proba, confidences[place]))
+            if place < len(self._confidences):
+                leads.append(compute_confidence(proba, self._confidences[place]))
         # A single part is the whole: nothing can differ.
         self.tuned_disagreement_ = self.disagreement_bound_ = 0.0
         if not leads:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
 from sklearn_cascade.exceptions import ConversionError
-from sklearn_cascade.rules import LearnedStage, cumulative_costs, exit_boundary
+from sklearn_cascade.rules import Lead, LearnedStage, cumulative_costs, exit_boundary
 
 
 class Confidence(NamedTuple):
@@ -144,9 +143,8 @@ def _confidence(confidence) -> Confidence:
             "confidence='learned' is not written into files; expected 'max_proba', 'margin', "
             "'entropy' or 'lead'"
         )
-    # The lead's own constants are bound to its function.
-    if isinstance(confidence, partial) and {"k", "n_members"} == set(confidence.keywords):
-        return Confidence("lead", **confidence.keywords)
+    if isinstance(confidence, Lead):
+        return Confidence("lead", *confidence)
     raise ConversionError(
         f"confidence={confidence!r} is a function, which an ONNX file cannot hold; expected "
         f"'max_proba', 'margin', 'entropy' or 'lead'"

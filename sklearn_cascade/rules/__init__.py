@@ -25,6 +25,7 @@ from sklearn_cascade.rules._exits import (
     tie_allowance,
 )
 from sklearn_cascade.rules._lead import (
+    Lead,
     bound_margins,
     certain_margins,
     lead_score,
@@ -59,6 +60,7 @@ __all__ = [
     "CONFIDENCES",
     "DEFAULT_UNIT",
     "ROUNDING",
+    "Lead",
     "LearnedStage",
     "RunningAnswer",
     "abstentions",

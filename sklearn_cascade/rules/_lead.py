@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,25 @@ def lead_score(votes, k: float, n_members: float) -> np.ndarray:
     return gap / np.sqrt(variance * (1 / k - 1 / n_members))
 
 
+class Lead(NamedTuple):
+    """The lead as a confidence after one stage.
+
+    Attributes
+    ----------
+    k : float
+        Number of members that have voted.
+    n_members : float
+        Number of all members.
+    """
+
+    k: float
+    n_members: float
+
+    def __call__(self, proba: np.ndarray) -> np.ndarray:
+        """Return the lead where the mean of the members that voted is known: (n_samples,)."""
+        return lead_score(proba * self.k, self.k, self.n_members)
+
+
 def stage_confidences(confidence: str | Callable, weights: Sequence[float]) -> list[str | Callable]:
     """Return the confidence of each stage but the last: "lead" depends on how many have voted.
 
@@ -66,12 +85,7 @@ def stage_confidences(confidence: str | Callable, weights: Sequence[float]) -> l
     if confidence != "lead":
         return [confidence] * (len(weights) - 1)
     run = np.cumsum(weights)
-    return [partial(_lead_of_mean, k=k, n_members=run[-1]) for k in run[:-1].tolist()]
-
-
-def _lead_of_mean(proba: np.ndarray, *, k: float, n_members: float) -> np.ndarray:
-    """Return the lead where the mean of the members that voted is known."""
-    return lead_score(proba * k, k, n_members)
+    return [Lead(k, float(run[-1])) for k in run[:-1].tolist()]
 
 
 def certain_margins(weight_run: np.ndarray, weight: float) -> np.ndarray:
