@@ -11,28 +11,27 @@ from sklearn_cascade.estimators._certification import Certifies
 from sklearn_cascade.estimators._committee import Committee
 from sklearn_cascade.estimators._learning import Learns
 from sklearn_cascade.estimators._operating_point import Adjusts
-from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold, split_rows
+from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold
 from sklearn_cascade.estimators._parameters import check_thresholds, values_per_member
 from sklearn_cascade.estimators._passage import Policy, pass_through
 from sklearn_cascade.estimators._split_cascade import FromEnsemble, share_sum
-from sklearn_cascade.exceptions import UnreachedFloorWarning, UnseenClassWarning
+from sklearn_cascade.estimators._tuning import Tunes
+from sklearn_cascade.exceptions import UnseenClassWarning
 from sklearn_cascade.rules import (
     COMBINATIONS,
     CONFIDENCES,
-    RunningAnswer,
-    check_scoring,
     stage_confidences,
 )
-from sklearn_cascade.search import LearnedConfidence, TunedLadder, tune_cascade
+from sklearn_cascade.search import LearnedConfidence
 
 
-class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
+class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committee):
     """Run classifiers in order and stop at the first that is sure enough.
 
     The members answer in the order of the list, usually from cheap to dear. After each stage the
-    answer so far is the mean of the stages run (Wang et al., 2022 [1]_) or the last one's
-    (Streeter, 2018 [2]_); a row whose confidence reaches the stage's threshold exits with it,
-    and the others go on. A row pays for every stage that ran for it.
+    answer so far is the mean of the stages run (Wang et al., 2022 [1]_), the last one's
+    (Streeter, 2018 [2]_) or the surest one's; a row whose confidence reaches the stage's
+    threshold exits with it, and the others go on. A row pays for every stage that ran for it.
 
     Parameters
     ----------
@@ -47,9 +46,11 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
         ``clip((1 - threshold) / 10, 1e-6, 1e-5)``, exits too. "auto" takes the cheapest
         thresholds whose held-out score is not below the best of any single member and of no
         early exit, from out-of-fold probabilities.
-    combine : {"auto", "mean", "last"}, default="auto"
-        Answer with the mean of the stages run so far or with the last of them. "auto" takes
-        the better on the held-out rows, and the mean where thresholds are given.
+    combine : {"auto", "mean", "last", "best"}, default="auto"
+        Answer with the mean of the stages run so far, with the last of them, or with the one of
+        the highest confidence, so that an earlier stage may keep its answer. "auto" takes the
+        best of these on the held-out rows, "best" among them where the confidence is learned,
+        hence comparable; and the mean where thresholds are given.
     confidence : str, LearnedConfidence or callable, default="max_proba"
         How sure an answer is. "max_proba": its largest probability. "margin": the largest minus
         the second. "entropy": one minus the normalised entropy. "learned": the estimated
@@ -93,7 +94,7 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
         The same by name.
     thresholds_ : ndarray of shape (n_stages - 1,)
         Thresholds in force.
-    combine_ : {"mean", "last"}
+    combine_ : {"mean", "last", "best"}
         Combination in force.
     weights_ : ndarray of shape (n_stages,)
         Weights of the members that are not dropped.
@@ -103,9 +104,9 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
         Their unit.
     cost_conditions_ : dict or None
         How the costs were measured.
-    confidence_seconds_ : ndarray of shape (n_stages - 1,) or None
-        What a learned confidence takes for a row after each stage, in seconds; part of `costs_`
-        where these are measured. None with any other confidence.
+    confidence_seconds_ : ndarray of shape (n_stages,) or None
+        What a learned confidence takes at most for a row after each stage, in seconds; part of
+        `costs_` where these are measured. None with any other confidence.
     tuned_score_, tuned_cost_ : float
         Score and mean cost on the held-out rows that chose the thresholds, hence optimistic;
         only with "auto" and two stages or more.
@@ -271,7 +272,8 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
         self._check_learner()
         if not self._tunes_thresholds():
             check_thresholds(self.thresholds, self.estimators)
-        if self.confidence == "lead" and (self._tunes_thresholds() or self.combine == "last"):
+        given = self.combine in ("auto", "mean") and not self._tunes_thresholds()
+        if self.confidence == "lead" and not given:
             raise ValueError(
                 f"confidence='lead' with thresholds={self.thresholds!r} and "
                 f"combine={self.combine!r}; expected thresholds in standard errors and the mean: "
@@ -292,71 +294,6 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
         """Return one weight per member that is not dropped."""
         weights = np.ones(len(self.estimators)) if self.weights is None else self.weights
         return values_per_member("weights", weights, self.estimators)
-
-    def _split(self, X, labels, sample_weight, fit_params):
-        """Check the scoring and return the splits; None where the thresholds are given."""
-        if not self._tunes_thresholds() and self._learns() is None:
-            return None
-        weighted = sample_weight is not None and np.ptp(sample_weight) > 0
-        check_scoring(self.scoring, weighted=weighted)
-        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return split_rows(self, X, labels, {**fit_params, **weight})
-
-    def _tune(self, held_out, labels, sample_weight):
-        """Choose what is to be chosen from what the members said of held-out rows."""
-        weight = np.ones(len(labels.y)) if sample_weight is None else sample_weight
-        weight, y = weight[held_out.rows], labels.columns[held_out.rows]
-        learned, confidence = {}, self.confidence
-        if self._learns() is not None:
-            learned = self._learn(held_out, y, weight)
-            self._bill(learned, held_out)
-            confidence = {way: ladder.confidence for way, ladder in learned.items()}
-        if self._tunes_thresholds():
-            self._adopt(self._tuned(held_out, y, weight, labels.classes, confidence))
-        else:
-            (self.combine_,) = learned
-            self.thresholds_ = self._given_thresholds()
-        if learned:
-            self._confidences = learned[self.combine_].stages
-
-    def _tuned(self, held_out, y, weight, classes, confidence) -> TunedLadder:
-        """Return the best combination and thresholds."""
-        return tune_cascade(
-            held_out.proba,
-            y,
-            self.costs_,
-            classes=classes,
-            combine=self.combine,
-            confidence=confidence,
-            weights=self.weights_,
-            scoring=self.scoring,
-            sample_weight=weight,
-            fold=held_out.fold,
-            sample=held_out.rows,
-            class_shares=self._class_shares,
-        )
-
-    def _adopt(self, tuned: TunedLadder):
-        """Put what was tuned into force."""
-        if not tuned.reaches_floor:
-            warn_caller(
-                f"combine={self.combine!r} reaches {tuned.score:.6g} on held-out rows at best; "
-                f"{tuned.floor:.6g} is reached by one member alone, hence by combine='last' or "
-                f"'auto'",
-                UnreachedFloorWarning,
-            )
-        self.combine_ = tuned.combine
-        self.thresholds_ = np.array(tuned.thresholds)
-        self.tuned_score_, self.tuned_cost_ = tuned.score, tuned.cost
-        self.honest_score_, self.honest_cost_ = tuned.honest_score, tuned.honest_cost
-
-    def _forget_tuning(self):
-        """Drop what an earlier tuning found, and its certificate."""
-        self.certificate_ = None
-        for figure in ("score", "cost", "disagreement"):
-            for attribute in (f"tuned_{figure}_", f"honest_{figure}_"):
-                self.__dict__.pop(attribute, None)
-        self.__dict__.pop("disagreement_bound_", None)
 
     def _warn_of_unseen_classes(self, stages):
         """Warn for stages before the last that can never answer some class."""
@@ -388,13 +325,17 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Learns, Committee):
         if self._stages[0].adds_up:
             return proba[-1]
         answered = [place for place, answer in enumerate(proba) if answer is not None]
-        running = RunningAnswer(self.combine_, allow_abstain=self.allow_abstain)
+        running = self._policy().begin()
         for place in answered:
-            running.add(proba[place], self.weights_[place])
+            running.add(proba[place], self.weights_[place], self._confidences[place])
         return running.proba
 
     def _report_title(self):
         kind = self.confidence if isinstance(self.confidence, str) else "own confidence"
         kind = kind if self.confidence_seconds_ is None else "learned"
-        answer = {"mean": "mean of the stages run", "last": "last stage run"}[self.combine_]
-        return f"Cascade of {len(self._stages)} stages · {answer} · {kind}"
+        answer = {
+            "mean": "mean of the stages run",
+            "last": "last stage run",
+            "best": "surest stage run",
+        }
+        return f"Cascade of {len(self._stages)} stages · {answer[self.combine_]} · {kind}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
-
 import numpy as np
 from sklearn.utils import assert_all_finite, check_random_state, indexable
 
@@ -223,10 +221,10 @@ class Certifies:
         if summed:
             return collect_answers(proba, proba, policy.confidences, truth, policy.class_shares)
         running, after, sure = policy.begin(), [], []
-        for answer, weight, confidence in zip_longest(proba, policy.weights, policy.confidences):
-            after.append(running.add(answer, weight))
-            if confidence is not None:
-                sure.append(running.how_sure(confidence))
+        for k, answer in enumerate(proba):
+            after.append(running.add(answer, policy.weights[k], policy.confidences[k]))
+            if k < len(proba) - 1:
+                sure.append(running.how_sure(policy.confidences[k]))
         return collect_answers(after, proba, sure, truth, policy.class_shares)
 
     def _remember_fit(self, X, members, held_out=None, labels=None, sample_weight=None):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from time import perf_counter
-
 import numpy as np
 
 from sklearn_cascade.rules import RunningAnswer
-from sklearn_cascade.search import LearnedConfidence, learn_confidences, ways_of
-
-# Rows on which the seconds of a learned confidence are taken, and calls.
-_N_TIMED, _N_REPEATS = 1000, 5
+from sklearn_cascade.search import (
+    N_TIMED,
+    LearnedConfidence,
+    as_learner,
+    learn_confidences,
+    seconds_to_judge,
+    ways_of,
+)
 
 
 class Learns:
@@ -18,9 +20,7 @@ class Learns:
 
     def _learns(self) -> LearnedConfidence | None:
         """Return the learner; None where the confidence is none that is learned."""
-        if isinstance(self.confidence, str) and self.confidence == "learned":
-            return LearnedConfidence()
-        return self.confidence if isinstance(self.confidence, LearnedConfidence) else None
+        return as_learner(self.confidence)
 
     def _check_learner(self):
         """Raise for what a learner cannot look at."""
@@ -33,46 +33,42 @@ class Learns:
 
     def _learn(self, held_out, y, weight) -> dict:
         """Return a ladder of learned confidences for each combination that competes."""
-        combine = (
-            "mean" if self.combine == "auto" and not self._tunes_thresholds() else self.combine
+        if self._tunes_thresholds():
+            ways = ways_of(self.combine, comparable=True)
+        else:
+            ways = ("mean" if self.combine == "auto" else self.combine,)
+        return learn_confidences(
+            self._learns(),
+            held_out.proba,
+            y,
+            ways=ways,
+            weights=self.weights_,
+            sample_weight=weight,
+            fold=held_out.fold,
+            sample=held_out.rows,
         )
-        return {
-            way: learn_confidences(
-                self._learns(),
-                held_out.proba,
-                y,
-                combine=way,
-                weights=self.weights_,
-                sample_weight=weight,
-                fold=held_out.fold,
-                sample=held_out.rows,
-            )
-            for way in ways_of(combine)
-        }
 
     def _bill(self, learned: dict, held_out):
         """Add the seconds of the learned confidence to measured costs; other units stay."""
-        seconds = np.max(
-            [
-                _seconds_per_row(ladder.stages, held_out.proba, way, self.weights_)
-                for way, ladder in learned.items()
-            ],
-            axis=0,
-        )
+        seconds = np.zeros(len(self.costs_))
+        for way, ladder in learned.items():
+            taken = _seconds_per_row(ladder.stages, held_out.proba, way, self.weights_)
+            seconds[: len(taken)] = np.maximum(seconds[: len(taken)], taken)
         self.confidence_seconds_ = seconds
         if isinstance(self.costs, str):
-            self.costs_[:-1] += seconds
+            self.costs_ += seconds
+
+    def _take_learned(self, committee):
+        """Take over what a search learned for this cascade, with what it costs."""
+        if committee.seconds is not None:
+            self._confidences = committee.confidences
+            self.confidence_seconds_, self.costs_ = committee.seconds, committee.costs
 
 
 def _seconds_per_row(stages, proba, combine: str, weights) -> list[float]:
     """Return what each learned confidence takes for a row, in a batch."""
-    running, seconds = RunningAnswer(combine, remember=True), []
+    running, seconds = RunningAnswer("mean" if combine == "mean" else "last", remember=True), []
     for stage, answer, weight in zip(stages, proba, weights, strict=False):
-        running.add(answer[:_N_TIMED], weight)
-        times = []
-        for _ in range(_N_REPEATS):
-            start = perf_counter()
-            running.how_sure(stage)
-            times.append(perf_counter() - start)
-        seconds.append(float(np.median(times)) / len(running.proba))
+        running.add(answer[:N_TIMED], weight)
+        seconds.append(seconds_to_judge(running, stage))
     return seconds

@@ -52,9 +52,9 @@ class Policy(NamedTuple):
     Attributes
     ----------
     combine : str
-        "mean" or "last".
+        "mean", "last" or "best".
     confidences : list of str, callable or LearnedStage
-        How sure the answer after each stage but the last is.
+        How sure the answer after each stage is; after the last it matters for "best" only.
     thresholds : list of float
         One per stage but the last.
     weights : list of float
@@ -111,7 +111,9 @@ def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage
             if stage.adds_up:
                 answer = stage.carry_on(running, X)
             else:
-                answer = running.add(stage.ask(X, n_samples), policy.weights[k])
+                answer = running.add(
+                    stage.ask(X, n_samples), policy.weights[k], policy.confidences[k]
+                )
         except (MemberFailedError, InvalidProbabilitiesError) as error:
             if k == 0 or not policy.keep_on_error:
                 raise

@@ -13,10 +13,20 @@ from sklearn_cascade.estimators._cascade import CascadeClassifier
 from sklearn_cascade.estimators._delegation import ThroughBest, is_refitted
 from sklearn_cascade.estimators._member_owner import MemberOwner
 from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold, split_rows
-from sklearn_cascade.estimators._search_results import cross_fit, params_of, tabulate_results
+from sklearn_cascade.estimators._search_results import params_of, tabulate_results
 from sklearn_cascade.estimators._used_rows import fingerprints
 from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring
-from sklearn_cascade.search import Options, check_constraints, find_fronts, record
+from sklearn_cascade.search import (
+    LearnedConfidence,
+    Options,
+    add_honest_scores,
+    check_constraints,
+    cross_fit_choice,
+    find_fronts,
+    others_of,
+    prepare,
+    record,
+)
 
 _CONSTRAINTS = ("min_score", "max_score_loss", "max_cost", "max_worst_cost")
 
@@ -39,11 +49,12 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         The most members in one cascade.
     order : {"cost", "any"}, default="cost"
         Run the members of a set cheapest first, or try every order.
-    combine : {"auto", "mean", "last"}, default="auto"
-        Answer with the mean of the stages run so far or with the last of them; "auto" tries
-        both.
-    confidence : {"max_proba", "margin", "entropy"} or callable, default="max_proba"
-        How sure an answer is, as in `CascadeClassifier`.
+    combine : {"auto", "mean", "last", "best"}, default="auto"
+        Answer with the mean of the stages run so far, with the last of them or with the surest;
+        "auto" tries the first two, and all where the confidence is learned.
+    confidence : str, LearnedConfidence or callable, default="max_proba"
+        How sure an answer is, as in `CascadeClassifier`: "max_proba", "margin", "entropy",
+        "learned" or a function; how a learned one is searched is told in `search_cascades`.
     n_thresholds : int, default=64
         Thresholds tried at each stage, besides never to exit.
     method : {"auto", "exhaustive", "greedy"}, default="auto"
@@ -83,7 +94,8 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         All committees that nothing beats, all members alone, and all ensembles.
     cv_results_ : dict of ndarray of shape (n_rows,)
         A row for each row of `front_`: ``params``, ``mean_test_score``, ``std_test_score``,
-        ``split<k>_test_score``, the same for ``cost``, and ``rank_test_score``.
+        ``split<k>_test_score``, the same for ``cost``, ``rank_test_score``, and ``honest_score``
+        with ``honest_cost``, which `front_` explains; NaN where nothing is tuned.
     best_index_ : int
         Row of the committee chosen.
     best_params_ : dict
@@ -93,6 +105,8 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
     honest_score_, honest_cost_ : float
         The same, cross-fitted: chosen on all folds but one, and taken on that one. NaN with a
         single split.
+    optimism_ : float
+        By how much `best_score_` is above `honest_score_`.
     best_estimator_ : CascadeClassifier
         The committee chosen, fitted on all rows; only with `refit`.
     n_evaluated_ : int
@@ -150,7 +164,7 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         "max_stages": [Integral],
         "order": [StrOptions({"cost", "any"})],
         "combine": [StrOptions({"auto", *COMBINATIONS})],
-        "confidence": [StrOptions(set(CONFIDENCES)), callable],
+        "confidence": [StrOptions({*CONFIDENCES, "learned"}), LearnedConfidence, callable],
         "n_thresholds": [Integral],
         "method": [StrOptions({"auto", "exhaustive", "greedy"})],
         "scoring": [str, callable],
@@ -317,31 +331,44 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
     def _search(self, held_out, labels, sample_weight):
         """Search the held-out rows, once for all of them and once without each fold."""
         weight = None if sample_weight is None else sample_weight[held_out.rows]
+        names = [name for name, _ in self._active_members()]
         recordings = record(
             held_out.proba,
             labels.y[held_out.rows],
-            names=[name for name, _ in self._active_members()],
+            names=names,
             costs=self.costs_,
             classes=labels.classes,
             sample_weight=weight,
         )
         counted = slice(None) if recordings.counted is None else recordings.counted
         fold, sample = held_out.fold[counted], held_out.rows[counted]
-        parts = [np.flatnonzero(fold == k) for k in np.unique(fold)]
         # No row is judged by a choice it had a part in, also where folds overlap.
-        others = [np.flatnonzero(~np.isin(sample, sample[part])) for part in parts]
+        parts, others = others_of(fold, sample)
         options = Options(**{name: getattr(self, name) for name in Options._fields})
-        views = [None, *others] if all(len(rows) for rows in others) else [None]
-        self.front_, *fronts = find_fronts(recordings, options, self.cost_unit_, rows=views)
+        billed = isinstance(self.costs, str)
+        options = prepare(recordings, options, fold=fold, sample=sample, billed=billed)
+        honest = all(len(rows) for rows in others)
+        self.front_, *fronts = find_fronts(
+            recordings,
+            options,
+            self.cost_unit_,
+            rows=[None, *others] if honest else [None],
+            names=names,
+        )
+        self.honest_score_ = self.honest_cost_ = float("nan")
+        if honest:
+            self.front_ = add_honest_scores(recordings, options, self.front_, fronts, parts)
+            score, cost = cross_fit_choice(
+                recordings, options, fronts, parts, [self._constraints()]
+            )
+            self.honest_score_, self.honest_cost_ = float(score[0]), float(cost[0])
         self.n_evaluated_ = self.front_.n_evaluated
         self.best_index_ = self.front_.find_best(**self._constraints())
         self.cv_results_ = tabulate_results(recordings, options, self.front_, parts)
         self.best_params_ = params_of(self.front_[self.best_index_])
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
         self.best_cost_ = float(self.cv_results_["mean_test_cost"][self.best_index_])
-        self.honest_score_, self.honest_cost_ = cross_fit(
-            recordings, options, fronts, parts, self._constraints()
-        )
+        self.optimism_ = self.best_score_ - self.honest_score_
 
     def _build(self, row) -> CascadeClassifier:
         """Return a row of the front as a fitted cascade; the members are shared."""
@@ -362,6 +389,7 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         chosen = [stages[name]._replace(position=k) for k, name in enumerate(row.members)]
         cascade._adopt_stages(chosen, self.classes_)
         cascade._used_rows = self._used_rows
+        cascade._take_learned(self.front_.committee(row))
         cascade.cost_conditions_ = self.cost_conditions_
         cascade.tuned_score_, cascade.tuned_cost_ = row.score, row.mean_cost
         return cascade

@@ -45,25 +45,10 @@ def tabulate_results(
         results[f"mean_test_{figure}"] = values.mean(axis=1)
         results[f"std_test_{figure}"] = values.std(axis=1)
     results["worst_case_cost"] = front.worst_cost
+    for figure in ("honest_score", "honest_cost"):
+        found = [getattr(row, figure) for row in front]
+        results[figure] = np.array([np.nan if value is None else value for value in found])
     # Rounded, so that equals share a rank.
     rank = rankdata(-np.round(results["mean_test_score"], 10), method="min")
     results["rank_test_score"] = rank.astype(np.int32)
     return results
-
-
-def cross_fit(
-    recordings, options: Options, fronts: Sequence[CascadeFront], parts, constraints: dict
-) -> tuple[float, float]:
-    """Return the mean score and cost of committees chosen without the fold they are taken on.
-
-    Where the other folds hold no committee that satisfies the constraints, the nearest is taken.
-    """
-    if not fronts:
-        return float("nan"), float("nan")
-    figures = []
-    for front, part in zip(fronts, parts, strict=True):
-        row = front[front.find_best(**constraints, nearest=True)]
-        score, cost = replay(recordings, options, [row], [part])
-        figures.append((score[0, 0], cost[0, 0]))
-    score, cost = np.mean(figures, axis=0)
-    return float(score), float(cost)

@@ -162,7 +162,7 @@ class FromEnsemble:
             total = stage.add_to(total, X)
             proba = total / stage.estimator.divisor
             labels.append(proba.argmax(axis=1))
-            if place < len(self._confidences):
+            if place < len(self._confidences) - 1:
                 leads.append(compute_confidence(proba, self._confidences[place]))
         # A single part is the whole: nothing can differ.
         self.tuned_disagreement_ = self.disagreement_bound_ = 0.0

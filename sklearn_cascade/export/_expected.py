@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn_cascade.export._blueprint import (
 )
 from sklearn_cascade.export._preparation import parts_of
 from sklearn_cascade.export._tracing import trace
+from sklearn_cascade.rules import RunningAnswer
 
 # Confidences this close to their boundary may fall to either side of it.
 TIE = 1e-5
@@ -31,6 +33,12 @@ class Expected(NamedTuple):
     gaps : ndarray of shape (n_samples, n_stages - 1)
         Distance of each confidence from its exit boundary, in units that make `TIE` a tie;
         infinite where there is none.
+    behind : ndarray of shape (n_samples, n_stages)
+        How much less sure each stage is than the surest of those that ran, zero for that one;
+        infinite for those that did not run, and for all where the surest does not answer.
+    moved_gaps, moved_behind : ndarray
+        How much rounding in members may move the two where the confidence is learned, which may
+        make much of little; else zero.
     proba : ndarray of shape (n_samples, n_classes)
         Of the committee.
     label, exit_stage : ndarray of shape (n_samples,)
@@ -41,6 +49,9 @@ class Expected(NamedTuple):
 
     alone: list
     gaps: np.ndarray
+    behind: np.ndarray
+    moved_gaps: np.ndarray
+    moved_behind: np.ndarray
     proba: np.ndarray
     label: np.ndarray
     exit_stage: np.ndarray
@@ -52,7 +63,17 @@ class Expected(NamedTuple):
         if not n_gaps:
             return np.zeros(n_samples, dtype=bool)
         parting = np.minimum(np.minimum(stage, self.exit_stage), n_gaps - 1)
-        return self.gaps[np.arange(n_samples), parting] < width
+        return (self.gaps - self.moved_gaps)[np.arange(n_samples), parting] < width
+
+    def is_swap(self, proba: np.ndarray, width: float, tolerance: float) -> np.ndarray:
+        """Tell which rows a file answers by another stage, as sure as the surest."""
+        swapped = np.zeros(len(self.proba), dtype=bool)
+        if not np.isfinite(self.behind).any():
+            return swapped
+        for k, answer in enumerate(self.alone):
+            rival = self.behind[:, k] - self.moved_behind[:, k] < width
+            swapped |= rival & (np.abs(proba - answer).max(axis=1) <= tolerance)
+        return swapped & ~(np.abs(proba - self.proba).max(axis=1) <= tolerance)
 
     @property
     def is_close_within(self) -> np.ndarray:
@@ -60,19 +81,20 @@ class Expected(NamedTuple):
         return np.logical_or.reduce([np.zeros(len(self.proba), bool), *self.close_within])
 
     def is_close(self, width: float) -> np.ndarray:
-        """Tell which rows come close to a boundary on their way."""
-        return (self._gaps_met.min(axis=1, initial=np.inf) < width) | self.is_close_within
+        """Tell which rows come close to a boundary, or to another stage's answer."""
+        near = self._met(self.gaps - self.moved_gaps).min(axis=1, initial=np.inf) < width
+        rivals = (self.behind - self.moved_behind < width).sum(axis=1) > 1
+        return near | rivals | self.is_close_within
 
     @property
     def smallest_gap(self) -> float:
         """Smallest distance from a boundary that any row meets."""
-        return float(self._gaps_met.min(initial=np.inf))
+        return float(self._met(self.gaps).min(initial=np.inf))
 
-    @property
-    def _gaps_met(self) -> np.ndarray:
-        """The gaps of the stages that each row ran, infinite for the others."""
-        stages = np.arange(self.gaps.shape[1])
-        return np.where(stages <= self.exit_stage[:, None], self.gaps, np.inf)
+    def _met(self, gaps: np.ndarray) -> np.ndarray:
+        """Return gaps at the stages that each row ran, infinite for the others."""
+        stages = np.arange(gaps.shape[1])
+        return np.where(stages <= self.exit_stage[:, None], gaps, np.inf)
 
 
 def expect(committee, X) -> Expected:
@@ -84,8 +106,57 @@ def expect(committee, X) -> Expected:
         stage.ask(X, n_samples) if counts(plan, k) else None for k, stage in enumerate(plan.stages)
     ]
     within = [_close_within(stage.estimator, X, n_samples) for stage in plan.stages]
-    gaps = _gaps(committee, plan, alone, n_samples)
-    return Expected(alone, gaps, details.proba, details.label, details.exit_stage, within)
+    gaps, behind = _distances(committee, plan, alone, details.exit_stage)
+    expected = Expected(
+        alone=alone,
+        gaps=gaps,
+        behind=behind,
+        moved_gaps=np.zeros_like(gaps),
+        moved_behind=np.zeros_like(behind),
+        proba=details.proba,
+        label=details.label,
+        exit_stage=details.exit_stage,
+        close_within=within,
+    )
+    # What is known before there are graphs of the members.
+    rounded = [None if answer is None else answer.astype(np.float32) for answer in alone]
+    return with_graphs(committee, expected, rounded)
+
+
+def with_graphs(committee, expected: Expected, answers: Sequence) -> Expected:
+    """Return the same, where the members' graphs answer so: (n_samples, n_classes) each."""
+    plan = blueprint_of(committee)
+    if plan.confidence != "learned":
+        return expected
+    answers = [None if a is None else np.maximum(a.astype(np.float64), 0.0) for a in answers]
+    gaps, behind = _distances(committee, plan, answers, expected.exit_stage)
+    return expected._replace(
+        moved_gaps=_moved(expected.gaps, gaps), moved_behind=_moved(expected.behind, behind)
+    )
+
+
+def _moved(here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Return how far apart figures may be; what a graph alone shows is half of that.
+
+    Its place in the whole file rounds, too.
+    """
+    known = np.isfinite(here) & np.isfinite(there)
+    return 2 * np.abs(np.where(known, here, 0.0) - np.where(known, there, 0.0))
+
+
+def after_each_stage(committee, alone: Sequence) -> Iterator[tuple[int, RunningAnswer]]:
+    """Yield each stage that counts, and what is judged there, had every stage seen every row.
+
+    For the surest stage, that is each stage by itself.
+    """
+    policy = committee._policy()
+    if policy.combine == "best":
+        policy = policy._replace(combine="last")
+    running = policy.begin()
+    for k, answer in enumerate(alone):
+        if answer is not None:
+            running.add(answer, policy.weights[k])
+            yield k, running
 
 
 def _close_within(estimator, X, n_samples: int) -> np.ndarray:
@@ -102,19 +173,26 @@ def _close_within(estimator, X, n_samples: int) -> np.ndarray:
     return close
 
 
-def _gaps(committee, plan: Blueprint, alone: list, n_samples: int) -> np.ndarray:
-    """Return how far every confidence is from its boundary, had every stage seen every row."""
+def _distances(
+    committee, plan: Blueprint, alone: Sequence, exit_stage: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far every confidence is from its boundary, and how far behind the surest."""
+    n_samples, n_stages = len(exit_stage), len(plan.stages)
     gaps = np.full((n_samples, len(plan.boundaries)), np.inf)
-    if not plan.boundaries:
-        return gaps
-    policy = committee._policy()
-    running = policy.begin()
+    behind = np.full((n_samples, n_stages), np.inf)
+    if not plan.confidences:
+        return gaps, behind
+    known, sure = committee._policy().confidences, np.full((n_samples, n_stages), np.nan)
+    for k, running in after_each_stage(committee, alone):
+        if plan.judges(k):
+            sure[:, k] = running.how_sure(known[k])
+    if plan.combine == "best":
+        ran = np.where(np.arange(n_stages) <= exit_stage[:, None], sure, -np.inf)
+        behind = np.fmax.reduce(ran, axis=1)[:, None] - ran
+        sure = np.fmax.accumulate(sure, axis=1)
     for k, boundary in enumerate(plan.boundaries):
-        if alone[k] is None:
-            continue
-        running.add(alone[k], plan.weights[k])
         if np.isfinite(boundary):
-            gap = np.abs(running.how_sure(policy.confidences[k]) - boundary)
             # The lead is counted in standard errors, far beyond one.
-            gaps[:, k] = np.where(np.isnan(gap), np.inf, gap / max(1.0, abs(boundary)))
-    return gaps
+            gap = np.abs(sure[:, k] - boundary) / max(1.0, abs(boundary))
+            gaps[:, k] = np.where(np.isnan(gap), np.inf, gap)
+    return gaps, behind

@@ -31,7 +31,14 @@ from sklearn_cascade.rules._lead import (
     lead_score,
     stage_confidences,
 )
-from sklearn_cascade.rules._learned import LearnedStage, class_table, confidence_features
+from sklearn_cascade.rules._learned import (
+    HeldOutStage,
+    LearnedStage,
+    class_table,
+    confidence_features,
+    pair_columns,
+    proba_columns,
+)
 from sklearn_cascade.rules._paired_loss import (
     binomial_rows,
     check_share,
@@ -40,6 +47,7 @@ from sklearn_cascade.rules._paired_loss import (
     paired_loss_upper,
 )
 from sklearn_cascade.rules._probabilities import ROUNDING, abstentions, check_proba
+from sklearn_cascade.rules._running_label import RunningLabel
 from sklearn_cascade.rules._score_test import binomial_cdf, certifies
 from sklearn_cascade.rules._scoring import (
     ADDITIVE_SCORINGS,
@@ -60,9 +68,11 @@ __all__ = [
     "CONFIDENCES",
     "DEFAULT_UNIT",
     "ROUNDING",
+    "HeldOutStage",
     "Lead",
     "LearnedStage",
     "RunningAnswer",
+    "RunningLabel",
     "abstentions",
     "as_numbers",
     "binomial_cdf",
@@ -89,8 +99,10 @@ __all__ = [
     "lead_score",
     "min_certification_rows",
     "numbers_by_name",
+    "pair_columns",
     "paired_loss_pvalue",
     "paired_loss_upper",
+    "proba_columns",
     "row_costs",
     "row_gains",
     "row_shares",

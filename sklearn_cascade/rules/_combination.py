@@ -6,24 +6,28 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sklearn_cascade.rules._confidence import compute_confidence
-from sklearn_cascade.rules._learned import LearnedStage
+from sklearn_cascade.rules._confidence import compute_confidence, takes_over
+from sklearn_cascade.rules._learned import HeldOutStage, LearnedStage
 from sklearn_cascade.rules._probabilities import abstentions
 
-COMBINATIONS = ("mean", "last")
+# How sure an answer is, as a rule.
+Confidence = str | Callable | LearnedStage | HeldOutStage
+
+COMBINATIONS = ("mean", "last", "best")
 
 
 class RunningAnswer:
     """Combine the stages run so far, one stage at a time.
 
     With ``"mean"`` the answer is the weighted mean of the stages run so far, as in Wang et al.
-    (2022); with ``"last"`` it is the answer of the latest, as in Streeter (2018). A stage that
-    abstains on a row (a row of NaN) is left out of that row's answer; while all of them
-    abstain, the answer is NaN.
+    (2022); with ``"last"`` it is the answer of the latest, as in Streeter (2018); with ``"best"``
+    that of the stage which is surest by itself, the later one among equals. A stage that abstains
+    on a row (a row of NaN) is left out of that row's answer; while all of them abstain, the
+    answer is NaN.
 
     Parameters
     ----------
-    combine : {"mean", "last"}
+    combine : {"mean", "last", "best"}
         How the stages are combined.
     allow_abstain : bool, default=False
         Look for rows of NaN.
@@ -36,7 +40,7 @@ class RunningAnswer:
         The answer so far.
     """
 
-    __slots__ = ("_allow_abstain", "_combine", "_mass", "_said", "_total", "proba")
+    __slots__ = ("_allow_abstain", "_combine", "_mass", "_said", "_sure", "_total", "proba")
 
     def __init__(
         self, combine: str, *, allow_abstain: bool = False, remember: bool = False
@@ -46,18 +50,26 @@ class RunningAnswer:
         self._said: list[tuple[np.ndarray, np.ndarray]] | None = [] if remember else None
         self._mass: float | np.ndarray = 0.0
         self._total: np.ndarray | None = None
+        self._sure: np.ndarray | None = None
         self.proba: np.ndarray | None = None
 
-    def add(self, proba: np.ndarray, weight: float = 1.0) -> np.ndarray:
+    def add(
+        self,
+        proba: np.ndarray,
+        weight: float = 1.0,
+        confidence: Confidence | np.ndarray | None = None,
+    ) -> np.ndarray:
         """Take in one more stage and return the answer so far (n_samples, n_classes).
 
-        No array handed in is written to.
+        No array handed in is written to. "best" compares the stages by their confidence.
         """
         silent = abstentions(proba) if self._allow_abstain else None
         if self._said is not None:
             self._said.append((np.maximum.reduce(proba, axis=1), proba.argmax(axis=1)))
         if self._combine == "last":
             answer = self._after_silence(proba, silent)
+        elif self._combine == "best":
+            answer = self._surest(proba, confidence, silent)
         else:
             answer = self._add_to_mean(proba, weight, silent)
         self.proba = answer
@@ -89,24 +101,29 @@ class RunningAnswer:
         self.proba = total / mass
         return self.proba
 
-    def how_sure(self, confidence: str | Callable | LearnedStage) -> np.ndarray:
-        """Return the confidence of the answer so far: shape (n_samples,)."""
-        if isinstance(confidence, LearnedStage):
-            return confidence(self.proba, self.said_else())
-        return compute_confidence(self.proba, confidence)
+    def how_sure(self, confidence: Confidence | np.ndarray) -> np.ndarray:
+        """Return the confidence of the answer so far: shape (n_samples,).
+
+        What is known of each row already may take its place.
+        """
+        if self._combine == "best":
+            return self._sure
+        return self._judge(self.proba, confidence)
 
     def said_else(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return what the stages said by themselves that is not the answer so far.
 
         Largest probability and class of each, both (n_samples,).
         """
-        alone = self._combine == "last" or len(self._said) == 1
+        alone = self._combine != "mean" or len(self._said) == 1
         return self._said[:-1] if alone else self._said
 
     def branch(self) -> RunningAnswer:
         """Return a copy to which other stages may be added."""
         other = RunningAnswer(self._combine, allow_abstain=self._allow_abstain)
-        other._mass, other._total, other.proba = self._mass, self._total, self.proba
+        for attribute in ("_mass", "_total", "_sure", "proba"):
+            setattr(other, attribute, getattr(self, attribute))
+        other._said = None if self._said is None else list(self._said)
         return other
 
     def keep(self, rows: np.ndarray) -> None:
@@ -116,8 +133,30 @@ class RunningAnswer:
             self._total = self._total[rows]
         if isinstance(self._mass, np.ndarray):
             self._mass = self._mass[rows]
+        if self._sure is not None:
+            self._sure = self._sure[rows]
         if self._said is not None:
             self._said = [(sure[rows], own[rows]) for sure, own in self._said]
+
+    def _judge(self, proba: np.ndarray, confidence: Confidence | np.ndarray) -> np.ndarray:
+        """Return how sure one answer is."""
+        if isinstance(confidence, np.ndarray):
+            return confidence
+        if isinstance(confidence, (LearnedStage, HeldOutStage)):
+            return confidence(proba, self.said_else())
+        return compute_confidence(proba, confidence)
+
+    def _surest(self, proba: np.ndarray, confidence, silent: np.ndarray | None) -> np.ndarray:
+        """Return the answer of the surest stage, with this one among them."""
+        sure = self._judge(proba, confidence)
+        if silent is not None:
+            sure = np.where(silent, np.nan, sure)
+        if self.proba is None:
+            self._sure = sure
+            return proba
+        later = takes_over(sure, self._sure)
+        self._sure = np.where(later, sure, self._sure)
+        return np.where(later[:, None], proba, self.proba)
 
     def _after_silence(self, proba: np.ndarray, silent: np.ndarray | None) -> np.ndarray:
         """Return the latest answer, or the one before where the latest abstains."""

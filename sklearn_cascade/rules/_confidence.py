@@ -45,6 +45,21 @@ def compute_confidence(proba: np.ndarray, confidence: str | Callable) -> np.ndar
     return np.minimum(values, np.finfo(np.float64).max)
 
 
+def takes_over(later: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Tell on which rows a later answer is at least as sure as the one before.
+
+    Parameters
+    ----------
+    later, before : ndarray of shape (n_samples,)
+        Their confidences. NaN, of an answer that says nothing, gives way to any other.
+
+    Returns
+    -------
+    takes_over : ndarray of bool of shape (n_samples,)
+    """
+    return (later >= before) | np.isnan(before)
+
+
 def _max_proba(proba: np.ndarray) -> np.ndarray:
     """Return the largest probability of each row."""
     return np.maximum.reduce(proba, axis=1)

@@ -72,8 +72,10 @@ class Lead(NamedTuple):
         return lead_score(proba * self.k, self.k, self.n_members)
 
 
-def stage_confidences(confidence: str | Callable, weights: Sequence[float]) -> list[str | Callable]:
-    """Return the confidence of each stage but the last: "lead" depends on how many have voted.
+def stage_confidences(confidence: str | Callable, weights: Sequence[float]) -> list:
+    """Return the confidence of each stage: "lead" depends on how many have voted.
+
+    All members together have no lead in standard errors, hence None after the last.
 
     Parameters
     ----------
@@ -83,9 +85,9 @@ def stage_confidences(confidence: str | Callable, weights: Sequence[float]) -> l
         Number of members in each stage.
     """
     if confidence != "lead":
-        return [confidence] * (len(weights) - 1)
+        return [confidence] * len(weights)
     run = np.cumsum(weights)
-    return [Lead(k, float(run[-1])) for k in run[:-1].tolist()]
+    return [*(Lead(k, float(run[-1])) for k in run[:-1].tolist()), None]
 
 
 def certain_margins(weight_run: np.ndarray, weight: float) -> np.ndarray:

@@ -41,19 +41,58 @@ class LearnedStage(NamedTuple):
 
     def __call__(self, proba: np.ndarray, said: Said) -> np.ndarray:
         """Return the probability that an answer is right: shape (n_samples,)."""
-        features = confidence_features(proba, said, self.table)
+        return self.judge(proba_columns(proba), proba.argmax(axis=1), said)
+
+    def judge(self, columns: Sequence[np.ndarray], label: np.ndarray, said: Said) -> np.ndarray:
+        """Return the same of an answer that is told by its columns and its class."""
+        features = confidence_features(columns, label, said, self.table)
         if self.weights is not None:
             return expit(features @ self.weights + self.intercept)
         return np.asarray(self.model.predict_proba(features))[:, 1]
 
 
-def confidence_features(proba: np.ndarray, said: Said, table: np.ndarray) -> np.ndarray:
+class HeldOutStage(NamedTuple):
+    """The same for the rows that were learned from: each by a learner that did not see it.
+
+    Attributes
+    ----------
+    by_fold : dict from int to LearnedStage
+        Learned from all rows but those of a fold.
+    fold : ndarray of int of shape (n_samples,)
+        Fold of each row that is judged.
+    """
+
+    by_fold: dict[int, LearnedStage]
+    fold: np.ndarray
+
+    def __call__(self, proba: np.ndarray, said: Said) -> np.ndarray:
+        """Return the probability that an answer is right: shape (n_samples,)."""
+        return self.judge(proba_columns(proba), proba.argmax(axis=1), said)
+
+    def judge(self, columns: Sequence[np.ndarray], label: np.ndarray, said: Said) -> np.ndarray:
+        """Return the same of an answer that is told by its columns and its class."""
+        sure = np.empty(len(label))
+        for held_out in np.unique(self.fold):
+            rows = np.flatnonzero(self.fold == held_out)
+            sure[rows] = self.by_fold[int(held_out)].judge(
+                [column[rows] for column in columns],
+                label[rows],
+                [(other[rows], own[rows]) for other, own in said],
+            )
+        return sure
+
+
+def confidence_features(
+    columns: Sequence[np.ndarray], label: np.ndarray, said: Said, table: np.ndarray
+) -> np.ndarray:
     """Return what a learned confidence looks at.
 
     Parameters
     ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        The answer so far.
+    columns : sequence of ndarray of shape (n_samples,)
+        What the answer so far tells of itself: `proba_columns` or `pair_columns`.
+    label : ndarray of int of shape (n_samples,)
+        Its class.
     said : sequence of pairs of ndarray of shape (n_samples,)
         Largest probability and class of each stage whose own answer is another one.
     table : ndarray of shape (n_classes, n_columns)
@@ -62,23 +101,43 @@ def confidence_features(proba: np.ndarray, said: Said, table: np.ndarray) -> np.
     Returns
     -------
     features : ndarray of shape (n_samples, n_features)
-        Log-odds of the largest probability, the largest three, the margin, the entropy over its
-        maximum; of each stage in `said` its largest probability and whether it agrees; the
+        The columns; of each stage in `said` its largest probability and whether it agrees; the
         predicted class by the table.
     """
-    label = proba.argmax(axis=1)
+    others = [column for sure, own in said for column in (sure, own == label)]
+    # Where labels are all there is, those that nobody knew share the last row.
+    return np.column_stack([*columns, *others, table[np.minimum(label, len(table) - 1)]])
+
+
+def proba_columns(proba: np.ndarray) -> list[np.ndarray]:
+    """Return what probabilities tell of themselves.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+        The answer so far.
+
+    Returns
+    -------
+    columns : list of ndarray of shape (n_samples,)
+        Log-odds of the largest probability, the largest three, the margin, and the entropy over
+        its maximum.
+    """
     n_classes = proba.shape[1]
     n_top = min(_N_TOP, n_classes)
     top = -np.partition(-proba, range(n_top), axis=1)[:, :n_top]
-    columns = [
-        logit(np.clip(top[:, 0], _EDGE, 1 - _EDGE)),
-        *top.T,
-        top[:, 0] - top[:, 1],
-        entr(proba).sum(axis=1) / np.log(n_classes),
-    ]
-    for sure, own in said:
-        columns += [sure, own == label]
-    return np.column_stack([*columns, table[label]])
+    entropy = entr(proba).sum(axis=1) / np.log(n_classes)
+    return [_log_odds(top[:, 0]), *top.T, top[:, 0] - top[:, 1], entropy]
+
+
+def pair_columns(sure: np.ndarray) -> list[np.ndarray]:
+    """Return what a bare confidence tells: its log-odds and itself, each (n_samples,)."""
+    return [_log_odds(sure), sure]
+
+
+def _log_odds(share: np.ndarray) -> np.ndarray:
+    """Return the log-odds, finite; what lies outside of [0, 1] counts as its end."""
+    return logit(np.clip(share, _EDGE, 1 - _EDGE))
 
 
 def class_table(

@@ -13,10 +13,15 @@ from sklearn_cascade.search._certificate import (
 )
 from sklearn_cascade.search._contest import ways_of
 from sklearn_cascade.search._disagreement import binomial_upper, tune_lead
-from sklearn_cascade.search._learned import LearnedConfidence, learn_confidences
+from sklearn_cascade.search._learned import (
+    LearnedConfidence,
+    as_learner,
+    learn_confidences,
+)
 from sklearn_cascade.search._outcomes import Answers, Outcomes, collect_answers, compare
 from sklearn_cascade.search._prefixes import Ladder, build_ladder, prefix_answers
 from sklearn_cascade.search._sweep import sweep_thresholds
+from sklearn_cascade.search._teaching import N_TIMED, seconds_to_judge
 from sklearn_cascade.search._tuning import TunedLadder, tune_cascade
 
 __all__ = [
@@ -25,27 +30,34 @@ __all__ = [
     "FrontRow",
     "Ladder",
     "LearnedConfidence",
+    "N_TIMED",
     "Options",
     "Outcomes",
     "RISKS",
     "Risk",
     "Step",
     "TunedLadder",
+    "add_honest_scores",
+    "as_learner",
     "binomial_upper",
     "build_ladder",
     "cautious_path",
     "check_constraints",
     "collect_answers",
     "compare",
+    "cross_fit_choice",
     "descend",
     "find_fronts",
     "learn_confidences",
     "mean_cost_upper",
+    "others_of",
     "prefix_answers",
+    "prepare",
     "record",
     "replay",
     "rows_projected",
     "search_cascades",
+    "seconds_to_judge",
     "sweep_thresholds",
     "tune_cascade",
     "tune_lead",
@@ -58,6 +70,10 @@ __getattr__ = imported_at_first_use(
     __name__,
     {
         "CascadeFront": "sklearn_cascade.search._front",
+        "add_honest_scores": "sklearn_cascade.search._honesty",
+        "cross_fit_choice": "sklearn_cascade.search._honesty",
+        "others_of": "sklearn_cascade.search._honesty",
+        "prepare": "sklearn_cascade.search._finding",
         "FrontRow": "sklearn_cascade.search._front",
         "Options": "sklearn_cascade.search._finding",
         "check_constraints": "sklearn_cascade.search._front",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, permutations
 from math import comb, perm
 from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.rules import within_limit, worst_case_cost
+from sklearn_cascade.rules import COMBINATIONS, within_limit, worst_case_cost
+from sklearn_cascade.search._learners import Learners
 from sklearn_cascade.search._recordings import Recordings
 from sklearn_cascade.search._statistics import Key, prefix_of
 
@@ -19,7 +20,7 @@ class Plan(NamedTuple):
 
     Attributes
     ----------
-    combine : {"mean", "last"}
+    combine : {"mean", "last", "best"}
         How the stages run so far are combined.
     members : tuple of int
         Positions in the pool, in running order.
@@ -27,19 +28,22 @@ class Plan(NamedTuple):
         Cost of one row in each stage.
     exits : bool
         False: all rows go through all stages, and there is no threshold to choose.
+    learned : bool, default=False
+        Whether the confidence looks at what the stages before have said.
     """
 
     combine: str
     members: tuple[int, ...]
     costs: np.ndarray
     exits: bool
+    learned: bool = False
 
     @property
     def answers(self) -> list[Key]:
         """The models that make the answer at each stage where rows may be answered."""
         n_stages = len(self.members)
         stages = range(1, n_stages + 1) if self.exits else [n_stages]
-        return [prefix_of(self.combine, self.members[:k]) for k in stages]
+        return [prefix_of(self.combine, self.members[:k], self.learned) for k in stages]
 
     @property
     def gates(self) -> list[Key]:
@@ -55,6 +59,19 @@ class Plan(NamedTuple):
     def worst_cost(self) -> float:
         """Cost of a row that goes through every stage."""
         return worst_case_cost(self.costs)
+
+
+def cascade_of(
+    recordings: Recordings,
+    way: str,
+    members: tuple[int, ...],
+    confidence: str | Callable | Learners,
+) -> Plan:
+    """Return one cascade; a learned confidence looks at more, and may be on the bill."""
+    costs, learned = recordings.stage_costs(members), isinstance(confidence, Learners)
+    if learned:
+        costs = costs + confidence.costs(way, len(members))
+    return Plan(way, members, costs, True, learned)
 
 
 class Found(NamedTuple):
@@ -150,13 +167,14 @@ def plan_ensembles(
 def in_order(recordings: Recordings, plans: Sequence[Plan]) -> list[Plan]:
     """Return plans in order of merit among committees of equal score and cost.
 
-    Lower worst-case cost, then fewer stages, then names, then no early exit, then the mean.
+    Lower worst-case cost, then fewer stages, then names, then no early exit, then the mean and
+    the last stage's answer.
     """
 
     def merit(plan):
         names = [recordings.names[model] for model in plan.members]
         cost = float(f"{plan.worst_cost:.10g}")
-        return cost, len(names), names, plan.exits, plan.combine == "last"
+        return cost, len(names), names, plan.exits, COMBINATIONS.index(plan.combine)
 
     return sorted(plans, key=merit)
 

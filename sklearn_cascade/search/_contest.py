@@ -61,9 +61,11 @@ class Evidence(NamedTuple):
             return list(self.proba)
         return self.together("last", [1.0] * len(self.proba))
 
-    def together(self, way: str, weights: Sequence[float]) -> list[np.ndarray]:
-        """Return the answers after each stage."""
-        answers = prefix_answers(self.proba, way, weights, self.class_shares is not None)
+    def together(self, way: str, weights: Sequence[float], confidence=None) -> list[np.ndarray]:
+        """Return the answers after each stage; the surest stage is told by the confidence."""
+        answers = prefix_answers(
+            self.proba, way, weights, self.class_shares is not None, confidence
+        )
         return [fill_abstained(answer, self.class_shares) for answer in answers]
 
 
@@ -105,33 +107,44 @@ def open_contest(
     weights: Sequence[float],
     scoring: str | Callable,
 ) -> Contest:
-    """Return the contest of one combination, or of both where it is "auto".
+    """Return the contest of one combination, or of several where it is "auto".
 
     Confidences that are known already are given by combination.
     """
     additive = is_additive(scoring)
+    known = isinstance(confidence, Mapping)
+    sure = {
+        way: confidence[way] if known else confidence for way in ways_of(combine, comparable=known)
+    }
     ladders = {
         way: build_ladder(
             evidence.proba,
             evidence.y,
             costs,
             combine=way,
-            confidence=confidence[way] if isinstance(confidence, Mapping) else confidence,
+            confidence=sure[way],
             weights=weights,
             scoring=scoring if additive else "accuracy",
             sample_weight=evidence.sample_weight,
             class_shares=evidence.class_shares,
         )
-        for way in ways_of(combine)
+        for way in sure
     }
     if additive:
         return _SumContest(ladders, evidence, scoring)
-    return _ScorerContest(ladders, evidence, weights, scoring)
+    answers = {way: evidence.together(way, weights, sure[way]) for way in sure}
+    return _ScorerContest(ladders, evidence, answers, scoring)
 
 
-def ways_of(combine: str) -> tuple[str, ...]:
-    """Return the combinations that compete."""
-    return COMBINATIONS if combine == "auto" else (combine,)
+def ways_of(combine: str, *, comparable: bool) -> tuple[str, ...]:
+    """Return the combinations that compete.
+
+    The surest stage among them only where confidences of different stages are `comparable`, as
+    learned ones are.
+    """
+    if combine != "auto":
+        return (combine,)
+    return COMBINATIONS if comparable else ("mean", "last")
 
 
 class _SumContest(Contest):
@@ -163,12 +176,12 @@ class _SumContest(Contest):
 class _ScorerContest(Contest):
     """Any other scorer: applied to the points of the accuracy front, and to each stage for all."""
 
-    def __init__(self, ladders, evidence: Evidence, weights, scoring: str | Callable) -> None:
+    def __init__(self, ladders, evidence: Evidence, answers, scoring: str | Callable) -> None:
         self.ladders = ladders
         self.evidence = evidence
         self.scoring = scoring
         self.alone = evidence.alone()
-        self.answers = {way: evidence.together(way, weights) for way in ladders}
+        self.answers = answers
 
     def floor(self, rows):
         full = [answers[-1] for answers in self.answers.values()]

@@ -11,14 +11,19 @@ import numpy as np
 from joblib import effective_n_jobs
 
 from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring, is_additive
+from sklearn_cascade.search._application import application_of
 from sklearn_cascade.search._committees import Found, Plan, count_cascades
-from sklearn_cascade.search._engine import explore
+from sklearn_cascade.search._contest import ways_of
+from sklearn_cascade.search._engine import Explored, explore
 from sklearn_cascade.search._exhaustive import MAX_CELLS
 from sklearn_cascade.search._front import CascadeFront, FrontRow, check_constraints
 from sklearn_cascade.search._large_pools import explore_greedily
+from sklearn_cascade.search._learned import LearnedConfidence, as_learner
+from sklearn_cascade.search._learners import Learners
 from sklearn_cascade.search._lots import Settings
 from sklearn_cascade.search._recordings import Recordings
 from sklearn_cascade.search._rescoring import rescore
+from sklearn_cascade.search._shortlist import explore_near_front
 
 # What "auto" calls affordable, in seconds of one core by the measures below.
 _AFFORDABLE_SECONDS = 120.0
@@ -43,7 +48,7 @@ class Options(NamedTuple):
     max_stages: int
     order: str
     combine: str
-    confidence: str | Callable
+    confidence: str | Callable | LearnedConfidence | Learners
     n_thresholds: int
     method: str
     scoring: str | Callable
@@ -83,12 +88,41 @@ class Progress:
                 self.say(f"{self._task}: {self._done:,} of {self._total:,}")
 
 
+def prepare(
+    recordings: Recordings,
+    options: Options,
+    *,
+    fold: np.ndarray,
+    sample: np.ndarray,
+    billed: bool = False,
+) -> Options:
+    """Check the options and put learners in the place of a confidence that is learned.
+
+    Parameters
+    ----------
+    recordings : Recordings
+        Answers of the pool.
+    options : Options
+        Parameters of the search.
+    fold, sample : ndarray of int of shape (n_samples,)
+        Fold of each row, and which sample it is where folds overlap.
+    billed : bool, default=False
+        Whether costs are seconds, so that those of a learned confidence are among them.
+    """
+    check_options(recordings, options)
+    learned = as_learner(options.confidence)
+    if learned is None:
+        return options
+    return options._replace(confidence=Learners(recordings, learned, fold, sample, billed=billed))
+
+
 def find_fronts(
     recordings: Recordings,
     options: Options,
     cost_unit: str,
     *,
     rows: Sequence[np.ndarray | None] = (None,),
+    names: Sequence[str] | None = None,
     train_costs: dict[str, float] | None = None,
 ) -> list[CascadeFront]:
     """Search a pool, and return a table for each view of its rows.
@@ -98,11 +132,13 @@ def find_fronts(
     recordings : Recordings
         Answers of the pool.
     options : Options
-        Parameters of the search.
+        Parameters of the search, prepared.
     cost_unit : str
         Unit of the costs.
     rows : sequence of ndarray of int or None
         Rows of each view; None: all.
+    names : sequence of str, default=None
+        The models in the order in which they were given; None: cheapest first.
     train_costs : dict from str to float, default=None
         Cost of training each model.
 
@@ -110,12 +146,7 @@ def find_fronts(
     -------
     fronts : list of CascadeFront
     """
-    check_options(recordings, options)
-    progress = Progress(options.verbose)
-    settings = settings_of(recordings, options)
-    greedy = _is_greedy(recordings, options, settings, progress)
-    search = explore_greedily if greedy else explore
-    explored = search(recordings, settings, rows=rows, progress=progress)
+    explored = _explore(recordings, options, rows)
     fronts = []
     for part, found in zip(rows, explored.found, strict=True):
         if not is_additive(options.scoring):
@@ -128,9 +159,25 @@ def find_fronts(
                 cost_unit=cost_unit,
                 n_evaluated=explored.n_evaluated,
                 max_worst_cost=options.max_worst_cost,
+                application=application_of(
+                    recordings,
+                    recordings.names if names is None else names,
+                    [explored.plans[place] for place in np.unique(found.plan)],
+                    options.confidence,
+                ),
             )
         )
     return fronts
+
+
+def _explore(recordings: Recordings, options: Options, rows) -> Explored:
+    """Search in the way that suits the pool."""
+    progress, settings = Progress(options.verbose), settings_of(recordings, options)
+    greedy = _is_greedy(recordings, options, settings, progress)
+    search = explore_greedily if greedy else explore
+    if isinstance(options.confidence, Learners) or (greedy and "best" in settings.ways):
+        return explore_near_front(recordings, settings, search, rows=rows, progress=progress)
+    return search(recordings, settings, rows=rows, progress=progress)
 
 
 def check_options(recordings: Recordings, options: Options) -> None:
@@ -138,8 +185,8 @@ def check_options(recordings: Recordings, options: Options) -> None:
     _check_one_of("order", options.order, ("cost", "any"))
     _check_one_of("method", options.method, ("auto", "exhaustive", "greedy"))
     _check_one_of("combine", options.combine, ("auto", *COMBINATIONS))
-    if not callable(options.confidence):
-        _check_one_of("confidence", options.confidence, tuple(CONFIDENCES))
+    if not callable(options.confidence) and as_learner(options.confidence) is None:
+        _check_one_of("confidence", options.confidence, (*CONFIDENCES, "learned"))
     for name in ("max_stages", "n_thresholds"):
         value = getattr(options, name)
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
@@ -154,11 +201,11 @@ def _check_options_of_pairs(options: Options) -> None:
     """Raise for what takes probabilities."""
     without = "proba holds confidences and labels, no probabilities"
     if options.combine == "mean":
-        raise ValueError(f"combine='mean', but {without}; expected 'last' or 'auto'")
-    if options.confidence != "max_proba":
+        raise ValueError(f"combine='mean', but {without}; expected 'last', 'best' or 'auto'")
+    if options.confidence != "max_proba" and as_learner(options.confidence) is None:
         raise ValueError(
             f"confidence={options.confidence!r}, but {without}; the confidences recorded are used: "
-            f"leave the parameter as it is"
+            f"leave the parameter as it is, or let 'learned' start from them"
         )
     if options.scoring in ("neg_log_loss", "neg_brier_score"):
         raise ValueError(
@@ -175,9 +222,9 @@ def _check_one_of(parameter: str, value, accepted: tuple[str, ...]) -> None:
 
 def settings_of(recordings: Recordings, options: Options) -> Settings:
     """Return what the search needs of the parameters."""
-    ways = COMBINATIONS if options.combine == "auto" else (options.combine,)
+    ways = ways_of(options.combine, comparable=isinstance(options.confidence, Learners))
     if recordings.pairs is not None:
-        ways = ("last",)
+        ways = tuple(way for way in ways if way != "mean")
     return Settings(
         ways=ways,
         max_stages=options.max_stages,
@@ -192,7 +239,7 @@ def settings_of(recordings: Recordings, options: Options) -> Settings:
 
 def _is_greedy(recordings, options, settings, progress) -> bool:
     """Tell whether the pool is searched greedily, and say so."""
-    seconds = _seconds(recordings, settings)
+    seconds = seconds_of(recordings, settings)
     greedy = options.method == "greedy" or (
         options.method == "auto" and seconds > _AFFORDABLE_SECONDS
     )
@@ -205,7 +252,7 @@ def _is_greedy(recordings, options, settings, progress) -> bool:
     return greedy
 
 
-def _seconds(recordings: Recordings, settings: Settings) -> float:
+def seconds_of(recordings: Recordings, settings: Settings) -> float:
     """Return about how long an exhaustive search takes on one core."""
     n_models, n_samples = recordings.n_models, recordings.n_samples
     n_levels = settings.n_thresholds + 1

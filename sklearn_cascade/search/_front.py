@@ -10,8 +10,9 @@ import numpy as np
 
 from sklearn_cascade._compat import import_optional
 from sklearn_cascade.exceptions import InfeasibleConstraintError
-from sklearn_cascade.inspection import format_cost
+from sklearn_cascade.inspection import CascadePrediction, format_cost
 from sklearn_cascade.rules import within_limit
+from sklearn_cascade.search._application import Application, Committee
 from sklearn_cascade.search._dominance import SCORE_DECIMALS, non_dominated, round_cost, round_score
 from sklearn_cascade.search._front_text import table_of
 
@@ -39,6 +40,10 @@ class FrontRow(NamedTuple):
         Share of the rows that exit at each stage.
     train_cost : float or None
         Cost of training its models, where that was given.
+    honest_score, honest_cost : float or None
+        Of a cascade that nothing beats: score and mean cost of the best committee of no higher
+        mean cost, chosen on all folds but one and taken on that one. Nothing is tuned in the
+        other committees.
     """
 
     kind: str
@@ -50,6 +55,8 @@ class FrontRow(NamedTuple):
     worst_cost: float
     exit_rates: tuple[float, ...]
     train_cost: float | None
+    honest_score: float | None = None
+    honest_cost: float | None = None
 
     @property
     def label(self) -> str:
@@ -61,8 +68,8 @@ class CascadeFront(Sequence):
     """What a search found: the cascades nothing beats, all single models and all ensembles.
 
     A cascade is in the table if no other committee is at least as good in score, mean cost and
-    worst-case cost. Rows come in order of mean cost. All figures are those of the rows that were
-    searched on, hence optimistic.
+    worst-case cost. Rows come in order of mean cost. Scores and costs are those of the rows that
+    were searched on, hence optimistic for cascades; honest ones stand beside them.
 
     Parameters
     ----------
@@ -76,6 +83,8 @@ class CascadeFront(Sequence):
         Threshold vectors looked at.
     max_worst_cost : float, default=None
         Limit of the worst-case cost that the search was given, which `best` keeps to.
+    application : Application, default=None
+        What it takes to apply the committees.
 
     Attributes
     ----------
@@ -116,11 +125,13 @@ class CascadeFront(Sequence):
         cost_unit: str,
         n_evaluated: int,
         max_worst_cost: float | None = None,
+        application: Application | None = None,
     ) -> None:
         self.scoring = scoring
         self.cost_unit = cost_unit
         self.n_evaluated = n_evaluated
         self.max_worst_cost = max_worst_cost
+        self._application = application
         self._rows = sorted(rows, key=_by_cost)
         self.score = np.array([row.score for row in self._rows])
         self.mean_cost = np.array([row.mean_cost for row in self._rows])
@@ -212,6 +223,62 @@ class CascadeFront(Sequence):
         if affordable.any():
             return self._first(np.flatnonzero(affordable), True)
         return self._first(np.arange(len(self)), False)
+
+    def apply(self, row, proba) -> CascadePrediction:
+        """Return what a committee of the table answers where its models have said something else.
+
+        Parameters
+        ----------
+        row : FrontRow or int
+            A row of the table.
+        proba : sequence, or dict from name
+            What each model said of other rows, in the form and order that was searched; models
+            that the committee does not run may be None.
+
+        Returns
+        -------
+        prediction : CascadePrediction
+            Labels, probabilities (None where models only give labels), exit stages and costs.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing, or of another shape than the others.
+        InvalidProbabilitiesError
+            If a model's probabilities are none.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_cascade import search_cascades
+        >>> y = np.array([0, 0, 1, 1])
+        >>> cheap = np.array([[0.9, 0.1], [0.6, 0.4], [0.55, 0.45], [0.1, 0.9]])
+        >>> dear = np.array([[0.8, 0.2], [0.7, 0.3], [0.2, 0.8], [0.3, 0.7]])
+        >>> front = search_cascades([cheap, dear], y, costs=[1, 10])
+        >>> new = [np.array([[0.5, 0.5], [0.99, 0.01]]), np.array([[0.1, 0.9], [0.5, 0.5]])]
+        >>> front.apply(front.best(), new).label
+        array([1, 0])
+        >>> front.apply(front.best(), new).cost
+        array([11.,  1.])
+        """
+        if not isinstance(row, FrontRow):
+            row = self._rows[row]
+        return self._application.apply(row, proba)
+
+    def committee(self, row: FrontRow) -> Committee:
+        """Return cost and confidence of each stage of a row."""
+        return self._application.committee(row)
+
+    def with_rows(self, rows: Sequence[FrontRow]) -> CascadeFront:
+        """Return the same table with other rows."""
+        return CascadeFront(
+            rows,
+            scoring=self.scoring,
+            cost_unit=self.cost_unit,
+            n_evaluated=self.n_evaluated,
+            max_worst_cost=self.max_worst_cost,
+            application=self._application,
+        )
 
     def to_frame(self):
         """Return the table as a pandas DataFrame.

@@ -17,9 +17,12 @@ _N_SHOWN = 12
 
 def table_of(front: CascadeFront) -> Table:
     """Return the rows shown as a table."""
-    header = ["", "members", "thresholds", front.scoring, "mean cost", "worst case"]
+    honest = any(row.honest_score is not None for row in front)
+    header = ["", "members", "thresholds", front.scoring, "honest", "mean cost", "worst case"]
     body = [_row(front, front[i]) for i in _shown(front)]
-    return Table(_title(front), header, body, _remarks(front), n_words=3)
+    if not honest:
+        header, *body = [[*line[:4], *line[5:]] for line in (header, *body)]
+    return Table(_title(front), header, body, _remarks(front, honest), n_words=3)
 
 
 def _title(front: CascadeFront) -> str:
@@ -53,11 +56,19 @@ def _row(front: CascadeFront, row: FrontRow) -> list[str]:
     shown = ", ".join("never" if t == np.inf else f"{t:.4g}" for t in row.thresholds)
     costs = (format_cost(cost, front.cost_unit) for cost in (row.mean_cost, row.worst_cost))
     thresholds = f"{shown} ({row.combine})" if row.kind == "cascade" else ""
-    return [row.kind, row.label, thresholds, f"{row.score:.4f}", *costs]
+    # Nothing is chosen in a single model, nor in an ensemble.
+    honest = row.score if row.kind != "cascade" else row.honest_score
+    scores = ["" if score is None else f"{score:.4f}" for score in (row.score, honest)]
+    return [row.kind, row.label, thresholds, *scores, *costs]
 
 
-def _remarks(front: CascadeFront) -> list[str]:
+def _remarks(front: CascadeFront, honest: bool) -> list[str]:
     """Return the sentences below the table."""
     n_hidden = len(front) - len(_shown(front))
     lines = [f"{n_hidden:,} more rows in to_frame()."] if n_hidden else []
-    return [*lines, "Scores and costs are those of the rows searched on, hence optimistic."]
+    lines.append("Scores and costs are those of the rows searched on, hence optimistic.")
+    if honest:
+        lines.append("Honest: the best of no higher cost, chosen without the fold it is scored on.")
+    else:
+        lines.append("None is cross-fitted here: see the parameter cv.")
+    return lines

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.base import BaseEstimator
 
-from sklearn_cascade.rules import (
-    LearnedStage,
-    RunningAnswer,
-    class_table,
-    confidence_features,
-)
-
-# Fewer rows teach a learner of a dozen features nothing.
-MIN_ROWS = 100
+from sklearn_cascade.rules import LearnedStage, RunningAnswer, proba_columns
+from sklearn_cascade.search._teaching import Lessons, Taught, teach
 
 
 class LearnedConfidence(BaseEstimator):
@@ -66,15 +57,23 @@ class LearnedConfidence(BaseEstimator):
         self.estimator = estimator
 
 
+def as_learner(confidence) -> LearnedConfidence | None:
+    """Return the learner that a parameter stands for; None for any other confidence."""
+    if isinstance(confidence, str) and confidence == "learned":
+        return LearnedConfidence()
+    return confidence if isinstance(confidence, LearnedConfidence) else None
+
+
 class LearnedLadder(NamedTuple):
     """The confidences of one ladder, learned.
 
     Attributes
     ----------
-    confidence : ndarray of shape (n_stages - 1, n_samples)
-        Of each row by learners that did not see it.
+    confidence : ndarray of shape (n_judged, n_samples)
+        Of each row by learners that did not see it, after each stage that is judged: all but
+        the last, and that one too where the surest stage answers.
     stages : list of LearnedStage
-        Fitted on all rows, one per stage but the last.
+        Fitted on all rows, one per stage judged.
     """
 
     confidence: np.ndarray
@@ -86,13 +85,13 @@ def learn_confidences(
     proba: Sequence[np.ndarray],
     y: np.ndarray,
     *,
-    combine: str,
+    ways: Sequence[str],
     weights: Sequence[float],
     sample_weight: np.ndarray,
     fold: np.ndarray,
     sample: np.ndarray,
-) -> LearnedLadder:
-    """Fit a learner after each stage but the last: on all rows, and on all folds but one.
+) -> dict[str, LearnedLadder]:
+    """Fit a learner after each stage that is judged: on all rows, and on all folds but one.
 
     Parameters
     ----------
@@ -102,8 +101,8 @@ def learn_confidences(
         Held-out probabilities of each stage, in running order.
     y : ndarray of int of shape (n_samples,)
         Column of the true class.
-    combine : {"mean", "last"}
-        How the stages run so far are combined.
+    ways : sequence of str
+        Combinations.
     weights : sequence of float
         Weight of each stage in the mean.
     sample_weight : ndarray of shape (n_samples,)
@@ -113,68 +112,43 @@ def learn_confidences(
 
     Returns
     -------
-    ladder : LearnedLadder
+    ladders : dict from str to LearnedLadder
+        One per combination.
 
     Raises
     ------
     ValueError
         If there are fewer than 100 rows, or folds leave no others.
     """
-    n_rows = np.count_nonzero(sample_weight)
-    if n_rows < MIN_ROWS:
-        raise ValueError(
-            f"confidence='learned' with {n_rows} held-out rows; expected at least {MIN_ROWS}, or "
-            f"one of the other confidences, which learn nothing"
-        )
-    counted = sample_weight > 0
-    running = RunningAnswer(combine, remember=True)
-    sure, stages = np.empty((len(proba) - 1, len(y))), []
-    for k in range(len(proba) - 1):
-        answer = running.add(proba[k], weights[k])
-        rows = _Rows(answer, running.said_else(), answer.argmax(axis=1) == y, sample_weight)
-        stages.append(_fit(learned, rows.take(counted)))
-        for held_out in np.unique(fold):
-            these = fold == held_out
-            others = counted & ~these & ~np.isin(sample, sample[these])
-            if not others.any():
-                raise ValueError("confidence='learned' needs at least two folds of other rows")
-            part = rows.take(these)
-            sure[k, these] = _fit(learned, rows.take(others))(part.proba, part.said)
-    return LearnedLadder(sure, stages)
+    ladders = {}
+    # The surest stage is one of those that the last one is taken from: learned once.
+    for way in ("mean", "best" if "best" in ways else "last"):
+        if way in ways:
+            n_judged = len(proba) - (way != "best")
+            lessons = _lessons(proba, y, way, weights, (sample_weight, fold, sample))
+            judged = [
+                (part, teach(learned.estimator, part, proba[0].shape[1]))
+                for part in islice(lessons, n_judged)
+            ]
+            ladders[way] = LearnedLadder(
+                np.stack([_held_out(*pair) for pair in judged]),
+                [taught.stage for _, taught in judged],
+            )
+    if "last" in ways and "best" in ways:
+        own = ladders["best"]
+        ladders["last"] = LearnedLadder(own.confidence[:-1], own.stages[:-1])
+    return {way: ladders[way] for way in ways}
 
 
-class _Rows(NamedTuple):
-    """Answers after one stage, and whether they are right."""
-
-    proba: np.ndarray
-    said: list[tuple[np.ndarray, np.ndarray]]
-    right: np.ndarray
-    weight: np.ndarray
-
-    def take(self, rows: np.ndarray) -> _Rows:
-        """Return some of the rows."""
-        said = [(sure[rows], own[rows]) for sure, own in self.said]
-        return _Rows(self.proba[rows], said, self.right[rows], self.weight[rows])
+def _lessons(proba, y, way: str, weights, rest) -> Iterator[Lessons]:
+    """Yield the answers after each stage; for the surest stage, that of each by itself."""
+    running = RunningAnswer("mean" if way == "mean" else "last", remember=True)
+    for stage, weight in zip(proba, weights, strict=True):
+        answer = running.add(stage, weight)
+        label = answer.argmax(axis=1)
+        yield Lessons(proba_columns(answer), label, running.said_else(), label == y, *rest)
 
 
-def _fit(learned: LearnedConfidence, rows: _Rows) -> LearnedStage:
-    """Fit one learner."""
-    label, n_classes = rows.proba.argmax(axis=1), rows.proba.shape[1]
-    table = class_table(label, rows.right, rows.weight, n_classes)
-    features = confidence_features(rows.proba, rows.said, table)
-    if rows.right.all() or not rows.right.any():
-        # Nothing to tell apart: all rows are equally sure.
-        share = (rows.right.sum() + 1) / (len(rows.right) + 2)
-        return LearnedStage(table, np.zeros(features.shape[1]), float(np.log(share / (1 - share))))
-    if learned.estimator is not None:
-        model = clone(learned.estimator).fit(features, rows.right, sample_weight=rows.weight)
-        return LearnedStage(table, None, 0.0, model)
-    weight = rows.weight / rows.weight.mean()
-    # Many rows, few features: Newton steps are fastest.
-    scaler, logistic = StandardScaler(), LogisticRegression(solver="newton-cholesky")
-    make_pipeline(scaler, logistic).fit(
-        features, rows.right, logisticregression__sample_weight=weight
-    )
-    # One product instead of a pipeline, whose checks would take longer than most members.
-    weights = logistic.coef_[0] / scaler.scale_
-    return LearnedStage(table, weights, float(logistic.intercept_[0] - scaler.mean_ @ weights))
+def _held_out(lessons: Lessons, taught: Taught) -> np.ndarray:
+    """Return the confidence of each row by a learner that did not see it: (n_samples,)."""
+    return taught.held_out(lessons.fold).judge(lessons.columns, lessons.label, lessons.said)

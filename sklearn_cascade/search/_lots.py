@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sklearn_cascade.rules import is_count
 from sklearn_cascade.search._committees import Plan, plan_cascades, plan_ensembles
 from sklearn_cascade.search._exhaustive import levels_of
+from sklearn_cascade.search._learners import Learners
 from sklearn_cascade.search._recordings import Recordings
 from sklearn_cascade.search._statistics import Key
 from sklearn_cascade.search._views import View
@@ -30,8 +31,8 @@ class Settings(NamedTuple):
         The most models in one committee.
     order : {"cost", "any"}
         Cheapest first, or every order.
-    confidence : str or callable
-        Probabilities to confidence.
+    confidence : str, callable or Learners
+        How sure an answer is.
     n_thresholds : int
         Thresholds tried at each stage, besides "never".
     scoring : str
@@ -47,7 +48,7 @@ class Settings(NamedTuple):
     ways: tuple[str, ...]
     max_stages: int
     order: str
-    confidence: str | Callable
+    confidence: str | Callable | Learners
     n_thresholds: int
     scoring: str
     max_worst_cost: float | None

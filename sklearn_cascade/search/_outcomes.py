@@ -98,7 +98,7 @@ def collect_answers(
     after, alone : iterable of ndarray of shape (n_samples, n_classes)
         Probabilities of the cascade after each stage, and of each member alone.
     confidences : sequence of str, callable or ndarray of shape (n_samples,)
-        Confidence of each stage but the last, or what is known of each row.
+        Confidence of each stage but the last, or what is known of each row; more are left out.
     truth : ndarray of int of shape (n_samples,) or None
         As in `Answers`.
     class_shares : ndarray of shape (n_classes,) or None
@@ -106,7 +106,7 @@ def collect_answers(
     """
     sure, columns = [], []
     for k, proba in enumerate(after):
-        if k < len(confidences):
+        if k < len(alone) - 1:
             known = isinstance(confidences[k], np.ndarray)
             sure.append(confidences[k] if known else compute_confidence(proba, confidences[k]))
         columns.append(fill_abstained(proba, class_shares).argmax(axis=1))

@@ -9,7 +9,6 @@ import numpy as np
 
 from sklearn_cascade.rules import (
     RunningAnswer,
-    compute_confidence,
     cumulative_costs,
     exit_stages,
     fill_abstained,
@@ -89,10 +88,11 @@ def build_ladder(
         Column of the true class.
     costs : ndarray of shape (n_stages,)
         Cost of one row in each stage.
-    combine : {"mean", "last"}
+    combine : {"mean", "last", "best"}
         How the stages run so far are combined.
-    confidence : str, callable or ndarray of shape (n_stages - 1, n_samples)
-        As in `CascadeClassifier`, or what is known of each row.
+    confidence : str, callable or ndarray of shape (n_judged, n_samples)
+        As in `CascadeClassifier`, or what is known of each row after each stage but the last;
+        for "best", of each stage by itself.
     weights : sequence of float
         Weight of each stage in the mean.
     scoring : str
@@ -107,26 +107,35 @@ def build_ladder(
     ladder : Ladder
     """
     n_stages, n_samples, n_classes = len(proba), len(y), proba[0].shape[1]
-    known = isinstance(confidence, np.ndarray)
-    sure = confidence if known else np.empty((n_stages - 1, n_samples))
+    sure = np.empty((n_stages - 1, n_samples))
     gain = np.empty((n_stages, n_samples))
     # In blocks, so that running sums stay in cache and nothing of the size of `proba` is made.
     step = max(1, _BLOCK_SIZE // n_classes)
     for start in range(0, n_samples, step):
         rows = slice(start, start + step)
-        block = [stage[rows] for stage in proba]
-        answers = prefix_answers(block, combine, weights, class_shares is not None)
-        for k, answer in enumerate(answers):
-            if k < n_stages - 1 and not known:
-                sure[k, rows] = compute_confidence(answer, confidence)
+        running = RunningAnswer(combine, allow_abstain=class_shares is not None)
+        judged = confidences_of(confidence, n_stages, rows)
+        for k in range(n_stages):
+            answer = running.add(proba[k][rows], weights[k], judged[k])
+            if k < n_stages - 1:
+                sure[k, rows] = running.how_sure(judged[k])
             gain[k, rows] = row_values(scoring, fill_abstained(answer, class_shares), y[rows])
     gain *= row_shares(scoring, y, sample_weight)
     share = sample_weight / sample_weight.sum()
     return Ladder(sure, gain, np.asarray(costs, dtype=np.float64), share)
 
 
-def prefix_answers(proba, combine, weights, allow_abstain):
+def prefix_answers(proba, combine, weights, allow_abstain, confidence=None):
     """Yield the answer after each stage, over all rows."""
     running = RunningAnswer(combine, allow_abstain=allow_abstain)
-    for stage_proba, weight in zip(proba, weights, strict=True):
-        yield running.add(stage_proba, weight)
+    judged = confidences_of(confidence, len(proba))
+    for stage_proba, weight, sure in zip(proba, weights, judged, strict=True):
+        yield running.add(stage_proba, weight, sure)
+
+
+def confidences_of(confidence, n_stages: int, rows: slice = slice(None)) -> list:
+    """Return the confidence of each stage: one for all, or what is known of some rows."""
+    if not isinstance(confidence, np.ndarray):
+        return [confidence] * n_stages
+    known = [sure[rows] for sure in confidence]
+    return known + [None] * (n_stages - len(known))

@@ -22,7 +22,7 @@ class Recordings(NamedTuple):
     y : ndarray of shape (n_samples,)
         Column of the true class.
     classes : ndarray of shape (n_classes,)
-        Label of each column.
+        Label of each column; without columns, all labels that occur.
     sample_weight : ndarray of shape (n_samples,) or None
         Positive weights; None where all are equal.
     proba : list of array of shape (n_recorded, n_classes) or None
@@ -55,6 +55,11 @@ class Recordings(NamedTuple):
         """Number of rows that count."""
         return len(self.y)
 
+    @property
+    def n_recorded(self) -> int:
+        """Number of rows recorded, with those that do not count."""
+        return len(self.pairs[0][0]) if self.proba is None else len(self.proba[0])
+
     def read_proba(self, model: int, rows: slice) -> np.ndarray:
         """Return checked probabilities of one model for some rows: (n_rows, n_classes)."""
         block = self._read(self.proba[model], rows)
@@ -64,12 +69,7 @@ class Recordings(NamedTuple):
         )
 
     def read_pair(self, model: int, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Return confidence, and whether the answer is right, of one model for some rows."""
-        confidence, predicted = self.read_answers(model, rows)
-        return confidence, predicted == self.classes[self.y[rows]]
-
-    def read_answers(self, model: int, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Return confidence and label that one model answered some rows with."""
+        """Return confidence and class, as a position, that one model answered some rows with."""
         confidence, predicted = (self._read(part, rows) for part in self.pairs[model])
         confidence = as_numbers(f"confidence of {self.names[model]!r}", confidence)
         if not np.isfinite(confidence).all():
@@ -78,7 +78,7 @@ class Recordings(NamedTuple):
                 f"{confidence[~np.isfinite(confidence)][0]}; expected finite numbers (a very low "
                 f"one never exits early)"
             )
-        return confidence, predicted
+        return confidence, np.searchsorted(self.classes, predicted)
 
     def stage_costs(self, members: Sequence[int]) -> np.ndarray:
         """Return the cost of each stage of a committee, with shared work credited."""
@@ -145,7 +145,8 @@ def record(
     names = tuple(names[model] for model in order)
     if _are_pairs(entries):
         pairs, proba = _check_pairs(entries, names, y), None
-        classes, y = np.unique(y, return_inverse=True)
+        classes = np.unique(np.concatenate([y, *(np.unique(said) for _, said in pairs)]))
+        y = np.searchsorted(classes, y)
     else:
         pairs, proba = None, _check_matrices(entries, names, len(y))
         classes, y = _columns_of(y, classes, proba[0].shape[1])

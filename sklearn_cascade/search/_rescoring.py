@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sklearn_cascade.rules import (
-    RunningAnswer,
-    compute_confidence,
-    exit_stages,
-    score_answers,
-    score_labels,
-)
+from sklearn_cascade.rules import exit_stages, score_answers, score_labels
 from sklearn_cascade.search._committees import Found, Plan
 from sklearn_cascade.search._dominance import non_dominated, round_score
 from sklearn_cascade.search._exhaustive import unbeaten
+from sklearn_cascade.search._learners import Learners
+from sklearn_cascade.search._recorded_stages import RecordedStages
 from sklearn_cascade.search._recordings import Recordings
 from sklearn_cascade.search._statistics import blocks_of
 
@@ -29,7 +25,7 @@ def rescore(
     found: Found,
     *,
     scoring: str | Callable,
-    confidence: str | Callable,
+    confidence: str | Callable | Learners,
     rows: np.ndarray | None,
 ) -> Found:
     """Return the committees of the accuracy front with the score of another scorer.
@@ -42,7 +38,7 @@ def rescore(
         What `found` counts by.
     found : Found
         Committees and their accuracy.
-    scoring, confidence : str or callable
+    scoring, confidence
         As in `search_cascades`.
     rows : ndarray of int or None
         The rows to score; None: all.
@@ -88,16 +84,28 @@ def _score(recordings, plan, thresholds, scoring, confidence, rows) -> float:
 
 def give_answers(recordings, plan, thresholds, confidence) -> np.ndarray:
     """Return what one committee answers: probabilities, or labels where no more is known."""
-    read = _labels if recordings.proba is None else _probabilities
-    given = []
-    for block in blocks_of(recordings, len(plan.members)):
-        stages = list(read(recordings, plan, confidence, block))
-        stage = np.zeros(block.stop - block.start, dtype=int)
-        if len(stages) > 1:
-            stage = exit_stages([sure for _, sure in stages[:-1]], thresholds)
-        answers = np.stack([answer for answer, _ in stages])
-        given.append(answers[stage, np.arange(len(stage))])
-    return np.concatenate(given)
+    given = np.concatenate(
+        [
+            _answer_block(recordings, plan, thresholds, confidence, block)
+            for block in blocks_of(recordings, len(plan.members))
+        ]
+    )
+    return recordings.classes[given] if given.ndim == 1 else given
+
+
+def _answer_block(recordings, plan, thresholds, confidence, block) -> np.ndarray:
+    """Return the answers to one piece of the rows."""
+    said = RecordedStages(recordings, confidence, block)
+    running, answers, sure = said.begin(plan.combine), [], []
+    for k in range(len(plan.members)):
+        judged = plan.exits and k < len(plan.members) - 1
+        answer, how_sure = said.add(running, plan.combine, plan.members[: k + 1], judged=judged)
+        answers.append(answer)
+        sure.append(how_sure)
+    if not plan.exits or len(answers) == 1:
+        return answers[-1]
+    stage = exit_stages(sure[:-1], thresholds)
+    return np.stack(answers)[stage, np.arange(len(stage))]
 
 
 def score_given(recordings, given, scoring, rows) -> float:
@@ -107,18 +115,3 @@ def score_given(recordings, given, scoring, rows) -> float:
     if recordings.proba is None:
         return score_labels(scoring, given[rows], y, weight)
     return score_answers(scoring, given[rows], y, recordings.classes, weight)
-
-
-def _probabilities(recordings, plan, confidence, block) -> Iterator[tuple]:
-    """Yield the answer after each stage (n_rows, n_classes), and its confidence (n_rows,)."""
-    running = RunningAnswer(plan.combine)
-    for model in plan.members:
-        answer = running.add(recordings.read_proba(model, block))
-        yield answer, compute_confidence(answer, confidence)
-
-
-def _labels(recordings, plan, confidence, block) -> Iterator[tuple]:
-    """Yield the label after each stage, and its confidence: both (n_rows,)."""
-    for model in plan.members:
-        sure, predicted = recordings.read_answers(model, block)
-        yield predicted, sure

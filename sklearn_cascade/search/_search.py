@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from sklearn_cascade.inspection import MeasuredCosts
 from sklearn_cascade.rules import DEFAULT_UNIT, check_weights_of_rows, numbers_by_name
-from sklearn_cascade.search._finding import Options, find_fronts
+from sklearn_cascade.search._finding import Options, find_fronts, prepare
 from sklearn_cascade.search._front import CascadeFront
+from sklearn_cascade.search._honesty import add_honest_scores, fold_rows, others_of
 from sklearn_cascade.search._recordings import record
 
 
@@ -29,6 +31,7 @@ def search_cascades(
     scoring="accuracy",
     sample_weight=None,
     max_worst_cost=None,
+    cv="auto",
     n_jobs=None,
     verbose=0,
 ) -> CascadeFront:
@@ -67,11 +70,17 @@ def search_cascades(
         The most models in one committee.
     order : {"cost", "any"}, default="cost"
         Run the models of a set cheapest first, or try every order.
-    combine : {"auto", "mean", "last"}, default="auto"
-        Answer with the mean of the stages run so far or with the last of them; "auto" tries
-        both. Confidences with labels allow "last" only.
-    confidence : {"max_proba", "margin", "entropy"} or callable, default="max_proba"
-        How sure an answer is, as in `CascadeClassifier`.
+    combine : {"auto", "mean", "last", "best"}, default="auto"
+        Answer with the mean of the stages run so far, with the last of them or with the surest;
+        "auto" tries the first two, and all where the confidence is learned. Confidences with
+        labels have no mean.
+    confidence : str, LearnedConfidence or callable, default="max_proba"
+        How sure an answer is, as in `CascadeClassifier`: "max_proba", "margin", "entropy",
+        "learned" or a function. With confidences and labels it is the one recorded, or learned
+        from it. Learning takes time, so a pool of more than forty sets of models is first
+        searched with "max_proba", and then only the cascades on that front and those of the four
+        models that it uses most are looked at again; each learner is fitted once, when the first
+        cascade asks for it, and once without each fold.
     n_thresholds : int, default=64
         Thresholds tried at each stage, besides never to exit: at quantiles of the
         confidences. Cascades of many stages get fewer, so that one cascade has
@@ -86,6 +95,10 @@ def search_cascades(
         Weights of the rows.
     max_worst_cost : float, default=None
         Leave out sets of models that cost more in the worst case.
+    cv : int, "auto", array-like of shape (n_samples,) or None, default="auto"
+        Folds for honest scores, and for a learned confidence: how many, or the fold of each row.
+        "auto": five, where that is a matter of a minute at most; None: none, but five for a learned
+        confidence, whose thresholds are chosen on rows that the learner did not see.
     n_jobs : int, default=None
         Number of threads. None is 1 unless in a `joblib.parallel_config` context. The result
         does not depend on it.
@@ -161,7 +174,15 @@ def search_cascades(
         train_costs = dict(zip(names, train_costs.tolist(), strict=True))
     unit = cost_unit or getattr(costs, "unit", None) or DEFAULT_UNIT["given"]
     options = Options(*given, max_worst_cost, n_jobs, verbose)
-    return find_fronts(recordings, options, unit, train_costs=train_costs)[0]
+    honest, fold = fold_rows(cv, recordings, options)
+    sample = np.arange(recordings.n_samples)
+    billed = isinstance(costs, MeasuredCosts) and recordings.proba is not None
+    options = prepare(recordings, options, fold=fold, sample=sample, billed=billed)
+    parts, others = others_of(fold, sample) if honest else ([], [])
+    front, *fronts = find_fronts(
+        recordings, options, unit, rows=[None, *others], names=names, train_costs=train_costs
+    )
+    return add_honest_scores(recordings, options, front, fronts, parts) if honest else front
 
 
 def _as_entries(proba) -> list:

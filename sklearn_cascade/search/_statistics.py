@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from sklearn_cascade.rules import RunningAnswer, compute_confidence, is_count, row_values
+from sklearn_cascade.search._learners import Learners
+from sklearn_cascade.search._recorded_stages import RecordedStages
 from sklearn_cascade.search._recordings import Recordings
 from sklearn_cascade.search._threads import map_in_threads
 
-Key = tuple[int, ...]
+# The models that make an answer, ascending; or a combination and the models in running order.
+Key = tuple[int, ...] | tuple[str | int, ...]
 # Probabilities of one model looked at in one go: running sums stay in the cache.
 _BLOCK_SIZE = 2**17
 
@@ -23,7 +26,8 @@ class Statistics(NamedTuple):
     ----------
     place : dict from tuple of int to int
         Position of each prefix in the arrays. A prefix is the set of the models that make an
-        answer, ascending; sets whose confidence is wanted come first.
+        answer, ascending; where their order matters, too, the combination and the models in
+        running order. Prefixes whose confidence is wanted come first.
     confidence : ndarray of shape (n_wanted, n_samples)
         Confidence of the answer.
     value : ndarray of shape (n_prefixes, n_samples)
@@ -35,8 +39,10 @@ class Statistics(NamedTuple):
     value: np.ndarray
 
 
-def prefix_of(combine: str, members: Sequence[int]) -> Key:
-    """Return the models that make the answer once `members` have run."""
+def prefix_of(combine: str, members: Sequence[int], learned: bool = False) -> Key:
+    """Return what the answer and its confidence depend on once `members` have run."""
+    if learned or combine == "best":
+        return (combine, *members)
     return (members[-1],) if combine == "last" else tuple(sorted(members))
 
 
@@ -61,7 +67,7 @@ def collect_statistics(
     others: Sequence[Key],
     blocks: Sequence[slice],
     *,
-    confidence: str | Callable,
+    confidence: str | Callable | Learners,
     scoring: str,
     n_jobs: int,
 ) -> Statistics:
@@ -75,8 +81,8 @@ def collect_statistics(
         Prefixes whose confidence is wanted, and those of which it is not.
     blocks : sequence of slice
         The rows, in pieces; statistics come in this order.
-    confidence : str or callable
-        Probabilities to confidence.
+    confidence : str, callable or Learners
+        How sure an answer is.
     scoring : str
         One of the scorings that are sums over rows.
     n_jobs : int
@@ -94,13 +100,20 @@ def collect_statistics(
         np.empty((len(wanted), stops[-1])),
         np.empty((len(place), stops[-1]), dtype=dtype),
     )
-    reader = _PairReader if recordings.proba is None else _ProbaReader
-    read = reader(recordings, statistics, confidence, scoring).read
+    sets = _PairReader if recordings.proba is None else _ProbaReader
+    readers = [
+        reader(recordings, statistics, confidence, scoring) for reader in (sets, _OrderedReader)
+    ]
     tasks = [
         (block, slice(stop - (block.stop - block.start), stop))
         for block, stop in zip(blocks, stops.tolist(), strict=True)
     ]
-    map_in_threads(lambda task: read(*task), tasks, n_jobs)
+
+    def read(task):
+        for reader in readers:
+            reader.read(*task)
+
+    map_in_threads(read, tasks, n_jobs)
     return statistics
 
 
@@ -113,8 +126,11 @@ class _PairReader:
     def read(self, block, target):
         """Fill in the statistics of one block of rows."""
         _, sure, value = self._statistics
-        for (model,), place in self._statistics.place.items():
-            confidence, value[place, target] = self._recordings.read_pair(model, block)
+        for key, place in self._statistics.place.items():
+            if is_ordered(key):
+                continue
+            confidence, label = self._recordings.read_pair(key[0], block)
+            value[place, target] = label == self._recordings.y[block]
             if place < len(sure):
                 sure[place, target] = confidence
 
@@ -126,11 +142,8 @@ class _ProbaReader:
         self._recordings, self._statistics = recordings, statistics
         self._confidence, self._scoring = confidence, scoring
         self._shortcut = confidence == "max_proba" and is_count(scoring)
-        self._children: dict[Key, list[int]] = {}
-        paths = {key[:length] for key in statistics.place for length in range(1, len(key) + 1)}
-        for path in sorted(paths):
-            self._children.setdefault(path[:-1], []).append(path[-1])
-        self._models = sorted({path[-1] for path in paths})
+        self._children = tree_of(key for key in statistics.place if not is_ordered(key))
+        self._models = sorted({model for models in self._children.values() for model in models})
 
     def read(self, block, target):
         """Fill in the statistics of one block of rows."""
@@ -163,3 +176,47 @@ class _ProbaReader:
         value[place, target] = row_values(self._scoring, answer, y)
         if is_wanted:
             sure[place, target] = compute_confidence(answer, self._confidence)
+
+
+class _OrderedReader:
+    """Statistics that depend on the order of the models: visited depth first, in that order."""
+
+    def __init__(self, recordings, statistics, confidence, scoring):
+        self._recordings, self._statistics = recordings, statistics
+        self._confidence, self._scoring = confidence, scoring
+        self._children = tree_of(key for key in statistics.place if is_ordered(key))
+
+    def read(self, block, target):
+        """Fill in the statistics of one block of rows."""
+        said = RecordedStages(self._recordings, self._confidence, block)
+        for way in self._children.get((), ()):
+            self._visit((way,), said.begin(way), said, target)
+
+    def _visit(self, path, running, said, target):
+        """Add each further model to the running answer in turn."""
+        _, sure, value = self._statistics
+        for model in self._children.get(path, ()):
+            longer = (*path, model)
+            place = self._statistics.place.get(longer)
+            is_wanted = place is not None and place < len(sure)
+            branch = running.branch()
+            answer, confidence = said.add(branch, longer[0], longer[1:], judged=is_wanted)
+            if place is not None:
+                value[place, target] = said.values(self._scoring, answer)
+            if is_wanted:
+                sure[place, target] = confidence
+            self._visit(longer, branch, said, target)
+
+
+def is_ordered(key: Key) -> bool:
+    """Tell whether a prefix names a combination and models in running order."""
+    return isinstance(key[0], str)
+
+
+def tree_of(keys: Iterable[Key]) -> dict[Key, list]:
+    """Return what may follow each beginning of some prefixes."""
+    paths = {key[:length] for key in keys for length in range(1, len(key) + 1)}
+    children: dict[Key, list] = {}
+    for path in sorted(paths):
+        children.setdefault(path[:-1], []).append(path[-1])
+    return children

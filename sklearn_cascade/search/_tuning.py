@@ -18,7 +18,7 @@ class TunedLadder(NamedTuple):
     Attributes
     ----------
     combine : str
-        "mean" or "last".
+        "mean", "last" or "best".
     thresholds : tuple of float
         One per stage but the last.
     score, cost : float
@@ -73,11 +73,11 @@ def tune_cascade(
         Cost of one row in each stage.
     classes : ndarray of shape (n_classes,)
         Label of each column.
-    combine : {"auto", "mean", "last"}
-        "auto" takes the better of the two.
+    combine : {"auto", "mean", "last", "best"}
+        "auto" takes the best of them, "best" among them only where confidences are known.
     confidence : str, callable or mapping from combination to ndarray
         As in `CascadeClassifier`, or what is known of each row after each stage but the last, of
-        shape (n_stages - 1, n_samples).
+        shape (n_stages - 1, n_samples); for "best", of each stage by itself.
     weights, scoring
         As in `CascadeClassifier`; weights as one number per stage.
     sample_weight : ndarray of shape (n_samples,)

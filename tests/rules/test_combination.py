@@ -25,7 +25,10 @@ def answers(probas, combine, weights=None, *, allow_abstain=False):
     """Return the answer after each stage."""
     running = RunningAnswer(combine, allow_abstain=allow_abstain)
     weights = np.ones(len(probas)) if weights is None else weights
-    return [running.add(proba, weight) for proba, weight in zip(probas, weights, strict=True)]
+    return [
+        running.add(proba, weight, "max_proba")
+        for proba, weight in zip(probas, weights, strict=True)
+    ]
 
 
 def mean_of_heard(probas, weights):
@@ -111,12 +114,12 @@ def test_going_on_with_some_rows_equals_those_rows_alone(combine, rows, abstain)
         probas[0, [1, 2]] = np.nan
         probas[1, [2, 3]] = np.nan
     running = RunningAnswer(combine, allow_abstain=abstain)
-    running.add(probas[0], weights[0])
+    running.add(probas[0], weights[0], "max_proba")
     running.keep(np.array(rows, dtype=int))
     alone = answers(probas[:, rows], combine, weights, allow_abstain=abstain)
     np.testing.assert_allclose(running.proba, alone[0], **ROUNDING)
     for k in (1, 2):
-        running.add(probas[k][rows], weights[k])
+        running.add(probas[k][rows], weights[k], "max_proba")
         np.testing.assert_allclose(running.proba, alone[k], **ROUNDING)
 
 
@@ -132,7 +135,7 @@ def test_running_answer_writes_to_nothing_it_was_given_or_gave(combine, abstain)
     running = RunningAnswer(combine, allow_abstain=abstain)
     given = []
     for proba in probas:
-        answer = running.add(proba, 2.0)
+        answer = running.add(proba, 2.0, "max_proba")
         given.append((answer, answer.copy()))
     running.keep(np.array([1, 0]))
     np.testing.assert_array_equal(probas, before)

@@ -12,6 +12,7 @@ from sklearn_cascade.rules import (
     RunningAnswer,
     class_table,
     confidence_features,
+    proba_columns,
 )
 from tests.strategies import probabilities
 
@@ -19,9 +20,14 @@ PROBA = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
 OTHER = (np.array([0.6, 0.9]), np.array([1, 2]))
 
 
+def features(proba, said, table):
+    """Return the features of some probabilities."""
+    return confidence_features(proba_columns(proba), proba.argmax(axis=1), said, table)
+
+
 def test_features_are_those_of_the_docstring():
     """Check the features of two rows by hand: odds, top three, margin, entropy, others, class."""
-    found = confidence_features(PROBA, [OTHER], np.eye(3))
+    found = features(PROBA, [OTHER], np.eye(3))
     entropy = -(PROBA * np.log(PROBA)).sum(axis=1) / np.log(3)
     expected = [
         [0.0, 0.5, 0.3, 0.2, 0.2, entropy[0], 0.6, 0.0, 1.0, 0.0, 0.0],
@@ -32,7 +38,7 @@ def test_features_are_those_of_the_docstring():
 
 def test_features_of_two_classes_and_of_certainty_are_finite():
     """Check that certain rows of two classes give finite numbers, and two top probabilities."""
-    found = confidence_features(np.array([[1.0, 0.0], [0.5, 0.5]]), [], np.eye(2))
+    found = features(np.array([[1.0, 0.0], [0.5, 0.5]]), [], np.eye(2))
     assert found.shape == (2, 7)
     assert np.isfinite(found).all()
 
@@ -41,8 +47,8 @@ def test_features_of_two_classes_and_of_certainty_are_finite():
 @given(probabilities())
 def test_features_of_a_row_do_not_depend_on_the_batch(proba):
     """Check that each row alone has the features that it has in a batch."""
-    together = confidence_features(proba, [], np.eye(proba.shape[1]))
-    alone = [confidence_features(row[None], [], np.eye(proba.shape[1]))[0] for row in proba]
+    together = features(proba, [], np.eye(proba.shape[1]))
+    alone = [features(row[None], [], np.eye(proba.shape[1]))[0] for row in proba]
     assert_array_equal(together, np.array(alone).reshape(together.shape))
 
 
@@ -79,7 +85,7 @@ def test_learned_stage_is_a_logistic_function_of_the_features():
     """Check the confidence of a stage against the formula, through the running answer too."""
     weights = np.linspace(-1, 1, 9)
     stage = LearnedStage(np.eye(3), weights, 0.3)
-    expected = 1 / (1 + np.exp(-(confidence_features(PROBA, [], np.eye(3)) @ weights + 0.3)))
+    expected = 1 / (1 + np.exp(-(features(PROBA, [], np.eye(3)) @ weights + 0.3)))
     assert_allclose(stage(PROBA, []), expected)
     running = RunningAnswer("mean", remember=True)
     running.add(PROBA)

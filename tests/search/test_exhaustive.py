@@ -144,6 +144,7 @@ def search(drawn, **params):
     """Search a drawn pool."""
     proba, y, costs, weight = drawn
     classes = range(proba[0].shape[1])
+    params = {"cv": None, **params}
     return search_cascades(proba, y, costs=costs, classes=classes, sample_weight=weight, **params)
 
 

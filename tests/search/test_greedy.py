@@ -228,7 +228,7 @@ MODEL_COSTS = [(f"model_{m}", cost) for m, cost in enumerate(COSTS)]
 def test_search_is_never_above_the_best_pair(seed, n_models):
     """Check that the figures are true, and that no pair or single model is cheaper."""
     pairs, y, costs = crowd(seed, n_models)
-    front = search_cascades(pairs, y, costs=costs, method="greedy")
-    simple = search_cascades(pairs, y, costs=costs, method="exhaustive", max_stages=2)
+    front = search_cascades(pairs, y, costs=costs, method="greedy", cv=None)
+    simple = search_cascades(pairs, y, costs=costs, method="exhaustive", cv=None, max_stages=2)
     assert front.best().mean_cost <= simple.best().mean_cost * (1 + 1e-9)
     assert_true(front, pairs, y, lambda name, _: costs[int(name[6:])])

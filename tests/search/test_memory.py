@@ -99,7 +99,7 @@ def test_threads_change_nothing(scoring):
     for seed in range(3):
         pool, y, costs = draw_pool(5, 2000, n_classes=4, seed=seed)
         one, two, three = (
-            list(search_cascades(pool, y, costs=costs, scoring=scoring, n_jobs=n))
+            list(search_cascades(pool, y, costs=costs, scoring=scoring, cv=None, n_jobs=n))
             for n in (1, 2, 3)
         )
         assert one == two == three

@@ -138,7 +138,7 @@ def test_front_prints_pickles_and_becomes_a_frame():
         ([A, B], {"classes": [0, 5]}, r"labels \[1\] that are not in classes"),
         ([A, B], {"classes": [0, 1, 2]}, "2 different labels"),
         ([A, B], {"order": "dear"}, "order='dear'"),
-        ([A, B], {"combine": "best"}, "combine='best'"),
+        ([A, B], {"combine": "median"}, "combine='median'"),
         ([A, B], {"method": "random"}, "method='random'"),
         ([A, B], {"confidence": "odds"}, "confidence='odds'"),
         ([A, B], {"max_stages": 0}, "max_stages=0"),

@@ -1,0 +1,137 @@
+"""Scores beside those that were tuned: chosen without the rows that they are taken on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+
+import numpy as np
+
+from sklearn_cascade.search._finding import Options, seconds_of, settings_of
+from sklearn_cascade.search._front import CascadeFront, FrontRow
+from sklearn_cascade.search._recordings import Recordings
+from sklearn_cascade.search._replay import replay
+
+# Folds where their number is left open, and the seconds of one core that are worth it.
+_N_FOLDS = 5
+_AFFORDABLE_SECONDS = 10.0
+
+
+def fold_rows(cv, recordings: Recordings, options: Options) -> tuple[bool, np.ndarray]:
+    """Return whether honest scores are wanted, and the fold of each row that counts.
+
+    Parameters
+    ----------
+    cv : int, "auto", array-like of shape (n_recorded,) or None
+        As in `search_cascades`.
+    recordings : Recordings
+        Answers of the pool.
+    options : Options
+        Parameters of the search.
+
+    Returns
+    -------
+    honest : bool
+    fold : ndarray of int of shape (n_samples,)
+    """
+    n_samples = recordings.n_samples
+    if cv is None or (isinstance(cv, str) and cv == "auto"):
+        n_folds = min(_N_FOLDS, n_samples)
+        seconds = n_folds * seconds_of(recordings, settings_of(recordings, options))
+        honest = cv is not None and n_folds > 1 and seconds <= _AFFORDABLE_SECONDS
+        return honest, _draw(n_samples, n_folds)
+    if isinstance(cv, Integral) and not isinstance(cv, bool) and 2 <= cv <= n_samples:
+        return True, _draw(n_samples, int(cv))
+    fold = np.asarray(cv)
+    n_recorded = recordings.n_recorded
+    if fold.shape != (n_recorded,) or fold.dtype.kind not in "iubUS":
+        raise ValueError(
+            f"cv={cv!r}; expected 'auto', None, a number of folds from 2 to {n_samples}, or the "
+            f"fold of each of the {n_recorded} rows as an integer or a name"
+        )
+    if recordings.counted is not None:
+        fold = fold[recordings.counted]
+    labels, fold = np.unique(fold, return_inverse=True)
+    if len(labels) < 2:
+        raise ValueError(f"cv puts all rows into the fold {labels[0]!r}; expected two or more")
+    return True, fold
+
+
+def _draw(n_samples: int, n_folds: int) -> np.ndarray:
+    """Return the fold of each row, drawn evenly, the same for any two calls: (n_samples,)."""
+    return np.random.default_rng(0).permutation(n_samples) % n_folds
+
+
+def others_of(fold: np.ndarray, sample: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the rows of each fold, and the rows of other samples that choose for it."""
+    parts = [np.flatnonzero(fold == k) for k in np.unique(fold)]
+    return parts, [np.flatnonzero(~np.isin(sample, sample[part])) for part in parts]
+
+
+def cross_fit_choice(
+    recordings: Recordings,
+    options: Options,
+    fronts: Sequence[CascadeFront],
+    parts: Sequence[np.ndarray],
+    choices: Sequence[dict],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean score and cost of committees chosen without the fold they are taken on.
+
+    Where the other folds hold no committee that satisfies the constraints, the nearest is taken.
+
+    Parameters
+    ----------
+    recordings : Recordings
+        Answers of the pool.
+    options : Options
+        Parameters of the search, prepared.
+    fronts : sequence of CascadeFront
+        What was found without each fold.
+    parts : sequence of ndarray of int
+        Rows of each fold.
+    choices : sequence of dict
+        Constraints of each choice, as for ``CascadeFront.best``.
+
+    Returns
+    -------
+    score, cost : ndarray of shape (n_choices,)
+    """
+    if not choices:
+        return np.empty(0), np.empty(0)
+    chosen: dict[FrontRow, int] = {}
+    best = [front[front.find_best(**c, nearest=True)] for c in choices for front in fronts]
+    places = np.array([chosen.setdefault(row, len(chosen)) for row in best])
+    places = places.reshape(len(choices), len(fronts))
+    folds = np.arange(len(parts))
+    wanted = np.zeros((len(chosen), len(parts)), dtype=bool)
+    wanted[places, folds] = True
+    score, cost = replay(recordings, options, list(chosen), parts, wanted)
+    return score[places, folds].mean(axis=1), cost[places, folds].mean(axis=1)
+
+
+def add_honest_scores(
+    recordings: Recordings,
+    options: Options,
+    front: CascadeFront,
+    fronts: Sequence[CascadeFront],
+    parts: Sequence[np.ndarray],
+) -> CascadeFront:
+    """Return the front with honest scores of what was tuned beside those tuned.
+
+    That of a cascade nothing beats is the score of the best committee of no higher mean cost,
+    chosen without the fold it is taken on.
+
+    Parameters
+    ----------
+    recordings, options, fronts, parts
+        As for `cross_fit_choice`.
+    front : CascadeFront
+        What was found on all rows.
+    """
+    places = [i for i, row in enumerate(front) if row.kind == "cascade" and front.non_dominated[i]]
+    choices = [{"max_cost": front[i].mean_cost} for i in places]
+    score, cost = cross_fit_choice(recordings, options, fronts, parts, choices)
+    rows = list(front)
+    for i, honest_score, honest_cost in zip(places, score.tolist(), cost.tolist(), strict=True):
+        rows[i] = rows[i]._replace(honest_score=round(honest_score, 12), honest_cost=honest_cost)
+    return front.with_rows(rows)
