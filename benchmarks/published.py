@@ -173,6 +173,7 @@ def _choose(tuning: Pool, max_stages: int):
         names=tuning.names,
         max_stages=max_stages,
         n_thresholds=tuning.n_thresholds,
+        cv=None,
     )
     singles = [row for row in front if row.kind == "single"]
     single = max(singles, key=lambda row: (row.score, -row.mean_cost))

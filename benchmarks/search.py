@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import rivals
 from sklearn_cascade import search_cascades
-from sklearn_cascade.rules import COMBINATIONS, cumulative_costs, exit_stages
+from sklearn_cascade.rules import cumulative_costs, exit_stages
 from sklearn_cascade.search._boards import Board
 from sklearn_cascade.search._committees import in_order
 from sklearn_cascade.search._engine import collect_for
@@ -75,7 +75,7 @@ def sweep(proba, y, n_thresholds, n_vectors):
     names = [f"m{k}" for k in range(len(proba))]
     recordings = record(proba, y, names=names, costs=COSTS[: len(proba)])
     settings = Settings(
-        COMBINATIONS,
+        ("mean", "last"),
         4,
         "cost",
         "max_proba",
@@ -196,7 +196,7 @@ def search_memory_maps(folder):
     pairs = list(zip(sure, label, strict=True))
     with threadpool_limits(1):
         before, start = getrusage(RUSAGE_SELF).ru_maxrss, perf_counter()
-        search_cascades(pairs, y, costs=costs, combine="last", method="greedy")
+        search_cascades(pairs, y, costs=costs, combine="last", method="greedy", cv=None)
         seconds = perf_counter() - start
     # Kilobytes, on Linux.
     return seconds, 1024 * (getrusage(RUSAGE_SELF).ru_maxrss - before)
@@ -226,7 +226,7 @@ def against_exhaustive(n_pools, n_rows, n_thresholds):
     for seed in range(n_pools):
         proba, y = synthetic_pool(8 + seed % 3, n_rows, 10, seed)
         costs = np.exp(np.random.default_rng(seed).uniform(0, 4, len(proba)))
-        settings = {"costs": costs, "n_thresholds": n_thresholds}
+        settings = {"costs": costs, "n_thresholds": n_thresholds, "cv": None}
         best = search_cascades(proba, y, method="exhaustive", **settings).best()
         pair = search_cascades(proba, y, method="exhaustive", max_stages=2, **settings).best()
         greedy = search_cascades(proba, y, method="greedy", **settings).best()
@@ -243,9 +243,14 @@ def _search(proba, y, n_thresholds, **options):
     """Return seconds and front of a search."""
     start = perf_counter()
     front = search_cascades(
-        proba, y, costs=COSTS[: len(proba)], n_thresholds=n_thresholds, method="exhaustive",
+        proba,
+        y,
+        costs=COSTS[: len(proba)],
+        n_thresholds=n_thresholds,
+        method="exhaustive",
+        cv=None,
         **options,
-    )  # fmt: skip
+    )
     return perf_counter() - start, front
 
 

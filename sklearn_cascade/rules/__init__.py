@@ -6,7 +6,7 @@ from sklearn_cascade.rules._combination import (
     fill_abstained,
     geometric_mean,
 )
-from sklearn_cascade.rules._confidence import CONFIDENCES, compute_confidence
+from sklearn_cascade.rules._confidence import CONFIDENCES, compute_confidence, takes_over
 from sklearn_cascade.rules._costs import (
     DEFAULT_UNIT,
     as_numbers,
@@ -110,6 +110,7 @@ __all__ = [
     "score_answers",
     "score_labels",
     "stage_confidences",
+    "takes_over",
     "threshold_at",
     "tie_allowance",
     "within_limit",

@@ -339,6 +339,12 @@ class CascadeFront(Sequence):
         marked[rows[non_dominated(score, cost, np.zeros(len(rows)), np.arange(len(rows)))]] = True
         return marked
 
+    def unbeaten(self) -> list[int]:
+        """Return the non-dominated rows, with all that are equal to one in score and mean cost."""
+        figures = list(zip(*self._rounded(np.arange(len(self))), strict=True))
+        best = {figures[i] for i in np.flatnonzero(self.non_dominated)}
+        return [i for i, row in enumerate(figures) if row in best]
+
     def _rounded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return score and cost of some rows so that differences by rounding are none."""
         highest = self.worst_cost.max(initial=0.0)

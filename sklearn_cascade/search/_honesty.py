@@ -53,7 +53,7 @@ def fold_rows(cv, recordings: Recordings, options: Options) -> tuple[bool, np.nd
         fold = fold[recordings.counted]
     labels, fold = np.unique(fold, return_inverse=True)
     if len(labels) < 2:
-        raise ValueError(f"cv puts all rows into the fold {labels[0]!r}; expected two or more")
+        raise ValueError(f"cv puts all rows into the fold {str(labels[0])!r}; expected two or more")
     return True, fold
 
 
@@ -128,7 +128,7 @@ def add_honest_scores(
     front : CascadeFront
         What was found on all rows.
     """
-    places = [i for i, row in enumerate(front) if row.kind == "cascade" and front.non_dominated[i]]
+    places = [i for i in front.unbeaten() if front[i].kind == "cascade"]
     choices = [{"max_cost": front[i].mean_cost} for i in places]
     score, cost = cross_fit_choice(recordings, options, fronts, parts, choices)
     rows = list(front)
