@@ -26,6 +26,7 @@ _LOOKS = {
     "dominated": ("", "black", "o", 6, 2.5),
     "ensemble": ("ensembles", "#E69F00", "s", 6, 2),
     "cascade": ("cascades", "#0072B2", "*", 10, 4),
+    "honest": ("cascades, cross-fitted", "#56B4E9", "", 0, 3.5),
     "chosen": ("chosen", "#D55E00", "o", 15, 5),
 }
 _DETAILS = {
@@ -33,6 +34,7 @@ _DETAILS = {
     "dominated": {"markerfacecolor": "white"},
     "ensemble": {"linestyle": "none"},
     "cascade": {"linewidth": 0.8},
+    "honest": {"linestyle": "--", "linewidth": 1.2},
     "chosen": {"linestyle": "none", "markerfacecolor": "none", "markeredgewidth": 2},
 }
 # With more single models than this, only those that no other one dominates are named.
@@ -44,8 +46,9 @@ class TradeoffDisplay:
 
     Single models are circles; a line joins, in order of cost, those that no other dominates, and
     the others are hollow. Ensembles are squares, only those that no other ensemble dominates.
-    Cascades are stars, only those on the front, and of many close together only some. A
-    ring marks the chosen one, which is named.
+    Cascades are stars, only those on the front, and of many close together only some; a dashed
+    line beside them shows what such choices reach on rows that had no part in them. A ring
+    marks the chosen one, which is named.
 
     Parameters
     ----------
@@ -65,12 +68,14 @@ class TradeoffDisplay:
         Unit of the costs; seconds ("s") are shown in a fitting multiple.
     scoring : str, default="accuracy"
         Name of the score; accuracies are shown in percent.
+    honest : array-like of shape (n_points, 2), default=None
+        Cost and score of each point, cross-fitted; NaN where there are none.
 
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes and Figure
         Where it was drawn.
-    singles_, dominated_, ensembles_, cascades_, chosen_ : matplotlib Line2D or None
+    singles_, dominated_, ensembles_, cascades_, honest_, chosen_ : matplotlib Line2D or None
         What was drawn; None where there is no such point.
     labels_ : list of matplotlib Annotation
         Names of single models, and of the chosen point. One without room is left out.
@@ -107,6 +112,7 @@ class TradeoffDisplay:
         chosen=None,
         cost_unit="stages",
         scoring="accuracy",
+        honest=None,
     ):
         self.score = score
         self.cost = cost
@@ -116,6 +122,7 @@ class TradeoffDisplay:
         self.chosen = chosen
         self.cost_unit = cost_unit
         self.scoring = scoring
+        self.honest = honest
 
     @classmethod
     def from_front(cls, front, *, chosen=None, ax=None, name=None, **plot_kwargs):
@@ -157,6 +164,7 @@ class TradeoffDisplay:
             chosen=_index_of(chosen, rows),
             cost_unit=front.cost_unit,
             scoring=front.scoring,
+            honest=np.array([[r.honest_cost, r.honest_score] for r in rows], dtype=float),
         )
         return display.plot(ax=ax, name=name, **plot_kwargs)
 
@@ -201,6 +209,7 @@ class TradeoffDisplay:
         ensemble_kwargs=None,
         cascade_kwargs=None,
         chosen_kwargs=None,
+        honest_kwargs=None,
         label_kwargs=None,
     ):
         """Draw.
@@ -211,7 +220,7 @@ class TradeoffDisplay:
             Where to draw; a new figure by default. A scale of its own stays.
         name : str, default=None
             Added to the entries of the legend.
-        single_kwargs, ensemble_kwargs, cascade_kwargs, chosen_kwargs : dict, default=None
+        single_kwargs, ensemble_kwargs, cascade_kwargs, chosen_kwargs, honest_kwargs : dict
             Style of the lines and markers, as for ``ax.plot``.
         label_kwargs : dict, default=None
             Style of the names, as for ``ax.annotate``.
@@ -230,6 +239,7 @@ class TradeoffDisplay:
             for (kind, places), style in zip(shown.items(), own, strict=True)
         ]
         self.singles_, self.dominated_, self.ensembles_, self.cascades_, self.chosen_ = lines
+        self.honest_ = self._draw(self._honest_points(shown), "honest", honest_kwargs, name)
         scale_costs(self.ax_, points[np.concatenate(list(shown.values())), 0], self.cost_unit)
         label_scores(self.ax_.yaxis, self.scoring)
         self.ax_.margins(0.08)
@@ -255,6 +265,14 @@ class TradeoffDisplay:
             "cascade": order[(kind == "cascade") & (on_front | chosen)],
             "chosen": order[chosen],
         }
+
+    def _honest_points(self, shown):
+        """Return the cross-fitted points of the cascades shown, by rising cost."""
+        if self.honest is None:
+            return np.empty((0, 2))
+        honest = np.asarray(self.honest, dtype=float)[shown["cascade"]]
+        honest = honest[np.isfinite(honest).all(axis=1)]
+        return honest[np.argsort(honest[:, 0], kind="stable")]
 
     def _draw(self, points, kind, own, name):
         """Draw the points of a kind, and return the line; None where there is none."""

@@ -30,6 +30,8 @@ class Row(NamedTuple):
     worst_cost: float
     exit_rates: tuple
     train_cost: float | None
+    honest_score: float | None = None
+    honest_cost: float | None = None
 
 
 class Front(list):
@@ -130,6 +132,20 @@ def test_each_kind_is_drawn_with_its_own_marker():
     assert len({line.get_color() for line in (*lines[1:], drawn.chosen_)}) == 4
     legend = [text.get_text() for text in drawn.ax_.get_legend().get_texts()]
     assert legend == ["single models", "ensembles", "cascades", "chosen"]
+
+
+def test_cross_fitted_scores_are_a_dashed_line():
+    """Check the honest points of the cascades shown, by rising cost, and none without them."""
+    rows = family()
+    for place, figures in ((-1, (0.8, 39.0)), (-3, (0.81, 41.0)), (0, (0.5, 1.0))):
+        rows[place] = rows[place]._replace(honest_score=figures[0], honest_cost=figures[1])
+    drawn = TradeoffDisplay.from_front(Front(rows))
+    assert points(drawn.honest_) == [(39.0, 0.8), (41.0, 0.81)]
+    assert drawn.honest_.get_linestyle() == "--"
+    legend = [text.get_text() for text in drawn.ax_.get_legend().get_texts()]
+    assert "cascades, cross-fitted" in legend
+    assert TradeoffDisplay.from_front(Front(family())).honest_ is None
+    assert display().plot().honest_ is None
 
 
 def test_single_models_are_joined_by_rising_cost():
