@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_validate
+from sklearn.model_selection import KFold, cross_validate
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_cascade import CascadeClassifier, LearnedConfidence
+from sklearn_cascade.exceptions import UnseenClassWarning
 from tests.probes import ScriptedMember, numbered_rows
 
 CHEAP = ("nb", GaussianNB())
@@ -142,7 +145,7 @@ def test_measured_costs_hold_the_seconds_of_the_confidence(blobs):
     """Check that the learner's own time is on the bill where the unit is seconds, and told."""
     X, y = blobs
     cascade = CascadeClassifier([CHEAP, DEAR], costs="measured", confidence="learned").fit(X, y)
-    assert cascade.confidence_seconds_.shape == (1,)
+    assert cascade.confidence_seconds_.shape == (2,)
     assert 0 < cascade.confidence_seconds_[0] < cascade.costs_[0]
     counted = CascadeClassifier([CHEAP, DEAR], costs=[1, 40], confidence="learned").fit(X, y)
     assert_array_equal(counted.costs_, [1, 40])
@@ -219,3 +222,60 @@ def test_certificate_counts_what_a_learned_cascade_answers():
     assert report.losses == np.sum(details.label != y[1000:])
     assert [stage["n_rows"] for stage in report.stages] == np.bincount(details.exit_stage).tolist()
     assert report.mean_cost == pytest.approx(details.cost.mean())
+
+
+@pytest.mark.parametrize("combine", ["mean", "last", "best"])
+def test_constant_features_make_all_rows_equally_sure(combine):
+    """Check that nothing is told apart where nothing differs, and that all rows exit together."""
+    X, y = np.zeros((300, 2)), np.arange(300) % 3 > 0
+    members = [("prior", DummyClassifier()), ("lr", LogisticRegression())]
+    cascade = CascadeClassifier(members, confidence="learned", combine=combine, thresholds=0.6)
+    details = cascade.fit(X, y).predict_details(X)
+    assert len(np.unique(details.exit_stage)) == 1
+    assert details.label.all()
+
+
+@pytest.mark.parametrize("combine", ["mean", "last", "best"])
+def test_class_that_some_members_never_saw_is_judged(combine):
+    """Check that rows of a rare class, which folds and members lack, are answered."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 2))
+    y = np.where(X[:, 0] > 0, "up", "down").astype(object)
+    y[:2] = "rare"
+    X[:2] += 30.0
+    known = GaussianNB().fit(X[2:], y[2:])
+    members = [("known", FrozenEstimator(known)), ("lr", LogisticRegression())]
+    cascade = CascadeClassifier(
+        members, costs=[1, 9], confidence="learned", combine=combine, thresholds=0.99, cv=KFold(4)
+    )
+    with pytest.warns(UnseenClassWarning, match="has never seen"):
+        cascade.fit(X, y)
+    assert set(cascade.classes_) == {"down", "rare", "up"}
+    details = cascade.predict_details(X)
+    assert np.mean(details.label[2:] == y[2:]) > 0.95
+    assert np.isfinite(details.proba).all()
+
+
+def test_one_class_is_refused_as_ever():
+    """Check that a learned confidence needs two classes like any other."""
+    cascade = CascadeClassifier([CHEAP, DEAR], confidence="learned")
+    with pytest.raises(ValueError, match="class"):
+        cascade.fit(np.zeros((200, 2)), np.zeros(200))
+
+
+def test_more_than_twenty_classes_are_told_by_their_share():
+    """Check a ladder of many classes, in a batch and row by row."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 25, 3000)
+    hard = y < 5
+    tables = []
+    for skill in (2.0, 4.0):
+        logits = rng.normal(size=(3000, 25)) + skill * np.eye(25)[y] * (2 - hard[:, None])
+        tables.append(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+    members = [(f"m{k}", ScriptedMember(table)) for k, table in enumerate(tables)]
+    X = numbered_rows(3000)
+    cascade = CascadeClassifier(members, costs=[1, 9], confidence="learned").fit(X, y)
+    details = cascade.predict_details(X)
+    assert details.exit_stage[hard].mean() > details.exit_stage[~hard].mean()
+    alone = [cascade.predict_details(X[[row]]).exit_stage[0] for row in range(50)]
+    assert_array_equal(alone, details.exit_stage[:50])
