@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from benchmarks import onnx as benchmark
 from benchmarks.onnx_ladders import open_file, table_ladders
-
-# Folders, best first, that may hold `cifar10_family/`.
-PLACES = [
-    os.environ.get("SKLEARN_CASCADE_DATA", ""),
-    str(Path(__file__).parents[2] / "shared" / "data"),
-]
+from tests.recorded import find_folder
 
 
 @pytest.fixture(scope="module")
 def data():
     """Return the folder of the recorded data; None where it is not at hand."""
-    found = [place for place in PLACES if place and (Path(place) / "cifar10_family").is_dir()]
-    return found[0] if found else None
+    folder = find_folder("cifar10_family")
+    return None if folder is None else str(folder)
 
 
 def tables(text):

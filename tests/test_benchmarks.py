@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from benchmarks.__main__ import main
-
-# Folders, best first, that may hold `predictions/` and `cifar10_family/`.
-PLACES = [
-    os.environ.get("SKLEARN_CASCADE_DATA", ""),
-    str(Path(__file__).parents[2] / "shared" / "data"),
-]
+from tests.recorded import folder_with
 
 
 def test_predict_prints_its_table(capsys):
@@ -92,10 +84,7 @@ def test_certify_prints_its_tables(capsys):
 
 def test_published_prints_a_line_for_each_data_set(capsys):
     """Check that every recorded pool is searched, with figures and a verdict."""
-    places = [place for place in PLACES if place and (Path(place) / "predictions").is_dir()]
-    if not places:
-        pytest.skip("the recorded predictions are not at hand")
-    main(["published", "--quick", "--data", places[0]])
+    main(["published", "--quick", "--data", str(folder_with("predictions"))])
     header, *rows = _table(capsys.readouterr().out)
     assert {len(row) for row in rows} == {len(header)}
     pools = {row[0] for row in rows}

@@ -13,15 +13,11 @@ import pytest
 from sklearn.datasets import load_digits
 
 from sklearn_cascade import OnnxClassifier
+from tests.recorded import folder_with
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 NETS = EXAMPLES / "digit_nets"
 FILES = sorted(path.stem for path in NETS.glob("*.onnx"))
-# Folders, best first, that may hold `cifar10_family/`.
-PLACES = [
-    os.environ.get("SKLEARN_CASCADE_DATA", ""),
-    str(Path(__file__).parents[2] / "shared" / "data"),
-]
 COMMITTEES = ["best ensemble", "same accuracy", "same log loss", "within its cost"]
 
 
@@ -79,12 +75,9 @@ def run_on_digits(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run_on_cifar(tmp_path_factory):
     """Return what the example prints of the CIFAR-10 family, or skip where it is absent."""
-    places = [Path(place) / "cifar10_family" for place in PLACES if place]
-    places = [place for place in places if (place / "predictions.npz").is_file()]
-    if not places:
-        pytest.skip("the CIFAR-10 family is neither in SKLEARN_CASCADE_DATA nor in shared/data")
+    data = folder_with("cifar10_family/predictions.npz") / "cifar10_family"
     folder = tmp_path_factory.mktemp("cifar")
-    return run_example(folder, "--data", str(places[0])), folder
+    return run_example(folder, "--data", str(data)), folder
 
 
 def test_folder_is_small_and_described():

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier, PrefitClassifier
+from tests.recorded import folder_with
 
-# Folders, best first, that may hold `predictions/` and `cifar10_family/`.
-PLACES = [
-    os.environ.get("SKLEARN_CASCADE_DATA", ""),
-    Path(__file__).parents[2] / "shared" / "data",
-]
 CIFAR_LADDER = ["resnet_3m", "resnet_10m_seed1", "resnet_21m", "resnet_40m"]
 POOL_LADDER = ["mobilenet_v2", "vgg13_bn", "densenet161", "inception_v3"]
 
@@ -33,10 +26,7 @@ class Lookup:
 
 def load(name):
     """Return a recorded file, or skip where no folder holds it."""
-    for place in filter(None, PLACES):
-        if (Path(place) / name).is_file():
-            return np.load(Path(place) / name, allow_pickle=False)
-    pytest.skip(f"{name} is neither in the folder SKLEARN_CASCADE_DATA names nor in shared/data")
+    return np.load(folder_with(name) / name, allow_pickle=False)
 
 
 class Recorded:

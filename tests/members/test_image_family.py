@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -14,15 +11,11 @@ from sklearn_cascade import (
     OnnxClassifier,
     search_cascades,
 )
+from tests.recorded import folder_with
 
 pytest.importorskip("onnx", reason="ONNX models need onnx")
 pytest.importorskip("onnxruntime", reason="ONNX models need onnxruntime")
 
-# Folders, best first, that may hold `cifar10_family/`.
-PLACES = [
-    os.environ.get("SKLEARN_CASCADE_DATA", ""),
-    Path(__file__).parents[3] / "shared" / "data",
-]
 NAMES = [
     *("resnet_1m", "resnet_3m", "resnet_3m_seed1", "resnet_10m", "resnet_10m_seed1"),
     *("resnet_21m", "resnet_40m"),
@@ -52,10 +45,7 @@ class Family:
 @pytest.fixture(scope="module")
 def family():
     """Return the family, or skip where no folder holds it."""
-    for place in filter(None, PLACES):
-        if (Path(place) / "cifar10_family" / "predictions.npz").is_file():
-            return Family(Path(place) / "cifar10_family")
-    pytest.skip("cifar10_family is neither where SKLEARN_CASCADE_DATA tells nor in shared/data")
+    return Family(folder_with("cifar10_family/predictions.npz") / "cifar10_family")
 
 
 @pytest.mark.parametrize("name", NAMES)
