@@ -103,7 +103,7 @@ def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage
     -------
     passage : Passage
     """
-    running = policy.begin()
+    running, weights, confidences = policy.begin(), policy.weights, policy.confidences
     # While all rows travel together there is nothing to index or to copy.
     rows, proba, exit_stage, failed = None, None, 0, None
     for k, stage in enumerate(stages):
@@ -111,9 +111,7 @@ def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage
             if stage.adds_up:
                 answer = stage.carry_on(running, X)
             else:
-                answer = running.add(
-                    stage.ask(X, n_samples), policy.weights[k], policy.confidences[k]
-                )
+                answer = running.add(stage.ask(X, n_samples), weights[k], confidences[k])
         except (MemberFailedError, InvalidProbabilitiesError) as error:
             if k == 0 or not policy.keep_on_error:
                 raise
@@ -126,7 +124,7 @@ def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage
             proba[rows], exit_stage[rows] = answer, k
         if k == len(stages) - 1:
             break
-        leaving = exits(running.how_sure(policy.confidences[k]), policy.thresholds[k])
+        leaving = exits(running.how_sure(confidences[k]), policy.thresholds[k])
         n_leaving = np.count_nonzero(leaving)
         if n_leaving == n_samples:
             break

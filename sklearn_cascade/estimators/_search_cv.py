@@ -389,7 +389,7 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         chosen = [stages[name]._replace(position=k) for k, name in enumerate(row.members)]
         cascade._adopt_stages(chosen, self.classes_)
         cascade._used_rows = self._used_rows
-        cascade._take_learned(self.front_.committee(row))
+        cascade._take_learned(self.front_.application.committee(row))
         cascade.cost_conditions_ = self.cost_conditions_
         cascade.tuned_score_, cascade.tuned_cost_ = row.score, row.mean_cost
         return cascade

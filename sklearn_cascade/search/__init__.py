@@ -74,7 +74,7 @@ __getattr__ = imported_at_first_use(
         "cross_fit_choice": "sklearn_cascade.search._honesty",
         "others_of": "sklearn_cascade.search._honesty",
         "prepare": "sklearn_cascade.search._finding",
-        "FrontRow": "sklearn_cascade.search._front",
+        "FrontRow": "sklearn_cascade.search._front_row",
         "Options": "sklearn_cascade.search._finding",
         "check_constraints": "sklearn_cascade.search._front",
         "find_fronts": "sklearn_cascade.search._finding",

@@ -21,7 +21,7 @@ from sklearn_cascade.search._learners import Learners
 from sklearn_cascade.search._recordings import Recordings
 
 if TYPE_CHECKING:
-    from sklearn_cascade.search._front import FrontRow
+    from sklearn_cascade.search._front_row import FrontRow
 
 
 class Committee(NamedTuple):

@@ -16,7 +16,8 @@ from sklearn_cascade.search._committees import Found, Plan, count_cascades
 from sklearn_cascade.search._contest import ways_of
 from sklearn_cascade.search._engine import Explored, explore
 from sklearn_cascade.search._exhaustive import MAX_CELLS
-from sklearn_cascade.search._front import CascadeFront, FrontRow, check_constraints
+from sklearn_cascade.search._front import CascadeFront, check_constraints
+from sklearn_cascade.search._front_row import FrontRow
 from sklearn_cascade.search._large_pools import explore_greedily
 from sklearn_cascade.search._learned import LearnedConfidence, as_learner
 from sklearn_cascade.search._learners import Learners

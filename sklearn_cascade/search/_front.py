@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from numbers import Real
-from typing import NamedTuple
 
 import numpy as np
 
@@ -12,56 +11,10 @@ from sklearn_cascade._compat import import_optional
 from sklearn_cascade.exceptions import InfeasibleConstraintError
 from sklearn_cascade.inspection import CascadePrediction, format_cost
 from sklearn_cascade.rules import within_limit
-from sklearn_cascade.search._application import Application, Committee
+from sklearn_cascade.search._application import Application
 from sklearn_cascade.search._dominance import SCORE_DECIMALS, non_dominated, round_cost, round_score
+from sklearn_cascade.search._front_row import FrontRow, by_cost
 from sklearn_cascade.search._front_text import table_of
-
-
-class FrontRow(NamedTuple):
-    """One committee at one operating point.
-
-    Attributes
-    ----------
-    kind : {"single", "ensemble", "cascade"}
-        A model alone, all of several averaged, or a cascade that exits early.
-    members : tuple of str
-        Names of its models, in running order.
-    combine : {"mean", "last"}
-        How the answers of the stages run are combined.
-    thresholds : tuple of float
-        One per stage but the last; infinity: no row exits there.
-    score : float
-        Score on the held-out rows; larger is better.
-    mean_cost : float
-        Expected cost of a row.
-    worst_cost : float
-        Cost of a row that goes through every stage.
-    exit_rates : tuple of float
-        Share of the rows that exit at each stage.
-    train_cost : float or None
-        Cost of training its models, where that was given.
-    honest_score, honest_cost : float or None
-        Of a cascade that nothing beats: score and mean cost of the best committee of no higher
-        mean cost, chosen on all folds but one and taken on that one. Nothing is tuned in the
-        other committees.
-    """
-
-    kind: str
-    members: tuple[str, ...]
-    combine: str
-    thresholds: tuple[float, ...]
-    score: float
-    mean_cost: float
-    worst_cost: float
-    exit_rates: tuple[float, ...]
-    train_cost: float | None
-    honest_score: float | None = None
-    honest_cost: float | None = None
-
-    @property
-    def label(self) -> str:
-        """The members in one line: "a > b" for a cascade, "a + b" for an ensemble."""
-        return {"ensemble": " + "}.get(self.kind, " > ").join(self.members)
 
 
 class CascadeFront(Sequence):
@@ -88,7 +41,7 @@ class CascadeFront(Sequence):
 
     Attributes
     ----------
-    scoring, cost_unit, n_evaluated, max_worst_cost
+    scoring, cost_unit, n_evaluated, max_worst_cost, application
         As given.
     score, mean_cost, worst_cost : ndarray of shape (n_rows,)
         The same figures as in the rows.
@@ -131,8 +84,8 @@ class CascadeFront(Sequence):
         self.cost_unit = cost_unit
         self.n_evaluated = n_evaluated
         self.max_worst_cost = max_worst_cost
-        self._application = application
-        self._rows = sorted(rows, key=_by_cost)
+        self.application = application
+        self._rows = sorted(rows, key=by_cost)
         self.score = np.array([row.score for row in self._rows])
         self.mean_cost = np.array([row.mean_cost for row in self._rows])
         self.worst_cost = np.array([row.worst_cost for row in self._rows])
@@ -263,22 +216,7 @@ class CascadeFront(Sequence):
         """
         if not isinstance(row, FrontRow):
             row = self._rows[row]
-        return self._application.apply(row, proba)
-
-    def committee(self, row: FrontRow) -> Committee:
-        """Return cost and confidence of each stage of a row."""
-        return self._application.committee(row)
-
-    def with_rows(self, rows: Sequence[FrontRow]) -> CascadeFront:
-        """Return the same table with other rows."""
-        return CascadeFront(
-            rows,
-            scoring=self.scoring,
-            cost_unit=self.cost_unit,
-            n_evaluated=self.n_evaluated,
-            max_worst_cost=self.max_worst_cost,
-            application=self._application,
-        )
+        return self.application.apply(row, proba)
 
     def to_frame(self):
         """Return the table as a pandas DataFrame.
@@ -339,12 +277,6 @@ class CascadeFront(Sequence):
         marked[rows[non_dominated(score, cost, np.zeros(len(rows)), np.arange(len(rows)))]] = True
         return marked
 
-    def unbeaten(self) -> list[int]:
-        """Return the non-dominated rows, with all that are equal to one in score and mean cost."""
-        figures = list(zip(*self._rounded(np.arange(len(self))), strict=True))
-        best = {figures[i] for i in np.flatnonzero(self.non_dominated)}
-        return [i for i, row in enumerate(figures) if row in best]
-
     def _rounded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return score and cost of some rows so that differences by rounding are none."""
         highest = self.worst_cost.max(initial=0.0)
@@ -395,13 +327,6 @@ class CascadeFront(Sequence):
             format_cost(cost, self.cost_unit) for cost in (row.mean_cost, row.worst_cost)
         )
         return f"{mean} (worst case {worst}) with the {row.kind} {row.label!r}"
-
-
-def _by_cost(row: FrontRow) -> tuple:
-    """Return a key that puts rows in order of cost, and equals in order of merit."""
-    cost = float(f"{row.mean_cost:.12g}")
-    score = float(np.round(row.score, SCORE_DECIMALS))
-    return cost, -score, row.worst_cost, len(row.members), row.members, row.combine, row.thresholds
 
 
 def check_constraints(**constraints) -> dict[str, float]:

@@ -9,7 +9,8 @@ import numpy as np
 from sklearn_cascade.inspection import Table, format_cost
 
 if TYPE_CHECKING:
-    from sklearn_cascade.search._front import CascadeFront, FrontRow
+    from sklearn_cascade.search._front import CascadeFront
+    from sklearn_cascade.search._front_row import FrontRow
 
 # Rows shown of each kind; the frame has all.
 _N_SHOWN = 12

@@ -7,8 +7,10 @@ from numbers import Integral
 
 import numpy as np
 
+from sklearn_cascade.search._dominance import round_cost, round_score
 from sklearn_cascade.search._finding import Options, seconds_of, settings_of
-from sklearn_cascade.search._front import CascadeFront, FrontRow
+from sklearn_cascade.search._front import CascadeFront
+from sklearn_cascade.search._front_row import FrontRow
 from sklearn_cascade.search._recordings import Recordings
 from sklearn_cascade.search._replay import replay
 
@@ -128,10 +130,25 @@ def add_honest_scores(
     front : CascadeFront
         What was found on all rows.
     """
-    places = [i for i in front.unbeaten() if front[i].kind == "cascade"]
+    places = [i for i in _unbeaten(front) if front[i].kind == "cascade"]
     choices = [{"max_cost": front[i].mean_cost} for i in places]
     score, cost = cross_fit_choice(recordings, options, fronts, parts, choices)
     rows = list(front)
     for i, honest_score, honest_cost in zip(places, score.tolist(), cost.tolist(), strict=True):
         rows[i] = rows[i]._replace(honest_score=round(honest_score, 12), honest_cost=honest_cost)
-    return front.with_rows(rows)
+    return CascadeFront(
+        rows,
+        scoring=front.scoring,
+        cost_unit=front.cost_unit,
+        n_evaluated=front.n_evaluated,
+        max_worst_cost=front.max_worst_cost,
+        application=front.application,
+    )
+
+
+def _unbeaten(front: CascadeFront) -> list[int]:
+    """Return the non-dominated rows, with all that are equal to one in score and mean cost."""
+    cost = round_cost(front.mean_cost, front.worst_cost.max(initial=0.0))
+    figures = list(zip(round_score(front.score), cost, strict=True))
+    best = {figures[i] for i in np.flatnonzero(front.non_dominated)}
+    return [i for i, row in enumerate(figures) if row in best]

@@ -10,7 +10,7 @@ from sklearn_cascade.rules import cumulative_costs, exit_stages, is_additive
 from sklearn_cascade.search._committees import Plan, cascade_of
 from sklearn_cascade.search._engine import collect_for
 from sklearn_cascade.search._finding import Options, settings_of
-from sklearn_cascade.search._front import FrontRow
+from sklearn_cascade.search._front_row import FrontRow
 from sklearn_cascade.search._lots import lots_by_rows
 from sklearn_cascade.search._recordings import Recordings
 from sklearn_cascade.search._rescoring import give_answers, score_given

@@ -169,20 +169,35 @@ def search_cascades(
         sample_weight=check_weights_of_rows(sample_weight, np.asarray(y)),
         extra_cost=extra_cost,
     )
-    if train_costs is not None:
-        train_costs = numbers_by_name("train_costs", train_costs, names)
-        train_costs = dict(zip(names, train_costs.tolist(), strict=True))
-    unit = cost_unit or getattr(costs, "unit", None) or DEFAULT_UNIT["given"]
+    table = {
+        "cost_unit": cost_unit or getattr(costs, "unit", None) or DEFAULT_UNIT["given"],
+        "names": names,
+        "train_costs": _check_train_costs(train_costs, names),
+    }
+    # Seconds of a learned confidence can be added to no other unit.
+    billed = isinstance(costs, MeasuredCosts) and recordings.proba is not None
     options = Options(*given, max_worst_cost, n_jobs, verbose)
+    return _find_front(recordings, options, cv, billed, table)
+
+
+def _find_front(recordings, options: Options, cv, billed: bool, table: dict) -> CascadeFront:
+    """Search all rows, and once without each fold for honest scores."""
     honest, fold = fold_rows(cv, recordings, options)
     sample = np.arange(recordings.n_samples)
-    billed = isinstance(costs, MeasuredCosts) and recordings.proba is not None
     options = prepare(recordings, options, fold=fold, sample=sample, billed=billed)
-    parts, others = others_of(fold, sample) if honest else ([], [])
-    front, *fronts = find_fronts(
-        recordings, options, unit, rows=[None, *others], names=names, train_costs=train_costs
-    )
-    return add_honest_scores(recordings, options, front, fronts, parts) if honest else front
+    if not honest:
+        return find_fronts(recordings, options, **table)[0]
+    parts, others = others_of(fold, sample)
+    front, *fronts = find_fronts(recordings, options, rows=[None, *others], **table)
+    return add_honest_scores(recordings, options, front, fronts, parts)
+
+
+def _check_train_costs(train_costs, names: list[str]) -> dict[str, float] | None:
+    """Return the cost of training each model by name, where that was given."""
+    if train_costs is None:
+        return None
+    train_costs = numbers_by_name("train_costs", train_costs, names)
+    return dict(zip(names, train_costs.tolist(), strict=True))
 
 
 def _as_entries(proba) -> list:
