@@ -169,20 +169,18 @@ def search_cascades(
         sample_weight=check_weights_of_rows(sample_weight, np.asarray(y)),
         extra_cost=extra_cost,
     )
-    table = {
-        "cost_unit": cost_unit or getattr(costs, "unit", None) or DEFAULT_UNIT["given"],
-        "names": names,
-        "train_costs": _check_train_costs(train_costs, names),
-    }
-    # Seconds of a learned confidence can be added to no other unit.
-    billed = isinstance(costs, MeasuredCosts) and recordings.proba is not None
+    unit = cost_unit or getattr(costs, "unit", None) or DEFAULT_UNIT["given"]
+    train_costs = _check_train_costs(train_costs, names)
+    table = {"cost_unit": unit, "names": names, "train_costs": train_costs}
     options = Options(*given, max_worst_cost, n_jobs, verbose)
-    return _find_front(recordings, options, cv, billed, table)
+    return _find_front(recordings, options, cv, isinstance(costs, MeasuredCosts), table)
 
 
-def _find_front(recordings, options: Options, cv, billed: bool, table: dict) -> CascadeFront:
+def _find_front(recordings, options: Options, cv, measured: bool, table: dict) -> CascadeFront:
     """Search all rows, and once without each fold for honest scores."""
     honest, fold = fold_rows(cv, recordings, options)
+    # Seconds of a learned confidence can be added to no other unit.
+    billed = measured and recordings.proba is not None
     sample = np.arange(recordings.n_samples)
     options = prepare(recordings, options, fold=fold, sample=sample, billed=billed)
     if not honest:
