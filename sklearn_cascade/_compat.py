@@ -111,7 +111,7 @@ class FitTasks:
         With `CallbackSupportMixin`, inside a method under `with_callbacks`.
     n_parts : int
         Number of parts.
-    data : dict
+    **data : dict
         ``X`` and ``y`` of the fit.
     """
 

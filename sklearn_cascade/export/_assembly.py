@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from sklearn_cascade.export._binding import Source, answer_of
 from sklearn_cascade.export._blueprint import Blueprint
 from sklearn_cascade.export._canvas import Canvas
-from sklearn_cascade.export._combining import confidence_of, geometric_mean_of
+from sklearn_cascade.export._combining import geometric_mean_of
+from sklearn_cascade.export._hearing import Hearing, Running
 from sklearn_cascade.export._packages import package
-
-
-class Running(NamedTuple):
-    """The rows that have come to some stage.
-
-    Attributes
-    ----------
-    sources : list of Source
-        The committee's inputs, these rows only.
-    total : str or None
-        Weighted sum of the probabilities so far; None before the first stage, and where only
-        the last one counts.
-    mass : float
-        Sum of the weights so far.
-    """
-
-    sources: list[Source]
-    total: str | None
-    mass: float
 
 
 class Assembler:
@@ -40,24 +21,27 @@ class Assembler:
     ----------
     blueprint : Blueprint
         What the committee does.
-    members : sequence of Member or None
-        One per stage, None for one whose answer counts for nothing.
+    members, learners : sequence of Member or None
+        One per stage, None for one whose answer counts for nothing; and the graphs of learners
+        of its confidence.
     elem_type : int
         Type of the probabilities.
     """
 
-    def __init__(self, blueprint: Blueprint, members: Sequence, elem_type: int) -> None:
+    def __init__(
+        self, blueprint: Blueprint, members: Sequence, learners: Sequence, elem_type: int
+    ) -> None:
         self._plan = blueprint
         self._members = members
         self._elem_type = elem_type
-        self._dtype = package("onnx").helper.tensor_dtype_to_np_dtype(elem_type)
+        self._hearing = Hearing(blueprint, members, learners, elem_type)
         self._root = ""
 
     def write(self, canvas: Canvas, sources: list[Source]) -> tuple[str, str, str, str]:
         """Write everything; return the names of label, probabilities, exit stage and cost."""
         self._root = canvas.prefix
         if self._plan.exits_early:
-            proba, stage = self._stage(canvas, 0, Running(sources, None, 0.0))
+            proba, stage = self._stage(canvas, 0, Running(sources))
         else:
             proba, stage = self._ensemble(canvas, sources)
         canvas.prefix = f"{self._root}answer/"
@@ -72,65 +56,36 @@ class Assembler:
         """Write a stage and all after it; return probabilities and exit stages of its rows."""
         canvas.prefix = f"{self._root}stage{k}/"
         last = k == len(self._members) - 1
-        never = not last and np.isposinf(self._plan.boundaries[k])
+        never = not last and not self._plan.exits_at(k)
         if never and self._members[k] is None:
             return self._stage(canvas, k + 1, running)
-        answer, running = self._answer(canvas, k, running)
+        running = self._hearing.hear(canvas, k, running)
         if last:
-            return answer, self._fill(canvas, answer, k)
+            return running.answer, self._fill(canvas, running.answer, k)
         if never:
             return self._stage(canvas, k + 1, running)
-        deferred = self._deferred(canvas, k, answer)
+        deferred = self._deferred(canvas, k, running.sure)
         some = canvas.add("Size", deferred, name="n_deferred")
         some = canvas.add("Cast", some, to=package("onnx").TensorProto.BOOL, name="some")
         names = canvas.fresh_names("proba", "exit_stage")
-        then = self._go_on(canvas.within(f"{self._root}stage{k}/on/"), k, deferred, answer, running)
-        stay = self._stay(canvas.within(f"{self._root}stage{k}/off/"), k, answer)
+        then = self._go_on(canvas.within(f"{self._root}stage{k}/on/"), k, deferred, running)
+        stay = self._stay(canvas.within(f"{self._root}stage{k}/off/"), k, running.answer)
         canvas.place("If", [some], names, then_branch=then, else_branch=stay)
         return names[0], names[1]
 
-    def _answer(self, canvas: Canvas, k: int, running: Running) -> tuple[str, Running]:
-        """Write a member and what is made of its answer; return the answer so far."""
-        member, weight = self._members[k], self._plan.weights[k]
-        if self._plan.combine == "last":
-            return answer_of(canvas, member, running.sources, self._elem_type), running
-        # A part of a forest weighs as much as it has trees: its votes are the summand, and even
-        # votes of all parts stay even.
-        summed = member.reading.n_votes == weight
-        if summed:
-            member = member._replace(reading=member.reading._replace(summed=True))
-        share = answer = answer_of(canvas, member, running.sources, self._elem_type)
-        if weight != 1.0 and not summed:
-            factor = canvas.hold(weight, self._dtype, "weight")
-            share = canvas.add("Mul", answer, factor, name="share")
-        mass = running.mass + weight
-        if running.total is not None:
-            share = canvas.add("Add", running.total, share, name="total")
-        if running.total is not None or summed:
-            divisor = canvas.hold(mass, self._dtype, "mass")
-            answer = canvas.add("Div", share, divisor, name="answer")
-        return answer, running._replace(total=share, mass=mass)
-
-    def _deferred(self, canvas: Canvas, k: int, answer: str) -> str:
+    def _deferred(self, canvas: Canvas, k: int, sure: str) -> str:
         """Write the test of a stage; return the rows that go on, (1, n_deferred)."""
-        sure = confidence_of(canvas, answer, self._plan.confidences[k], self._plan, self._dtype)
-        boundary = canvas.hold(self._plan.boundaries[k], self._dtype, "threshold")
+        boundary = self._hearing.boundary(canvas, k)
         # Not less than: NaN has to go on, as in Python.
         exits = canvas.add("GreaterOrEqual", sure, boundary, name="exits")
         return canvas.add("NonZero", canvas.add("Not", exits, name="stays"), name="deferred")
 
-    def _go_on(self, canvas: Canvas, k: int, deferred: str, answer: str, running: Running):
+    def _go_on(self, canvas: Canvas, k: int, deferred: str, running: Running):
         """Write the branch of the stages after one; it hands out the answers to all its rows."""
-        shape = canvas.hold([-1], np.int64, "flat")
+        shape, answer = canvas.hold([-1], np.int64, "flat"), running.answer
         rows = canvas.add("Reshape", deferred, shape, name="rows")
-        sources = [
-            source._replace(name=canvas.add("Gather", source.name, rows, axis=0, name="input"))
-            for source in running.sources
-        ]
-        total = running.total
-        if total is not None:
-            total = canvas.add("Gather", total, rows, axis=0, name="total")
-        deeper, deeper_stage = self._stage(canvas, k + 1, Running(sources, total, running.mass))
+        kept = running.of_rows(canvas, rows, keeps_answer=self._plan.combine == "best")
+        deeper, deeper_stage = self._stage(canvas, k + 1, kept)
         canvas.prefix = f"{self._root}stage{k}/on/"
         places = canvas.add("Unsqueeze", rows, canvas.hold([1], np.int64, "axis"), name="places")
         here = self._fill(canvas, answer, k)
@@ -152,7 +107,7 @@ class Assembler:
 
     def _ensemble(self, canvas: Canvas, sources: list[Source]) -> tuple[str, str]:
         """Write an ensemble of which every member runs for every row."""
-        running, answer, heard = Running(sources, None, 0.0), "", []
+        running, heard = Running(sources), []
         for k, member in enumerate(self._members):
             if member is None:
                 continue
@@ -161,10 +116,10 @@ class Assembler:
                 proba = answer_of(canvas, member, sources, self._elem_type)
                 heard.append((proba, self._plan.weights[k]))
             else:
-                answer, running = self._answer(canvas, k, running)
-        canvas.prefix = f"{self._root}mean/"
+                running = self._hearing.hear(canvas, k, running)
+        canvas.prefix, answer = f"{self._root}mean/", running.answer
         if heard:
-            answer = geometric_mean_of(canvas, heard, self._dtype)
+            answer = geometric_mean_of(canvas, heard, self._hearing.dtype)
         return answer, self._fill(canvas, answer, len(self._members) - 1)
 
     def _handed_out(self, proba: str, stage: str) -> list:

@@ -18,14 +18,17 @@ class Confidence(NamedTuple):
     Attributes
     ----------
     kind : str
-        "max_proba", "margin", "entropy" or "lead".
+        "max_proba", "margin", "entropy", "lead" or "learned".
     k, n_members : float
         For "lead": members that have voted, and all members.
+    learned : LearnedStage or None
+        For "learned": what was learned.
     """
 
     kind: str
     k: float = 0.0
     n_members: float = 0.0
+    learned: LearnedStage | None = None
 
 
 class Blueprint(NamedTuple):
@@ -36,11 +39,12 @@ class Blueprint(NamedTuple):
     stages : list of Stage
         The fitted members.
     combine : str
-        "mean", "last" or "geometric".
+        "mean", "last", "best" or "geometric".
     confidences : list of Confidence
-        One per stage but the last; empty where all members run.
+        One per stage but the last, and for "best" the last one's, too; empty where all members
+        run.
     thresholds, boundaries : list of float
-        The same; the boundary is the smallest confidence that exits.
+        One per stage but the last; the boundary is the smallest confidence that exits.
     weights : list of float
         One per stage.
     costs : ndarray of shape (n_stages,)
@@ -68,6 +72,23 @@ class Blueprint(NamedTuple):
     def confidence(self) -> str | None:
         """Name of the confidence; None where no row exits early."""
         return self.confidences[0].kind if self.confidences else None
+
+    def exits_at(self, k: int) -> bool:
+        """Tell whether rows may exit at a stage, other than at the last."""
+        return k < len(self.boundaries) and not np.isposinf(self.boundaries[k])
+
+    def judges(self, k: int) -> bool:
+        """Tell whether anything depends on how sure the answer after a stage is."""
+        return self.exits_at(k) or (self.combine == "best" and bool(self.confidences))
+
+    def looks_back(self, k: int) -> bool:
+        """Tell whether a later confidence looks at what a stage said by itself."""
+        later = range(k + 1, len(self.confidences))
+        return self.confidence == "learned" and any(self.judges(j) for j in later)
+
+    def n_said(self, k: int) -> int:
+        """Return how many stages' own answers a learned confidence looks at besides the answer."""
+        return k + 1 if self.combine == "mean" and k > 0 else k
 
 
 def is_committee(estimator) -> bool:
@@ -126,12 +147,16 @@ def counts(blueprint: Blueprint, k: int) -> bool:
     if not blueprint.exits_early:
         return blueprint.weights[k] > 0
     last = k == len(blueprint.stages) - 1
-    return last or blueprint.combine != "last" or not np.isposinf(blueprint.boundaries[k])
+    answers = last or blueprint.combine != "last" or blueprint.exits_at(k)
+    return answers or blueprint.looks_back(k)
 
 
 def _confidences(cascade) -> list[Confidence]:
-    """Return the confidence of each stage but the last."""
-    return [_confidence(confidence) for confidence in cascade._policy().confidences]
+    """Return the confidence of each stage that is compared with anything."""
+    known = cascade._policy().confidences
+    if cascade.combine_ != "best" or len(known) == 1:
+        known = known[:-1]
+    return [_confidence(confidence) for confidence in known]
 
 
 def _confidence(confidence) -> Confidence:
@@ -139,15 +164,12 @@ def _confidence(confidence) -> Confidence:
     if isinstance(confidence, str):
         return Confidence(confidence)
     if isinstance(confidence, LearnedStage):
-        raise ConversionError(
-            "confidence='learned' is not written into files; expected 'max_proba', 'margin', "
-            "'entropy' or 'lead'"
-        )
+        return Confidence("learned", learned=confidence)
     if isinstance(confidence, Lead):
         return Confidence("lead", *confidence)
     raise ConversionError(
         f"confidence={confidence!r} is a function, which an ONNX file cannot hold; expected "
-        f"'max_proba', 'margin', 'entropy' or 'lead'"
+        f"'max_proba', 'margin', 'entropy', 'lead' or 'learned'"
     )
 
 

@@ -9,6 +9,7 @@ from sklearn_cascade.exceptions import ConversionError
 from sklearn_cascade.export._binding import Source
 from sklearn_cascade.export._blueprint import blueprint_of, counts
 from sklearn_cascade.export._foreign import foreign_member, foreign_opset
+from sklearn_cascade.export._learners import learners_of
 from sklearn_cascade.export._members import (
     Target,
     empty_member,
@@ -39,7 +40,7 @@ def build(committee, sources: list[Source], target: Target) -> Built:
     Raises
     ------
     ConversionError
-        If the committee does what no graph can, or a member does not convert.
+        If the committee does what no graph can, or a member or a learner does not convert.
     """
     blueprint = blueprint_of(committee)
     members = []
@@ -52,7 +53,8 @@ def build(committee, sources: list[Source], target: Target) -> Built:
             members.append(foreign_member(empty, model, sources, target.foreign_opset))
         else:
             members.append(sklearn_member(empty, model, target))
-    built = Built(committee, blueprint, members, sources)
+    learners = learners_of(committee, blueprint, target)
+    built = Built(committee, blueprint, members, learners, sources)
     if _recorded.get() is not None:
         _recorded.get().append(built)
     return built

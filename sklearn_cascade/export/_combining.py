@@ -52,13 +52,18 @@ def geometric_mean_of(canvas: Canvas, heard: Sequence[tuple[str, float]], dtype)
     return canvas.add("Where", lost, arithmetic, geometric, name="answer")
 
 
-def _entropy(canvas: Canvas, answer: str, n_classes: int, dtype) -> str:
-    """Write one minus the normalised entropy."""
+def negative_entropy_of(canvas: Canvas, answer: str, dtype, *, keepdims: int = 0) -> str:
+    """Write the sum of p log p, zero where p is zero; return its name."""
     tiny = canvas.hold(_TINY, dtype, "tiny")
     logs = canvas.add("Log", canvas.add("Max", answer, tiny, name="floored"), name="logs")
     axes = canvas.hold([1], np.int64, "axes")
     terms = canvas.add("Mul", answer, logs, name="terms")
-    total = canvas.add("ReduceSum", terms, axes, keepdims=0, name="negative_entropy")
+    return canvas.add("ReduceSum", terms, axes, keepdims=keepdims, name="negative_entropy")
+
+
+def _entropy(canvas: Canvas, answer: str, n_classes: int, dtype) -> str:
+    """Write one minus the normalised entropy."""
+    total = negative_entropy_of(canvas, answer, dtype)
     scale = canvas.hold(1.0 / np.log(n_classes), dtype, "scale")
     scaled = canvas.add("Mul", total, scale, name="scaled")
     return canvas.add("Add", scaled, canvas.hold(1.0, dtype, "one"), name="confidence")

@@ -31,8 +31,8 @@ class Expected(NamedTuple):
     alone : list of ndarray of shape (n_samples, n_classes) or None
         Of each member that counts.
     gaps : ndarray of shape (n_samples, n_stages - 1)
-        Distance of each confidence from its exit boundary, in units that make `TIE` a tie;
-        infinite where there is none.
+        Each confidence less its exit boundary, in units that make `TIE` a tie; infinite where
+        there is none.
     behind : ndarray of shape (n_samples, n_stages)
         How much less sure each stage is than the surest of those that ran, zero for that one;
         infinite for those that did not run, and for all where the surest does not answer.
@@ -63,7 +63,7 @@ class Expected(NamedTuple):
         if not n_gaps:
             return np.zeros(n_samples, dtype=bool)
         parting = np.minimum(np.minimum(stage, self.exit_stage), n_gaps - 1)
-        return (self.gaps - self.moved_gaps)[np.arange(n_samples), parting] < width
+        return self._nearest[np.arange(n_samples), parting] < width
 
     def is_swap(self, proba: np.ndarray, width: float, tolerance: float) -> np.ndarray:
         """Tell which rows a file answers by another stage, as sure as the surest."""
@@ -82,14 +82,19 @@ class Expected(NamedTuple):
 
     def is_close(self, width: float) -> np.ndarray:
         """Tell which rows come close to a boundary, or to another stage's answer."""
-        near = self._met(self.gaps - self.moved_gaps).min(axis=1, initial=np.inf) < width
+        near = self._met(self._nearest).min(axis=1, initial=np.inf) < width
         rivals = (self.behind - self.moved_behind < width).sum(axis=1) > 1
         return near | rivals | self.is_close_within
 
     @property
     def smallest_gap(self) -> float:
         """Smallest distance from a boundary that any row meets."""
-        return float(self._met(self.gaps).min(initial=np.inf))
+        return float(self._met(np.abs(self.gaps)).min(initial=np.inf))
+
+    @property
+    def _nearest(self) -> np.ndarray:
+        """How near each confidence may come to its boundary: below zero where it may cross."""
+        return np.abs(self.gaps) - self.moved_gaps
 
     def _met(self, gaps: np.ndarray) -> np.ndarray:
         """Return gaps at the stages that each row ran, infinite for the others."""
@@ -128,11 +133,27 @@ def with_graphs(committee, expected: Expected, answers: Sequence) -> Expected:
     plan = blueprint_of(committee)
     if plan.confidence != "learned":
         return expected
-    answers = [None if a is None else np.maximum(a.astype(np.float64), 0.0) for a in answers]
-    gaps, behind = _distances(committee, plan, answers, expected.exit_stage)
-    return expected._replace(
-        moved_gaps=_moved(expected.gaps, gaps), moved_behind=_moved(expected.behind, behind)
-    )
+    moved_gaps, moved_behind = np.zeros_like(expected.gaps), np.zeros_like(expected.behind)
+    for form in (_as_given, _with_exact_rest):
+        formed = [None if answer is None else form(answer) for answer in answers]
+        gaps, behind = _distances(committee, plan, formed, expected.exit_stage)
+        moved_gaps = np.maximum(moved_gaps, _moved(expected.gaps, gaps))
+        moved_behind = np.maximum(moved_behind, _moved(expected.behind, behind))
+    return expected._replace(moved_gaps=moved_gaps, moved_behind=moved_behind)
+
+
+def _as_given(proba: np.ndarray) -> np.ndarray:
+    """Return probabilities as Python has them, where rounding left them a little below zero."""
+    return np.maximum(proba.astype(np.float64), 0.0)
+
+
+def _with_exact_rest(proba: np.ndarray) -> np.ndarray:
+    """Return the same with the largest as what the others leave, which is what a file looks at."""
+    proba = _as_given(proba)
+    largest = proba.argmax(axis=1)[:, None]
+    np.put_along_axis(proba, largest, 0.0, axis=1)
+    np.put_along_axis(proba, largest, 1.0 - proba.sum(axis=1, keepdims=True), axis=1)
+    return proba
 
 
 def _moved(here: np.ndarray, there: np.ndarray) -> np.ndarray:
@@ -176,7 +197,7 @@ def _close_within(estimator, X, n_samples: int) -> np.ndarray:
 def _distances(
     committee, plan: Blueprint, alone: Sequence, exit_stage: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far every confidence is from its boundary, and how far behind the surest."""
+    """Return each confidence less its boundary, and how far behind the surest each stage is."""
     n_samples, n_stages = len(exit_stage), len(plan.stages)
     gaps = np.full((n_samples, len(plan.boundaries)), np.inf)
     behind = np.full((n_samples, n_stages), np.inf)
@@ -193,6 +214,6 @@ def _distances(
     for k, boundary in enumerate(plan.boundaries):
         if np.isfinite(boundary):
             # The lead is counted in standard errors, far beyond one.
-            gap = np.abs(sure[:, k] - boundary) / max(1.0, abs(boundary))
+            gap = (sure[:, k] - boundary) / max(1.0, abs(boundary))
             gaps[:, k] = np.where(np.isnan(gap), np.inf, gap)
     return gaps, behind

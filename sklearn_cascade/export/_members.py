@@ -82,7 +82,7 @@ def empty_member(stage, n_classes: int) -> Member:
 
 def member_estimator(stage):
     """Return a stage's own model, in the form that converts; a part is a small ensemble."""
-    return _unwrapped(stage.estimator)
+    return unwrapped(stage.estimator)
 
 
 def sklearn_member(empty: Member, estimator, target: Target) -> Member:
@@ -150,7 +150,7 @@ def restricted(part: EnsemblePart):
     return other
 
 
-def _unwrapped(estimator):
+def unwrapped(estimator):
     """Return a member's model without wrappers, a part of an ensemble as one of its own."""
     estimator = prepare(estimator).estimator
     if isinstance(estimator, EnsemblePart):

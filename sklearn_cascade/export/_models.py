@@ -28,6 +28,8 @@ class Built(NamedTuple):
         What it does.
     members : list of Member or None
         One per stage; None for one whose answer counts for nothing.
+    learners : list of Member or None
+        One per stage that is judged: the learner of its confidence, where that is a graph.
     sources : list of Source
         Its inputs.
     """
@@ -35,6 +37,7 @@ class Built(NamedTuple):
     committee: object
     blueprint: Blueprint
     members: list
+    learners: list
     sources: list[Source]
 
     @property
@@ -46,11 +49,17 @@ class Built(NamedTuple):
     @property
     def opsets(self) -> dict[str, int]:
         """Version of each domain that is needed."""
-        return needed_opsets([member for member in self.members if member is not None])
+        return needed_opsets(self.graphs)
+
+    @property
+    def graphs(self) -> list[Member]:
+        """All graphs in it."""
+        return [graph for graph in (*self.members, *self.learners) if graph is not None]
 
     def write(self, canvas: Canvas, sources: list[Source]) -> tuple[str, str, str, str]:
         """Write the nodes; return the names of label, probabilities, exit stage and cost."""
-        return Assembler(self.blueprint, self.members, self.elem_type).write(canvas, sources)
+        assembler = Assembler(self.blueprint, self.members, self.learners, self.elem_type)
+        return assembler.write(canvas, sources)
 
 
 def needed_opsets(members: Sequence[Member]) -> dict[str, int]:
@@ -72,8 +81,8 @@ def model_of(built: Built):
     for name, given, elem_type, shape in zip(OUTPUTS, names, types, shapes, strict=True):
         canvas.place("Identity", [given], [name])
         outputs.append(_info(name, elem_type, shape))
-    members = [member.model for member in built.members if member is not None]
-    return _model(canvas, built.sources, outputs, built.opsets, members)
+    models = [graph.model for graph in built.graphs]
+    return _model(canvas, built.sources, outputs, built.opsets, models)
 
 
 def model_alone(member: Member, sources: Sequence[Source], elem_type: int):

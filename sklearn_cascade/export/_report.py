@@ -52,8 +52,10 @@ class ExportReport:
         its class; `n_reached`, rows that reach it; `difference`, the largest of a probability,
         and its `row`; `seconds`, the time of one call with one row, or None.
     n_ties : int
-        Rows that left at another stage because their confidence lies at an exit boundary, within
-        1e-5 or, up to the tolerance, twice the members' own differences: no fault of the file.
+        Rows that left at another stage because their confidence lies at an exit boundary, or got
+        the answer of another stage that is as sure: within 1e-5 or, up to the tolerance, twice
+        the members' own differences, and what a learned confidence makes of these. No fault of
+        the file.
     n_stage_differences : int
         Rows that left at another stage for no such reason.
     n_label_differences : int

@@ -51,7 +51,8 @@ def to_onnx(estimator, X, *, target_opset=None, rtol=1e-4, verify=True, metadata
     estimator : classifier
         Fitted: `CascadeClassifier`, `AveragingEnsemble`, `CascadeSearchCV` (its best cascade), or
         a pipeline or meta-estimator of scikit-learn that contains some of them. Members are those
-        that skl2onnx converts, and `OnnxClassifier`.
+        that skl2onnx converts, and `OnnxClassifier`. So is the learner of a `LearnedConfidence`;
+        no function is a confidence in a file.
     X : array-like or frame, n_samples rows
         Rows like those to come, best some hundred that the members were not fitted on. Their type
         is the file's: float64 computes in float64 where operators can, all else in float32. A
@@ -82,7 +83,8 @@ def to_onnx(estimator, X, *, target_opset=None, rtol=1e-4, verify=True, metadata
     Raises
     ------
     ConversionError
-        If the estimator does what no graph can, or `X` is nothing that a graph can take.
+        If the estimator does what no graph can, its confidence is learned by what does not
+        convert, or `X` is nothing that a graph can take.
     UnconvertibleMemberError
         If a member does not convert; names it, and what would help where that is known.
     OnnxMismatchError
@@ -246,8 +248,8 @@ def _whole(estimator, X, answers: Answers, expected: Expected | None) -> Expecte
         return expected
     proba, label = estimator.predict_proba(X), np.asarray(estimator.predict(X))
     if expected is None or len(expected.gaps) != len(proba):
-        nothing = np.empty((len(proba), 0)), np.zeros(len(proba), dtype=int)
-        return Expected([], nothing[0], proba, label, nothing[1], [])
+        nothing, first = np.empty((len(proba), 0)), np.zeros(len(proba), dtype=int)
+        return Expected([], nothing, nothing, nothing, nothing, proba, label, first, [])
     return expected._replace(proba=proba, label=label)
 
 

@@ -7,13 +7,21 @@ from dataclasses import replace
 import numpy as np
 
 from sklearn_cascade.export._advice import advise, seconds_per_call
-from sklearn_cascade.export._expected import TIE, Expected, expect
+from sklearn_cascade.export._binding import Source, elem_type_of
+from sklearn_cascade.export._expected import (
+    TIE,
+    Expected,
+    after_each_stage,
+    expect,
+    with_graphs,
+)
 from sklearn_cascade.export._hints import hint_for_difference
 from sklearn_cascade.export._members import member_estimator
 from sklearn_cascade.export._models import Built, model_alone
 from sklearn_cascade.export._packages import open_session, package
 from sklearn_cascade.export._report import ExportReport, MemberCheck, blank_report
 from sklearn_cascade.members import first_line
+from sklearn_cascade.rules import confidence_features, proba_columns
 
 # Rows that a stage has to have seen before anything can be said of it.
 FEW_ROWS = 30
@@ -63,14 +71,14 @@ def feeds_of(sources, X) -> dict[str, np.ndarray]:
 
 
 def check_members(built: Built, feeds: dict, expected: Expected, rtol: float, *, timed: bool):
-    """Return how each member's own graph answers all rows, and what is wrong with that."""
-    checks, problems = [], []
+    """Return how each member's own graph answers all rows, what is wrong with that, and both."""
+    checks, problems, answers = [], [], [None] * len(built.members)
     reached = [int((expected.exit_stage >= k).sum()) for k in range(len(built.members))]
     for k, member in enumerate(built.members):
         if member is None:
             continue
         session = open_session(model_alone(member, built.sources, built.elem_type))
-        proba = session.run(None, feeds)[0]
+        proba = answers[k] = session.run(None, feeds)[0]
         looked_at = np.flatnonzero(~expected.close_within[k])
         apart = _by_row(proba[looked_at], expected.alone[k][looked_at])
         difference, row = _largest(apart, looked_at)
@@ -85,7 +93,32 @@ def check_members(built: Built, feeds: dict, expected: Expected, rtol: float, *,
                 f"stage {k} {member.name!r} ({member.kind}) is off by {difference:.3g} in row "
                 f"{row}, and beyond rtol={rtol:g} in {n_off} rows{hint}"
             )
-    return checks, problems
+    return checks, problems, answers
+
+
+def check_learners(built: Built, expected: Expected, rtol: float) -> list[str]:
+    """Return what is wrong with the graphs of learners, on what they look at in Python."""
+    problems, double = [], elem_type_of(np.float64)
+    if all(learner is None for learner in built.learners):
+        return problems
+    for k, running in after_each_stage(built.committee, expected.alone):
+        learner, stage = built.learners[k], built.blueprint.stages[k]
+        if learner is None:
+            continue
+        learned = built.blueprint.confidences[k].learned
+        label, columns = running.proba.argmax(axis=1), proba_columns(running.proba)
+        features = confidence_features(columns, label, running.said_else(), learned.table)
+        source = Source("features", "features", double, (None, features.shape[1]))
+        session = open_session(model_alone(learner, [source], double))
+        proba = session.run(None, {"features": features.astype(np.float64)})[0]
+        apart = _by_row(proba, np.asarray(learned.model.predict_proba(features)))
+        if not apart.max() <= rtol:
+            problems.append(
+                f"the learned confidence ({learner.kind}) after stage {k} {stage.name!r} is off by "
+                f"{apart.max():.3g} in row {int(apart.argmax())}, and beyond rtol={rtol:g} in "
+                f"{int((apart > rtol).sum())} rows{hint_for_difference(learned.model)}"
+            )
+    return problems
 
 
 def check_answers(answers: Answers, expected: Expected, report: ExportReport) -> ExportReport:
@@ -98,6 +131,9 @@ def check_answers(answers: Answers, expected: Expected, report: ExportReport) ->
         tied = apart & (expected.is_tie(stage, width) | expected.is_close_within)
         excused, parted, ties = apart, apart & ~tied, int(tied.sum())
     same = ~(excused | expected.is_close_within)
+    if stage is not None:
+        swapped = same & expected.is_swap(answers.proba, width, report.tolerance)
+        same, ties = same & ~swapped, ties + int(swapped.sum())
     rows = np.flatnonzero(same)
     difference, row = _largest(_by_row(answers.proba[rows], expected.proba[rows]), rows)
     top = np.sort(expected.proba, axis=1)[:, -2:]
@@ -146,13 +182,17 @@ def check_batches(model, answers: Answers, report: ExportReport) -> ExportReport
 def with_advice(built: Built, report: ExportReport) -> tuple[ExportReport, bool]:
     """Return a report with the break-even advice, and whether the cascade pays."""
     timed = [check for check in report.members if check.seconds is not None]
-    if not built.blueprint.exits_early or len(timed) < 2:
+    plan = built.blueprint
+    if not plan.exits_early or len(timed) < 2:
         return report, True
+    reached = [check.n_reached / report.n_samples for check in timed]
+    judged = [plan.confidence == "learned" and plan.judges(check.stage) for check in timed]
     pays, text = advise(
         [check.name for check in timed],
         [check.seconds for check in timed],
-        [check.n_reached / report.n_samples for check in timed],
-        parts=built.blueprint.stages[0].adds_up,
+        reached,
+        parts=plan.stages[0].adds_up,
+        n_learned=float(np.dot(reached, judged)),
     )
     return replace(report, advice=text), pays
 
@@ -162,7 +202,9 @@ def verify_committee(
 ) -> tuple[ExportReport, Expected]:
     """Return what is known of a committee's members, and what it answers in Python."""
     expected = expect(built.committee, X)
-    checks, problems = check_members(built, feeds, expected, rtol, timed=timed)
+    checks, problems, answers = check_members(built, feeds, expected, rtol, timed=timed)
+    problems += check_learners(built, expected, rtol)
+    expected = with_graphs(built.committee, expected, answers)
     report = replace(
         blank_report(len(expected.proba), rtol), members=tuple(checks), problems=tuple(problems)
     )
@@ -189,7 +231,8 @@ def _problems(report: ExportReport, parted: np.ndarray, wrong: np.ndarray) -> li
     if report.n_ties > max(_FEW_TIES, _TIED_SHARE * report.n_samples):
         found.append(
             f"{report.n_ties} rows leave at another stage as their confidence lies on an exit "
-            f"boundary; move the thresholds off values that many rows have"
+            f"boundary, or are answered by another that is as sure; move the thresholds off values "
+            f"that many rows have"
         )
     if not report.difference <= report.tolerance:
         found.append(

@@ -196,10 +196,12 @@ def build_report(
 
     Parameters
     ----------
-    title, exits_early, names, unit, conditions
+    title, exits_early, names
         As in `ComputeReport`.
     costs : ndarray of shape (n_stages,)
         Cost of one row in each stage.
+    unit, conditions
+        As in `ComputeReport`.
     passage : named tuple of proba, exit_stage, last_called
         The committee's answers (n_samples, n_classes), the stage that gave each of them and
         the last one that ran (n_samples,).

@@ -116,7 +116,7 @@ class RunningAnswer:
         Largest probability and class of each, both (n_samples,).
         """
         alone = self._combine != "mean" or len(self._said) == 1
-        return self._said[:-1] if alone else self._said
+        return self._said[:-1] if alone else list(self._said)
 
     def branch(self) -> RunningAnswer:
         """Return a copy to which other stages may be added."""

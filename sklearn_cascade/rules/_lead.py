@@ -84,6 +84,9 @@ def stage_confidences(confidence: str | Callable, weights: Sequence[float]) -> l
     weights : sequence of float, one per stage
         Number of members in each stage.
     """
+    if len(weights) == 1:
+        # Compared with nothing, and nothing follows.
+        return ["max_proba"]
     if confidence != "lead":
         return [confidence] * len(weights)
     run = np.cumsum(weights)

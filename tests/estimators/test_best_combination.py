@@ -228,3 +228,17 @@ def test_too_few_rows_for_a_learner_are_refused_by_the_search():
     search = CascadeSearchCV(pool(), costs=[1, 3, 30], confidence="learned", cv=3)
     with pytest.raises(ValueError, match="confidence='learned' with 90 held-out rows"):
         search.fit(X, y)
+
+
+@pytest.mark.parametrize("combine", ["mean", "last", "best"])
+@pytest.mark.parametrize("n_stages", [1, 5])
+def test_any_number_of_stages_can_be_learned(data, combine, n_stages):
+    """Check single stages and ladders of five, whose learners look at all stages before."""
+    X, y = data
+    members = [(f"m{k}", GaussianNB(var_smoothing=10.0**-k)) for k in range(n_stages)]
+    cascade = CascadeClassifier(
+        members, thresholds=0.9, combine=combine, confidence="learned", cv=3
+    ).fit(X, y)
+    details = cascade.predict_details(X)
+    assert details.exit_stage.max() < n_stages
+    assert np.mean(details.label == y) > 0.5

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+
+from sklearn_cascade import to_onnx
 
 # float32 sums of float64 models; the largest seen is 2e-6.
 ATOL = 2e-5
@@ -45,3 +49,44 @@ def assert_same(estimator, model, X, *, atol=ATOL):
     np.testing.assert_allclose(answers["probabilities"], expected.proba, rtol=0, atol=atol)
     # Costs are float32 in a file.
     np.testing.assert_allclose(answers["cost"], expected.cost, rtol=1e-6)
+
+
+class Profiled:
+    """A cascade, its file, and rows with the stages at which they leave."""
+
+    def __init__(self, cascade, rows, folder):
+        self.cascade, self.rows, self.folder = cascade, rows, folder
+        self.model = to_onnx(cascade, rows, verify=False)
+        self.stage = cascade.predict_details(rows).exit_stage
+
+    def kernels(self, rows, **settings):
+        """Return what the runtime ran for some rows: (name of the node, its inputs' shapes)."""
+        session = session_of(
+            self.model,
+            enable_profiling=True,
+            profile_file_prefix=str(self.folder / "profile"),
+            **settings,
+        )
+        session.run(None, {"X": rows})
+        with open(session.end_profiling(), encoding="utf-8") as file:
+            events = json.load(file)
+        ending = "_kernel_time"
+        return [
+            (event["name"].removesuffix(ending), event["args"].get("input_type_shape", []))
+            for event in events
+            if event["name"].endswith(ending)
+        ]
+
+
+def stages_run(kernels):
+    """Return how many kernels ran of each member; the routing's own are not counted."""
+    return [sum(name.startswith(f"stage{k}/member/") for name, _ in kernels) for k in range(3)]
+
+
+def names_in(graph):
+    """Yield the names of all nodes, those of branches included."""
+    for node in graph.node:
+        yield node.name
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from names_in(attribute.g)

@@ -166,7 +166,6 @@ def test_member_within_a_cascade_within_is_named():
         (LogisticRegression().fit(X, y), "LogisticRegression contains no CascadeClassifier"),
         (make_pipeline(StandardScaler(), GaussianNB()).fit(X, y), "Pipeline contains no Cascade"),
         (cascade(confidence=lambda p: p.max(axis=1)), "confidence=.* is a function"),
-        (cascade(confidence="learned"), "confidence='learned' is not written into files"),
         (cascade(allow_abstain=True), "allow_abstain=True cannot be exported"),
         (cascade(labels=y.astype(float)), "classes_=.*float64.*holds text or integers"),
         (
@@ -180,7 +179,7 @@ def test_member_within_a_cascade_within_is_named():
             "VotingClassifier has no predict_proba",
         ),
     ],
-    ids=["model", "pipeline", "confidence", "learned", "abstain", "labels", "refit", "hard vote"],
+    ids=["model", "pipeline", "confidence", "abstain", "labels", "refit", "hard vote"],
 )
 def test_estimator_is_refused(estimator, message):
     """Check what the message of a refused estimator says."""

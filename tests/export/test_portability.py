@@ -47,17 +47,21 @@ def file(cascade, rows):
 
 @pytest.mark.parametrize(
     ("dtype", "combine", "confidence"),
-    product([np.float32, np.float64], ["mean", "last"], ["max_proba", "margin", "entropy"]),
+    [
+        *product([np.float32, np.float64], ["mean", "last"], ["max_proba", "margin", "entropy"]),
+        *product([np.float32, np.float64], ["mean", "last", "best"], ["learned"]),
+        *product([np.float32, np.float64], ["best"], ["max_proba", "margin", "entropy"]),
+    ],
 )
 def test_file_passes_the_full_check_and_the_reference(
     problem, worded_members, dtype, combine, confidence
 ):
     """Check onnx's checker with shape inference, and its own evaluator, which is no runtime."""
     reference = pytest.importorskip("onnx.reference", reason="onnx 1.13 brings the evaluator")
-    thresholds = {"max_proba": [0.83, 0.77], "margin": [0.7, 0.6], "entropy": [0.65, 0.6]}
+    thresholds = {"margin": [0.7, 0.6], "entropy": [0.65, 0.6]}.get(confidence, [0.83, 0.77])
     cascade = CascadeClassifier(
         [(name, worded_members[name]) for name in ("nb", "linear", "forest")],
-        thresholds=thresholds[confidence],
+        thresholds=thresholds,
         combine=combine,
         confidence=confidence,
         weights=[1, 2, 3],

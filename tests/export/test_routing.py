@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +16,16 @@ from threadpoolctl import threadpool_limits
 
 from sklearn_cascade import CascadeClassifier, OnnxClassifier, to_onnx
 from sklearn_cascade.exceptions import UnconvertibleMemberError
-from tests.export.sessions import ATOL, OUTPUTS, assert_same, run, session_of
+from tests.export.sessions import (
+    ATOL,
+    OUTPUTS,
+    Profiled,
+    assert_same,
+    names_in,
+    run,
+    session_of,
+    stages_run,
+)
 
 for package in ("onnx", "onnxruntime", "skl2onnx"):
     pytest.importorskip(package, reason=f"the export needs {package}")
@@ -31,33 +38,6 @@ pytestmark = pytest.mark.filterwarnings(
 LADDER = ("linear", "net", "forest")
 
 
-class Profiled:
-    """A cascade, its file, and rows with the stages at which they leave."""
-
-    def __init__(self, cascade, rows, folder):
-        self.cascade, self.rows, self.folder = cascade, rows, folder
-        self.model = to_onnx(cascade, rows, verify=False)
-        self.stage = cascade.predict_details(rows).exit_stage
-
-    def kernels(self, rows, **settings):
-        """Return what the runtime ran for some rows: (name of the node, its inputs' shapes)."""
-        session = session_of(
-            self.model,
-            enable_profiling=True,
-            profile_file_prefix=str(self.folder / "profile"),
-            **settings,
-        )
-        session.run(None, {"X": rows})
-        with open(session.end_profiling(), encoding="utf-8") as file:
-            events = json.load(file)
-        ending = "_kernel_time"
-        return [
-            (event["name"].removesuffix(ending), event["args"].get("input_type_shape", []))
-            for event in events
-            if event["name"].endswith(ending)
-        ]
-
-
 @pytest.fixture(scope="module")
 def profiled(problem, members, tmp_path_factory):
     """Return a cascade of a linear model, a net and a forest, on float32 rows."""
@@ -66,11 +46,6 @@ def profiled(problem, members, tmp_path_factory):
     cascade.fit(problem.X, problem.y)
     rows = problem.more.astype(np.float32)
     return Profiled(cascade, rows, tmp_path_factory.mktemp("profiles"))
-
-
-def stages_run(kernels):
-    """Return how many kernels ran of each member; the routing's own are not counted."""
-    return [sum(name.startswith(f"stage{k}/member/") for name, _ in kernels) for k in range(3)]
 
 
 @pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_ALL"])
@@ -131,15 +106,6 @@ def test_row_is_answered_the_same_in_any_batch(profiled):
     none = run(session, profiled.rows[:0])
     assert [none[name].shape for name in OUTPUTS] == [(0,), (0, 4), (0,), (0,)]
     assert [none[name].dtype for name in OUTPUTS] == [whole[name].dtype for name in OUTPUTS]
-
-
-def names_in(graph):
-    """Yield the names of all nodes, those of branches included."""
-    for node in graph.node:
-        yield node.name
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from names_in(attribute.g)
 
 
 @pytest.mark.parametrize("combine", ["mean", "last"])
