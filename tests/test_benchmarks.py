@@ -31,7 +31,7 @@ def test_search_prints_its_table(capsys):
     header, *rows = _table(figures)
     assert {len(row) for row in rows} == {len(header)}
     figures = {row[0]: row for row in rows}
-    assert len(figures) == len(rows) == 14
+    assert len(figures) == len(rows) == 15
     assert len(_table(peers)) == 4
     assert figures["greedy above the best pair or single"][1] == "0 of 2"
     assert figures["plain evaluation of 10 vectors, results equal to 1e-12"][3].endswith("x")
