@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import certify, members, onnx, onnx_members, predict, published, search
+from benchmarks import certify, decide, members, onnx, onnx_members, predict, published, search
 
 COMMANDS = {
     "predict": predict,
@@ -13,10 +13,11 @@ COMMANDS = {
     "onnx": onnx,
     "onnx-members": onnx_members,
     "certify": certify,
+    "decide": decide,
     "published": published,
 }
 # Those that read recorded data, and whether they do nothing without.
-READ_DATA = {"members": False, "onnx": False, "certify": False, "published": True}
+READ_DATA = {"members": False, "onnx": False, "certify": False, "decide": True, "published": True}
 
 
 def main(arguments=None):

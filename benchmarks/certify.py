@@ -11,20 +11,25 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sklearn_cascade import CascadeClassifier, PrefitClassifier
+from sklearn_cascade.rules import candidate_thresholds
 from sklearn_cascade.search import (
     RISKS,
     Answers,
+    Ladder,
     Outcomes,
     cautious_path,
     collect_answers,
     compare,
     descend,
     prefix_answers,
+    sweep_thresholds,
 )
 
 EPSILON = 0.01
 SIZES = (500, 2000, 10_000)
 TUNING_SHARE = 0.2
+# Thresholds per stage among which the best possible is looked for, by the stages that have one.
+FINE_GRID = {1: 400, 2: 60, 3: 26}
 COLUMNS = [
     "population",
     "stages x rows",
@@ -39,10 +44,20 @@ COLUMNS = [
 
 
 class Population(NamedTuple):
-    """Rows whose true loss at any thresholds is known, as they are all there is."""
+    """Rows whose true loss at any thresholds is known, as they are all there is.
+
+    The reference is the position of a member, or None: the cascade without early exit.
+    """
 
     name: str
-    outcomes: Outcomes
+    answers: Answers
+    costs: np.ndarray
+    reference: int | None = None
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """What exit after each stage loses and fixes."""
+        return compare(self.answers, (self.reference,), self.costs, labelled=True)
 
 
 def run(*, data=None, quick=False, n_draws=200, delta=0.1):
@@ -63,18 +78,28 @@ def run(*, data=None, quick=False, n_draws=200, delta=0.1):
 def _populations(data, quick: bool) -> Iterator[Population]:
     """Yield made-up populations, and recorded pools where a folder of them is given."""
     n = 4000 if quick else 50_000
-    yield _made_up("made up, 3 stages", n, (1.0, 2.0, 3.0), (1, 1, 1, 1))
+    yield made_up("made up, 3 stages", n, (1.0, 2.0, 3.0))
     if quick:
         return
-    yield _made_up("made up, 4 stages", n, (1.0, 1.7, 2.4, 3.0), (1, 1, 1, 1))
-    yield _made_up("made up, imbalance 97:2:1", n, (1.0, 2.0, 3.0), (97, 2, 1))
+    yield made_up("made up, 4 stages", n, (1.0, 1.7, 2.4, 3.0))
+    # With a first member so weak that there is something to lose.
+    yield made_up("made up, imbalance 97:2:1", n, (0.0, 1.5, 3.0), odds=(97, 2, 1))
     if data is not None:
         for path in sorted(Path(data).glob("predictions/*.npz")):
             yield _recorded(path)
 
 
-def _made_up(name: str, n: int, strengths, odds) -> Population:
-    """Return members of growing strength, whose answers are correlated, averaged."""
+def made_up(
+    name: str,
+    n: int,
+    strengths,
+    *,
+    odds=(1, 1, 1, 1),
+    combine="mean",
+    reference=None,
+    digits=None,
+) -> Population:
+    """Return members of growing strength, whose answers are correlated; rounded, they tie."""
     rng = np.random.default_rng(0)
     shares = np.array(odds) / np.sum(odds)
     y = rng.choice(len(shares), size=n, p=shares)
@@ -83,11 +108,11 @@ def _made_up(name: str, n: int, strengths, odds) -> Population:
     for strength in strengths:
         logits = np.log(shares) + rng.normal(size=(n, len(shares))) + 0.4 * shared
         logits[np.arange(n), y] += strength + 1.3 * ease
-        proba.append(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
-    after = prefix_answers(proba, "mean", [1.0] * len(proba), False)
+        table = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        proba.append(table if digits is None else table.round(digits))
+    after = prefix_answers(proba, combine, [1.0] * len(proba), False)
     answers = collect_answers(after, proba, ["max_proba"] * (len(proba) - 1), y, None)
-    costs = 5.0 ** np.arange(len(proba))
-    return Population(name, compare(answers, (None,), costs, labelled=True))
+    return Population(name, answers, 5.0 ** np.arange(len(proba)), reference)
 
 
 def _recorded(path: Path) -> Population:
@@ -99,7 +124,7 @@ def _recorded(path: Path) -> Population:
     better = np.flatnonzero(right > np.append(0, np.maximum.accumulate(right)[:-1]))
     chosen = better[np.unique(np.linspace(0, len(better) - 1, 4).round().astype(int))]
     answers = Answers(confidence[chosen[:-1]], predicted[chosen], predicted[chosen], label)
-    return Population(path.stem, compare(answers, (None,), cost[chosen], labelled=True))
+    return Population(path.stem, answers, cost[chosen])
 
 
 def _line(population: Population, n: int, n_draws: int, delta: float) -> list[str]:
@@ -107,28 +132,47 @@ def _line(population: Population, n: int, n_draws: int, delta: float) -> list[st
     truth = population.outcomes
     rng = np.random.default_rng(0)
     full = float(truth.costs.sum())
+    never = (np.inf,) * len(truth.confidence)
     found = {"naive": [], "certified": []}
     for _ in range(n_draws):
         rows = rng.integers(truth.n_samples, size=n)
-        found["naive"].append(_score(truth, _naive(_take(truth, rows))))
-        found["certified"].append(_score(truth, _certify(truth, rows, delta)))
-    naive, certified = np.array(found["naive"]), np.array(found["certified"])
-    # With the truth known, the cheapest that loses no more than it may.
-    best = min(cost for loss, cost in _all_scores(truth) if loss <= EPSILON)
+        found["naive"].append(score(truth, _naive(take(truth, rows))))
+        path, certifying = split(population, truth, rows)
+        thresholds = certified(certifying, path, EPSILON, delta)
+        found["certified"].append(score(truth, never if thresholds is None else thresholds))
+    naive, sure = np.array(found["naive"]), np.array(found["certified"])
     return [
         population.name,
         f"{len(truth.costs)} x {truth.n_samples:,}",
         f"{n:,}",
         f"{np.mean(naive[:, 0] > EPSILON):.1%}",
-        f"{np.mean(certified[:, 0] > EPSILON):.1%}",
-        f"{np.mean(certified[:, 1] == full):.1%}",
+        f"{np.mean(sure[:, 0] > EPSILON):.1%}",
+        f"{np.mean(sure[:, 1] == full):.1%}",
         f"{1 - naive[:, 1].mean() / full:.1%}",
-        f"{1 - certified[:, 1].mean() / full:.1%}",
-        f"{1 - best / full:.1%}",
+        f"{1 - sure[:, 1].mean() / full:.1%}",
+        f"{best_saving(truth, EPSILON):.1%}",
     ]
 
 
-def _take(outcomes: Outcomes, rows: np.ndarray) -> Outcomes:
+def split(population: Population, truth: Outcomes, rows: np.ndarray):
+    """Return the path that a fifth of the rows draw, and the outcomes of the others."""
+    cut = int(TUNING_SHARE * len(rows))
+    path = cautious_path(take(truth, rows[:cut]))
+    if population.reference is None:
+        # Against itself, no early exit loses nothing: there is nothing to test.
+        path = [thresholds for thresholds in path if min(thresholds) < np.inf]
+    return path, take(truth, rows[cut:])
+
+
+def certified(certifying: Outcomes, path: list, epsilon: float, delta: float):
+    """Return the cheapest thresholds certified; None where it is refused."""
+    risk = RISKS["accuracy_gap"]
+    steps = descend(certifying, path, risk=risk, epsilon=epsilon, delta=delta)
+    passed = [step.thresholds for step in steps if step.passed]
+    return passed[-1] if passed else None
+
+
+def take(outcomes: Outcomes, rows: np.ndarray) -> Outcomes:
     """Return the outcomes of some rows."""
     return outcomes._replace(
         confidence=outcomes.confidence[:, rows],
@@ -137,38 +181,28 @@ def _take(outcomes: Outcomes, rows: np.ndarray) -> Outcomes:
     )
 
 
-def _score(truth: Outcomes, thresholds) -> tuple[float, float]:
+def score(truth: Outcomes, thresholds) -> tuple[float, float]:
     """Return true loss and cost of some thresholds."""
     losses, fixes, cost = truth.count(thresholds)
     return (losses[0] - fixes[0]) / truth.n_samples, cost
 
 
-def _all_scores(outcomes: Outcomes) -> list[tuple[float, float]]:
-    """Return loss and cost along the path that these rows draw themselves."""
-    return [_score(outcomes, thresholds) for thresholds in cautious_path(outcomes)]
+def best_saving(truth: Outcomes, epsilon: float) -> float:
+    """Return what the cheapest thresholds save that in truth lose no more than they may."""
+    gain = truth.fixed[0].astype(float) - truth.lost[0]
+    shares = np.full(truth.n_samples, 1 / truth.n_samples)
+    grid = [
+        np.concatenate([[-np.inf], candidate_thresholds(sure, FINE_GRID[len(gain) - 1]), [np.inf]])
+        for sure in truth.confidence
+    ]
+    gained, cost = sweep_thresholds(Ladder(truth.confidence, gain, truth.costs, shares), grid)
+    return float(1 - cost[gained >= -epsilon * truth.n_samples].min() / truth.costs.sum())
 
 
 def _naive(drawn: Outcomes):
     """Return the cheapest thresholds whose estimated loss is within epsilon on the same rows."""
-    path = cautious_path(drawn)
-    within = [t for t in path if _score(drawn, t)[0] <= EPSILON]
+    within = [t for t in cautious_path(drawn) if score(drawn, t)[0] <= EPSILON]
     return min(within, key=lambda thresholds: drawn.count(thresholds)[2])
-
-
-def _certify(truth: Outcomes, rows: np.ndarray, delta: float):
-    """Return the certified thresholds of one draw; no early exit where it is refused."""
-    cut = int(TUNING_SHARE * len(rows))
-    never = (np.inf,) * len(truth.confidence)
-    path = [t for t in cautious_path(_take(truth, rows[:cut])) if t != never]
-    steps = descend(
-        _take(truth, rows[cut:]),
-        path,
-        risk=RISKS["accuracy_gap"],
-        epsilon=EPSILON,
-        delta=delta,
-    )
-    passed = [step.thresholds for step in steps if step.passed]
-    return passed[-1] if passed else never
 
 
 def _print_times(n: int) -> None:

@@ -18,7 +18,8 @@ def tie_allowance(threshold: float | np.ndarray) -> float | np.ndarray:
     k / n_trees of a fully grown forest, and sums in float32 miss it by 6e-7; towards 1, where
     saturated nets keep much of their ranking, the allowance shrinks.
     """
-    return np.clip((1.0 - threshold) / 10.0, _SMALLEST_ALLOWANCE, _LARGEST_ALLOWANCE)
+    # Half the time of `clip`, and asked for very often.
+    return np.minimum(np.maximum((1.0 - threshold) / 10.0, _SMALLEST_ALLOWANCE), _LARGEST_ALLOWANCE)
 
 
 def exit_boundary(threshold: float | np.ndarray) -> float | np.ndarray:
@@ -152,6 +153,8 @@ def _widest_of_dense_cells(
 
     A narrower cell is one point of a lattice with rounding noise, not to be cut. Widest first.
     """
+    if safe.all():
+        return np.empty(0, dtype=int)
     order = np.lexsort((np.arange(len(width)), -width, cell))
     cells, first = np.unique(cell[order], return_index=True)
     widest = order[first]

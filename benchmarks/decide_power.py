@@ -1,0 +1,256 @@
+"""The power of the exact paired test, by enumeration, and an absolute risk control beside it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from time import process_time
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import binom
+
+from benchmarks.certify import (
+    EPSILON,
+    SIZES,
+    TUNING_SHARE,
+    Population,
+    best_saving,
+    certified,
+    made_up,
+    score,
+    split,
+)
+from sklearn_cascade._compat import import_optional
+from sklearn_cascade.rules import (
+    binomial_cdf,
+    candidate_thresholds,
+    certifies,
+    exit_boundary,
+    exits,
+)
+from sklearn_cascade.search import Outcomes
+
+DELTA = 0.1
+# Rows, epsilon, loss as a share of epsilon, rate of fixes: power published for the exact paired
+# test, and for the exact binomial test of the losses alone.
+PUBLISHED = {
+    (1000, 0.01, 0.0, 0.005): (0.95, 0.62),
+    (1000, 0.01, 0.0, 0.02): (0.61, 0.00),
+    (1000, 0.01, 0.5, 0.0): (0.62, 0.62),
+    (1000, 0.01, 0.5, 0.02): (0.29, 0.00),
+    (5000, 0.005, 0.5, 0.005): (0.60, 0.00),
+    (5000, 0.01, 0.5, 0.005): (0.93, 0.09),
+    (20_000, 0.005, 0.5, 0.02): (0.66, 0.00),
+    (200, 0.02, 0.5, 0.005): (0.28, 0.20),
+    (1000, 0.01, 1.0, 0.0): (0.066, 0.066),
+    (200, 0.02, 1.0, 0.0): (0.089, 0.089),
+}
+POWER_COLUMNS = [
+    "rows",
+    "epsilon",
+    "loss / epsilon",
+    "P(fix)",
+    "exact paired",
+    "paired, published",
+    "binomial on losses",
+    "binomial, published",
+]
+N_THRESHOLDS = 40
+# More say little more of a rival, and learning its order takes a while.
+MOST_RIVAL_DRAWS = 500
+RIVAL_COLUMNS = [
+    "method",
+    "calibration rows",
+    "violated",
+    "refused",
+    "saving",
+    "best possible",
+    "share of it",
+    "processor ms",
+]
+
+
+def print_power(quick: bool = False) -> None:
+    """Print the probability that fixed thresholds are certified, beside the published one."""
+    print(f"power at delta {DELTA}, by exact enumeration\n")
+    print(f"| {' | '.join(POWER_COLUMNS)} |")
+    print("|---" * len(POWER_COLUMNS) + "|")
+    for (n, epsilon, net, fix_rate), (paired, binomial) in PUBLISHED.items():
+        if quick and n > 5000:
+            continue
+        loss_rate = fix_rate + net * epsilon
+        cells = [f"{n:,}", f"{epsilon}", f"{net}", f"{fix_rate}"]
+        cells += [f"{paired_power(n, epsilon, loss_rate, fix_rate):.3f}", f"{paired}"]
+        cells += [f"{_binomial_power(n, epsilon, loss_rate):.3f}", f"{binomial}"]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def paired_power(n: int, epsilon: float, loss_rate: float, fix_rate: float) -> float:
+    """Return the probability that the paired test certifies, over all counts it may see."""
+    fixes = np.arange(binom.isf(1e-12, n, fix_rate) + 1).astype(int)
+    tops = np.array([_most_losses(count, n, epsilon) for count in fixes])
+    allowed = binomial_cdf(tops, n - fixes, loss_rate / (1 - fix_rate))
+    return float(binom.pmf(fixes, n, fix_rate) @ allowed)
+
+
+def _most_losses(fixes: int, n: int, epsilon: float) -> int:
+    """Return the most losses that are certified beside some fixes; -1 where none are."""
+    low, high = -1, int(n - fixes)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if certifies(middle, fixes, n, epsilon, DELTA):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _binomial_power(n: int, epsilon: float, loss_rate: float) -> float:
+    """Return the probability that the binomial test certifies."""
+    most = np.sum(binomial_cdf(np.arange(n + 1), n, epsilon) <= DELTA) - 1
+    return float(binomial_cdf(most, n, loss_rate))
+
+
+class Task(NamedTuple):
+    """A two-stage cascade on a binary problem, and what a rival is told of it."""
+
+    population: Population
+    truth: Outcomes
+    grid: np.ndarray
+    accuracy: float
+
+    def table(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return confidence, early and late answer as columns, and the true labels."""
+        answers = self.population.answers
+        columns = [answers.confidence[0, rows], *answers.after[:, rows]]
+        return np.column_stack(columns), answers.truth[rows]
+
+
+def print_rival(n_draws: int, quick: bool = False) -> None:
+    """Print what MAPIE's control of an absolute risk and the paired certificate reach."""
+    try:
+        control = import_optional("mapie.risk_control", feature="the rival", extra="bench")
+    except ImportError as error:
+        print(f"MAPIE skipped: {error}")
+        return
+    n_draws = min(n_draws, MOST_RIVAL_DRAWS)
+    task = _task(4000 if quick else 20_000)
+    print(
+        f"binary, two stages averaged, accuracy without early exit {task.accuracy:.4f}, epsilon "
+        f"{EPSILON}, delta {DELTA}, {n_draws} draws a line, the same for each method; MAPIE is "
+        f"told that accuracy, and {N_THRESHOLDS} true quantiles of the confidence\n"
+    )
+    print(f"| {' | '.join(RIVAL_COLUMNS)} |")
+    print("|---" * len(RIVAL_COLUMNS) + "|")
+    methods = {
+        "paired certificate": _paired,
+        "MAPIE, accuracy, Holm (its default)": partial(_holm, control),
+        "MAPIE, accuracy, split fixed sequence": partial(_split_sequence, control),
+        "MAPIE, agreement with no early exit, fixed sequence": partial(_agreement, control),
+    }
+    for n in SIZES[:1] if quick else SIZES:
+        for name, choose in methods.items():
+            cells = [name, f"{n:,}", *_play(task, choose, n, n_draws)]
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def _task(n: int) -> Task:
+    """Return the population, thresholds at quantiles of all its rows, and its true accuracy."""
+    population = made_up("binary", n, (2.0, 3.0), odds=(1, 1))
+    answers = population.answers
+    grid = candidate_thresholds(answers.confidence[0], N_THRESHOLDS)
+    accuracy = float(np.mean(answers.after[-1] == answers.truth))
+    return Task(population, population.outcomes, grid, accuracy)
+
+
+def _play(task: Task, choose: Callable, n: int, n_draws: int) -> list[str]:
+    """Return the figures of one method over draws of calibration rows."""
+    rng, scores, seconds = np.random.default_rng(0), [], 0.0
+    for _ in range(n_draws):
+        rows = rng.integers(task.truth.n_samples, size=n)
+        start = process_time()
+        threshold = choose(task, rows)
+        seconds += process_time() - start
+        if threshold is not None:
+            scores.append(score(task.truth, (threshold,)))
+    loss, cost = np.array(scores).reshape(-1, 2).T
+    saving = np.sum(1 - cost / task.truth.costs.sum()) / n_draws
+    best = best_saving(task.truth, EPSILON)
+    return [
+        f"{np.sum(loss > EPSILON) / n_draws:.4f}",
+        f"{1 - len(scores) / n_draws:.3f}",
+        f"{saving:.3f}",
+        f"{best:.3f}",
+        f"{saving / best:.2f}",
+        f"{1000 * seconds / n_draws:.1f}",
+    ]
+
+
+def _paired(task: Task, rows: np.ndarray) -> float | None:
+    """Return what the package certifies."""
+    path, certifying = split(task.population, task.truth, rows)
+    thresholds = certified(certifying, path, EPSILON, DELTA)
+    return None if thresholds is None else thresholds[0]
+
+
+def _holm(control, task: Task, rows: np.ndarray) -> float | None:
+    """Return the cheapest threshold that reaches the accuracy, by MAPIE's default correction."""
+    controller = _accuracy_controller(control, task, "bonferroni_holm")
+    return _cheapest(controller, *task.table(rows))
+
+
+def _split_sequence(control, task: Task, rows: np.ndarray) -> float | None:
+    """Return the same by fixed-sequence testing, in an order that a fifth of the rows teach."""
+    cut = int(TUNING_SHARE * len(rows))
+    controller = _accuracy_controller(control, task, "split_fixed_sequence")
+    # A p-value on that few rows is seldom smaller; the thousand levels of the default take long.
+    levels = np.logspace(-6, 0, 100)
+    controller.learn_fixed_sequence_order(*task.table(rows[:cut]), levels, binary=True)
+    return _cheapest(controller, *task.table(rows[cut:]))
+
+
+def _accuracy_controller(control, task: Task, method: str):
+    """Return a controller of the accuracy of the cascade, as a function of its threshold."""
+    return control.BinaryClassificationController(
+        lambda X, threshold: np.where(exits(X[:, 0], threshold), X[:, 1], X[:, 2]),
+        "accuracy",
+        task.accuracy - EPSILON,
+        confidence_level=1 - DELTA,
+        list_predict_params=task.grid[:, None],
+        fwer_method=method,
+    )
+
+
+def _agreement(control, task: Task, rows: np.ndarray) -> float | None:
+    """Return the cheapest threshold at which few rows leave with another answer.
+
+    What is "predicted" is an early exit that changes the answer, which never should be: only so is
+    the risk one of a plain threshold, for which MAPIE offers a fixed sequence.
+    """
+
+    def changed(X):
+        sure = np.where(X[:, 1] == X[:, 2], 0.0, X[:, 0])
+        return np.column_stack([1 - sure, sure])
+
+    boundaries = exit_boundary(task.grid)
+    controller = control.BinaryClassificationController(
+        changed,
+        "accuracy",
+        1 - EPSILON,
+        confidence_level=1 - DELTA,
+        list_predict_params=boundaries,
+        fwer_method="fixed_sequence",
+    )
+    found = _cheapest(controller, task.table(rows)[0], np.zeros(len(rows), dtype=int))
+    return None if found is None else float(task.grid[boundaries == found][0])
+
+
+def _cheapest(controller, X: np.ndarray, y: np.ndarray) -> float | None:
+    """Return the lowest parameter that a controller accepts; None where there is none."""
+    with warnings.catch_warnings():
+        # It warns where it accepts all parameters, or none.
+        warnings.simplefilter("ignore", UserWarning)
+        accepted = controller.calibrate(X, y).valid_predict_params
+    return float(np.min(accepted)) if len(accepted) else None

@@ -1,0 +1,150 @@
+"""The benchmark of certificates against known truth runs, at toy size."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+
+import numpy as np
+import pytest
+from scipy.stats import multinomial
+
+from benchmarks import decide_validity
+from benchmarks.certify import best_saving, made_up
+from benchmarks.decide_power import paired_power, print_rival
+from sklearn_cascade import paired_loss_pvalue
+
+
+@pytest.fixture(scope="module")
+def printed():
+    """Return what a run at toy size prints."""
+    text = StringIO()
+    with redirect_stdout(text):
+        decide_validity.run(quick=True)
+    return text.getvalue()
+
+
+def tables(text):
+    """Return the printed tables, each as one dictionary per line."""
+    found = []
+    for part in text.split("\n\n"):
+        lines = [line for line in part.splitlines() if line.startswith("|")]
+        cells = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+        if cells:
+            header, _, *rows = cells
+            assert {len(row) for row in rows} == {len(header)}
+            found.append([dict(zip(header, row, strict=True)) for row in rows])
+    return found
+
+
+def test_validity_prints_a_line_for_each_promise(printed):
+    """Check that each population is held to each promise, with the slack of as many draws."""
+    lines = tables(printed)[0]
+    names = {line["population"] for line in lines}
+    promises = {(line["epsilon"], line["delta"]) for line in lines}
+    assert len(names) == 6
+    assert promises == {("0.01", "0.1"), ("0.01", "0.05"), ("0.02", "0.1"), ("0.02", "0.05")}
+    assert len(lines) == len(names) * len(promises)
+    for line in lines:
+        delta, violated = float(line["delta"]), float(line["violated"])
+        # Toy size is five draws.
+        most = delta + 2 * np.sqrt(delta * (1 - delta) / 5)
+        assert float(line["promise + 2 sd"]) == pytest.approx(most, abs=1e-4)
+        assert line["holds"] == ("yes" if violated <= most else "NO")
+    kept = sum(line["holds"] == "yes" for line in lines)
+    assert f"the promise holds in {kept} of {len(lines)} lines" in printed
+
+
+def test_validity_prints_shares(printed):
+    """Check that what is a share is one, and that the power is the ratio of two savings."""
+    for line in tables(printed)[0]:
+        for column in ("violated", "refused", "saving", "best possible", "early exits"):
+            assert 0 <= float(line[column]) <= 1
+        # No more certificates fail than are given.
+        assert float(line["violated"]) <= 1 - float(line["refused"]) + 1e-9
+        ratio = float(line["saving"]) / float(line["best possible"])
+        # Savings are printed to a thousandth, and no best one is below 0.19.
+        assert float(line["share of it"]) == pytest.approx(ratio, abs=0.015)
+
+
+def test_validity_says_where_a_promise_is_broken(capsys, monkeypatch):
+    """Check that thresholds taken untested are found out, as else the table would prove nothing."""
+    monkeypatch.setattr(decide_validity, "certified", lambda rows, path, epsilon, delta: path[-1])
+    decide_validity.run(quick=True)
+    text = capsys.readouterr().out
+    assert {line["holds"] for line in tables(text)[0]} == {"NO"}
+    assert "the promise holds in 0 of 24 lines" in text
+
+
+def test_power_agrees_with_the_published_figures(printed):
+    """Check both tests against figures rounded to the digits they were published with."""
+    lines = tables(printed)[1]
+    # One of the ten takes longer than the other nine.
+    assert len(lines) == 9
+    columns = {
+        "exact paired": "paired, published",
+        "binomial on losses": "binomial, published",
+    }
+    for line in lines:
+        for ours, published in columns.items():
+            rounding = 0.0011 if len(line[published]) > 4 else 0.0056
+            assert float(line[ours]) == pytest.approx(float(line[published]), abs=rounding)
+        if line["loss / epsilon"] == "1.0":
+            assert float(line["exact paired"]) <= 0.1
+
+
+def test_paired_power_equals_plain_enumeration():
+    """Check the power against the sum over all pairs of counts, tested one by one."""
+    n, epsilon, loss_rate, fix_rate = 24, 0.25, 0.1, 0.06
+    power = 0.0
+    for losses in range(n + 1):
+        for fixes in range(n + 1 - losses):
+            if paired_loss_pvalue(losses, fixes, n, epsilon) <= 0.1:
+                counts = [losses, fixes, n - losses - fixes]
+                power += multinomial.pmf(counts, n, [loss_rate, fix_rate, 1 - loss_rate - fix_rate])
+    assert 0.1 < power < 0.9
+    # Counts of fixes with a probability of 1e-12 together are left out.
+    assert paired_power(n, epsilon, loss_rate, fix_rate) == pytest.approx(power, abs=1e-9)
+
+
+def test_best_saving_is_that_of_the_best_threshold():
+    """Check the best possible saving against every cut of a small population."""
+    truth = made_up("small", 300, (1.5, 3.0)).outcomes
+    sure = truth.confidence[0]
+    saved = [0.0]
+    for threshold in sure:
+        losses, fixes, cost = truth.count((threshold,))
+        if losses[0] - fixes[0] <= 0.02 * len(sure):
+            saved.append(1 - cost / truth.costs.sum())
+    # Confidences closer than the safe width of a gap are not separated: one row, at times.
+    assert best_saving(truth, 0.02) == pytest.approx(max(saved), abs=2 / len(sure))
+    assert best_saving(truth, 0.02) <= max(saved) + 1e-12
+    assert max(saved) > 0.1
+
+
+def test_rival_is_skipped_where_it_is_absent(capsys, monkeypatch):
+    """Check that the line says what is missing and how to install it."""
+    monkeypatch.setitem(sys.modules, "mapie.risk_control", None)
+    print_rival(3, quick=True)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("MAPIE skipped: ")
+    assert "pip install 'sklearn-cascade[bench]'" in line
+
+
+def test_rival_stands_beside_the_paired_certificate(capsys):
+    """Check that each way of MAPIE is drawn the same rows, and judged by the same truth."""
+    pytest.importorskip("mapie.risk_control", reason="MAPIE is not installed")
+    print_rival(6, quick=True)
+    (lines,) = tables(capsys.readouterr().out)
+    assert len(lines) == 4
+    assert len({line["best possible"] for line in lines}) == 1
+    for line in lines:
+        for column in ("violated", "refused", "saving"):
+            assert 0 <= float(line[column]) <= 1
+        if line["refused"] == "1.000":
+            assert float(line["saving"]) == 0
+    ours, holm = lines[:2]
+    # An accuracy of 500 rows has a standard deviation of 1.2 points, so that one is lost in it.
+    assert float(ours["refused"]) < float(holm["refused"])
+    assert float(ours["saving"]) > float(holm["saving"])
