@@ -23,12 +23,15 @@ from sklearn_cascade.search import (
 
 CONFIDENCES = ("max_proba", "learned")
 N_FOLDS = 5
+# The most stages of a cascade, by the size of the pool.
+MAX_STAGES = {10: 4, 20: 3, np.inf: 2}
 # Where the published figures come from: share of the cost saved at the best single service's
 # accuracy, and points gained at its cost.
 SOURCES = {"frugalml_rafdb": "FrugalML, thresholds by label: 54.0 %, +4.4"}
 COLUMNS = [
     "data set",
     "models x rows",
+    "stages",
     "saved, largest probability",
     "points",
     "saved, learned",
@@ -86,8 +89,8 @@ def _print_savings(folder: Path, quick: bool, n_halves: int) -> dict[str, np.nda
     _print_line(["---"] * len(COLUMNS))
     found = {}
     for pool in load_pools(folder):
-        # Hundreds of thousands of cascades of four would take a minute a half.
-        max_stages = 4 if len(pool.names) < 10 else 3
+        # Six searches a half and confidence: cascades of large pools are kept short.
+        max_stages = next(most for n, most in MAX_STAGES.items() if len(pool.names) < n)
         if quick:
             few = np.random.default_rng(0).permutation(len(pool.y))[:400]
             pool, max_stages = pool.take(few)._replace(n_thresholds=8), 2
@@ -96,7 +99,7 @@ def _print_savings(folder: Path, quick: bool, n_halves: int) -> dict[str, np.nda
             [_half(pool, seed, max_stages) for seed in range(n_halves)]
         )  # (n_halves, n_confidences, n_aims, figures)
         seconds = (perf_counter() - start) / n_halves
-        _print_line(_savings(pool, found[pool.name], seconds))
+        _print_line(_savings(pool, max_stages, found[pool.name], seconds))
     print()
     return found
 
@@ -150,7 +153,7 @@ def _search(tuning: Pool, test: Pool, confidence: str, max_stages: int) -> list[
     return outcomes
 
 
-def _savings(pool: Pool, outcomes: np.ndarray, seconds: float) -> list[str]:
+def _savings(pool: Pool, max_stages: int, outcomes: np.ndarray, seconds: float) -> list[str]:
     """Return the line of one data set."""
     mean, sd = outcomes.mean(axis=0), outcomes.std(axis=0, ddof=1)
     cheapest = [
@@ -176,7 +179,16 @@ def _savings(pool: Pool, outcomes: np.ndarray, seconds: float) -> list[str]:
     size = f"{len(pool.names)} x {len(pool.y):,}"
     verdict = words.get(tuple(map(bool, pays)), "no")
     source = SOURCES.get(pool.name, "")
-    return [pool.name, size, *cheapest, *dearest, f"{seconds:.1f}", verdict, source]
+    return [
+        pool.name,
+        size,
+        str(max_stages),
+        *cheapest,
+        *dearest,
+        f"{seconds:.1f}",
+        verdict,
+        source,
+    ]
 
 
 def _print_optimism(found: dict[str, np.ndarray]) -> None:

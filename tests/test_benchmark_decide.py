@@ -17,7 +17,7 @@ def test_decide_prints_its_tables(capsys, monkeypatch):
     assert len(optimism) == 2 + 4 * (len(savings) - 2) + 1
     for line in savings[2:]:
         assert line.count("|") == savings[0].count("|")
-        saved = [cell.split("±")[0] for cell in line.split("|")[3:7:2]]
+        saved = [cell.split("±")[0] for cell in line.split("|")[4:8:2]]
         assert all(-100 < float(share) <= 100 for share in saved)
         assert line.split("|")[-3].strip() in ("both", "cost", "accuracy", "no")
     assert all(line.split("|")[-2].strip() in ("yes", "no") for line in optimism[2:])
