@@ -198,15 +198,17 @@ def _print_optimism(found: dict[str, np.ndarray]) -> None:
     )
     _print_line(OPTIMISM_COLUMNS)
     _print_line(["---"] * len(OPTIMISM_COLUMNS))
-    means = []
+    sets = []
     for name, outcomes in found.items():
+        sets.append(_mean_and_error(outcomes[..., 2:].mean(axis=(1, 2))))
         for c, confidence in enumerate(CONFIDENCES):
             for a, aim in enumerate(("as good as the best single", "its cost")):
-                mean, error = _mean_and_error(outcomes[:, c, a, 2:])
-                means.append(mean)
-                _print_line([name, confidence, aim, *_with_errors(mean, error)])
-    mean, error = _mean_and_error(np.array(means))
-    _print_line(["mean of these lines", "", "", *_with_errors(mean, error)])
+                figures = _with_errors(*_mean_and_error(outcomes[:, c, a, 2:]))
+                _print_line([name, confidence, aim, *figures])
+    # The lines of one data set share their halves; data sets have nothing in common.
+    mean, error = (np.array(part) for part in zip(*sets, strict=True))
+    figures = _with_errors(mean.mean(axis=0), np.sqrt((error**2).sum(axis=0)) / len(sets))
+    _print_line(["mean of all data sets", "", "", *figures])
     print()
 
 

@@ -146,10 +146,13 @@ def find_fronts(
     Returns
     -------
     fronts : list of CascadeFront
+        The rows of the first one can be applied.
     """
     explored = _explore(recordings, options, rows)
-    fronts = []
+    names, fronts = recordings.names if names is None else names, []
     for part, found in zip(rows, explored.found, strict=True):
+        # Tables of parts of the rows are only chosen from.
+        plans = [] if fronts else [explored.plans[place] for place in np.unique(found.plan)]
         if not is_additive(options.scoring):
             scorer = {"scoring": options.scoring, "confidence": options.confidence}
             found = rescore(recordings, explored.plans, found, rows=part, **scorer)
@@ -160,12 +163,7 @@ def find_fronts(
                 cost_unit=cost_unit,
                 n_evaluated=explored.n_evaluated,
                 max_worst_cost=options.max_worst_cost,
-                application=application_of(
-                    recordings,
-                    recordings.names if names is None else names,
-                    [explored.plans[place] for place in np.unique(found.plan)],
-                    options.confidence,
-                ),
+                application=application_of(recordings, names, plans, options.confidence),
             )
         )
     return fronts

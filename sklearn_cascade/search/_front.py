@@ -196,7 +196,8 @@ class CascadeFront(Sequence):
         Raises
         ------
         ValueError
-            If an entry is missing, or of another shape than the others.
+            If an entry is missing, or of another shape than the others; if the table was not
+            made by a search.
         InvalidProbabilitiesError
             If a model's probabilities are none.
 
@@ -216,6 +217,8 @@ class CascadeFront(Sequence):
         """
         if not isinstance(row, FrontRow):
             row = self._rows[row]
+        if self.application is None:
+            raise ValueError("this table was made without application=..., which it takes to apply")
         return self.application.apply(row, proba)
 
     def to_frame(self):

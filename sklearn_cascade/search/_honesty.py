@@ -16,6 +16,7 @@ from sklearn_cascade.search._replay import replay
 
 # Folds where their number is left open, and the seconds of one core that are worth it.
 _N_FOLDS = 5
+_MOST_FOLDS = 100
 _AFFORDABLE_SECONDS = 10.0
 
 
@@ -42,20 +43,24 @@ def fold_rows(cv, recordings: Recordings, options: Options) -> tuple[bool, np.nd
         seconds = n_folds * seconds_of(recordings, settings_of(recordings, options))
         honest = cv is not None and n_folds > 1 and seconds <= _AFFORDABLE_SECONDS
         return honest, _draw(n_samples, n_folds)
-    if isinstance(cv, Integral) and not isinstance(cv, bool) and 2 <= cv <= n_samples:
+    most = min(n_samples, _MOST_FOLDS)
+    if isinstance(cv, Integral) and not isinstance(cv, bool) and 2 <= cv <= most:
         return True, _draw(n_samples, int(cv))
     fold = np.asarray(cv)
     n_recorded = recordings.n_recorded
     if fold.shape != (n_recorded,) or fold.dtype.kind not in "iubUS":
         raise ValueError(
-            f"cv={cv!r}; expected 'auto', None, a number of folds from 2 to {n_samples}, or the "
+            f"cv={cv!r}; expected 'auto', None, a number of folds from 2 to {most}, or the "
             f"fold of each of the {n_recorded} rows as an integer or a name"
         )
     if recordings.counted is not None:
         fold = fold[recordings.counted]
     labels, fold = np.unique(fold, return_inverse=True)
-    if len(labels) < 2:
-        raise ValueError(f"cv puts all rows into the fold {str(labels[0])!r}; expected two or more")
+    if not 2 <= len(labels) <= _MOST_FOLDS:
+        raise ValueError(
+            f"cv names {len(labels)} folds, {str(labels[0])!r} among them; expected from 2 to "
+            f"{_MOST_FOLDS}: the search is repeated without each of them"
+        )
     return True, fold
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from threading import Lock
 
@@ -61,7 +60,7 @@ class Learners:
         self._seconds: float | None = None
         self._taught: dict[tuple, Taught] = {}
         # Threads that meet at a prefix wait for the first of them.
-        self._locks: dict[tuple, Lock] = defaultdict(Lock)
+        self._locks: dict[tuple, Lock] = {}
 
     def held_out(self, way: str, members: Sequence[int], rows: slice) -> HeldOutStage:
         """Return what judges some of the rows, each by a learner that did not see it."""
@@ -101,7 +100,7 @@ class Learners:
         # The surest stage is one of those that the last one is taken from.
         kind = "mean" if way == "mean" and len(members) > 1 else "last"
         key = (kind, *members)
-        with self._locks[key]:
+        with self._locks.setdefault(key, Lock()):
             if key not in self._taught:
                 lessons = self._lessons(kind, members)
                 # Bare labels may turn out to be others than those known: one class more.

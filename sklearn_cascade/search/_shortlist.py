@@ -17,6 +17,7 @@ from sklearn_cascade.search._committees import (
 )
 from sklearn_cascade.search._dominance import non_dominated, round_score
 from sklearn_cascade.search._engine import Explored, explore
+from sklearn_cascade.search._learners import Learners
 from sklearn_cascade.search._lots import Settings
 from sklearn_cascade.search._recordings import Recordings
 
@@ -34,7 +35,7 @@ def explore_near_front(
     progress,
     rows: Sequence[np.ndarray | None] = (None,),
 ) -> Explored:
-    """Look at every cascade with the largest probability, and closely at those near the front.
+    """Look at every cascade with a plain confidence, and closely at those near the front.
 
     Parameters
     ----------
@@ -61,7 +62,9 @@ def explore_near_front(
         members = [plan.members for plan in some]
     else:
         ways = tuple(way for way in settings.ways if way != "best") or ("last",)
-        plain = settings._replace(ways=ways, confidence="max_proba")
+        learned = isinstance(settings.confidence, Learners)
+        confidence = "max_proba" if learned else settings.confidence
+        plain = settings._replace(ways=ways, confidence=confidence)
         first = search(recordings, plain, progress=progress, rows=rows)
         ensembles = [plan for plan in first.plans if not plan.exits]
         members = _near_front(recordings, settings, first)

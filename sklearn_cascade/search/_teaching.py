@@ -77,7 +77,9 @@ class Taught(NamedTuple):
 
     def held_out(self, fold: np.ndarray) -> HeldOutStage:
         """Return what judges rows of the folds given: shape (n_samples,)."""
-        return HeldOutStage(self.by_fold, fold)
+        # A fold that no row was drawn from had no part in the learning at all.
+        folds = np.unique(fold).tolist()
+        return HeldOutStage({k: self.by_fold.get(k, self.stage) for k in folds}, fold)
 
 
 def teach(learner, lessons: Lessons, n_classes: int) -> Taught:

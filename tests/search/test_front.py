@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from sklearn_cascade import search_cascades
+from sklearn_cascade import CascadeFront, search_cascades
 from sklearn_cascade.exceptions import InfeasibleConstraintError
 from tests.search.pools import draw_pool
 
@@ -111,3 +111,10 @@ def test_front_draws_itself(front):
     assert display.chosen_ is not None
     with pytest.raises(ValueError, match="chosen"):
         front.plot(chosen=len(front), ax=Figure().subplots())
+
+
+def test_tables_made_by_hand_cannot_be_applied(front):
+    """Check that a table of rows alone says what it lacks."""
+    made = CascadeFront(list(front), scoring="accuracy", cost_unit="USD", n_evaluated=1)
+    with pytest.raises(ValueError, match=r"made without application"):
+        made.apply(0, [])

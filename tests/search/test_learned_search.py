@@ -198,12 +198,13 @@ def test_table_shows_honest_scores_beside_tuned_ones():
 @pytest.mark.parametrize(
     ("params", "match"),
     [
-        ({"cv": 1}, "cv=1; expected 'auto', None, a number of folds from 2 to 200"),
+        ({"cv": 1}, "cv=1; expected 'auto', None, a number of folds from 2 to 100"),
         ({"cv": 201}, "cv=201"),
         ({"cv": True}, "cv=True"),
         ({"cv": "five"}, "cv='five'"),
         ({"cv": [0, 1]}, "fold of each of the 200 rows"),
-        ({"cv": [3] * 200}, "all rows into the fold '3'"),
+        ({"cv": [3] * 200}, "cv names 1 folds, '3' among them; expected from 2 to 100"),
+        ({"cv": list(range(200))}, "cv names 200 folds"),
         ({"confidence": "learnt"}, "confidence='learnt'.*'learned'"),
         ({"confidence": "learned", "sample_weight": [1] * 99 + [0] * 101}, "with 99 held-out"),
     ],
