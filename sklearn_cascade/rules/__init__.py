@@ -32,6 +32,7 @@ from sklearn_cascade.rules._lead import (
     stage_confidences,
 )
 from sklearn_cascade.rules._learned import (
+    MAX_ONE_HOT,
     HeldOutStage,
     LearnedStage,
     class_table,
@@ -71,6 +72,7 @@ __all__ = [
     "HeldOutStage",
     "Lead",
     "LearnedStage",
+    "MAX_ONE_HOT",
     "RunningAnswer",
     "RunningLabel",
     "abstentions",

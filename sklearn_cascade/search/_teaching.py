@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_cascade.rules import (
+    MAX_ONE_HOT,
     HeldOutStage,
     LearnedStage,
     RunningAnswer,
@@ -134,8 +135,7 @@ def _fit(
 ) -> LearnedStage:
     """Fit one learner; a logistic regression begins at one that is near."""
     right, weight = lessons.right, lessons.weight / lessons.weight.mean()
-    table = class_table(lessons.label, right, weight, n_classes)
-    features = confidence_features(lessons.columns, lessons.label, lessons.said, table)
+    table, features = _table(lessons, n_classes), _features(lessons, n_classes)
     if right.all() or not right.any():
         # Nothing to tell apart: all rows are equally sure.
         share = (right.sum() + 1) / (len(right) + 2)
@@ -154,3 +154,26 @@ def _fit(
     # One product instead of a pipeline, whose checks would take longer than most members.
     weights = logistic.coef_[0] / scaler.scale_
     return LearnedStage(table, weights, float(logistic.intercept_[0] - scaler.mean_ @ weights))
+
+
+def _table(lessons: Lessons, n_classes: int) -> np.ndarray:
+    """Return what is told of each class: (n_classes, n_columns)."""
+    return class_table(lessons.label, lessons.right, lessons.weight, n_classes)
+
+
+def _features(lessons: Lessons, n_classes: int) -> np.ndarray:
+    """Return what a learner is fitted on: (n_samples, n_features).
+
+    A share of right answers that a row has part in tells its own outcome, so each fold is told
+    that of the others; features of new rows are told that of all.
+    """
+    folds = np.unique(lessons.fold)
+    if n_classes <= MAX_ONE_HOT or len(folds) < 2:
+        table = _table(lessons, n_classes)
+        return confidence_features(lessons.columns, lessons.label, lessons.said, table)
+    parts = [np.flatnonzero(lessons.fold == fold) for fold in folds]
+    features = []
+    for fold, part in zip(folds, parts, strict=True):
+        table, some = _table(lessons.take(lessons.fold != fold), n_classes), lessons.take(part)
+        features.append(confidence_features(some.columns, some.label, some.said, table))
+    return np.concatenate(features)[np.argsort(np.concatenate(parts))]

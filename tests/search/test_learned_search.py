@@ -11,6 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from sklearn_cascade import LearnedConfidence, search_cascades
+from sklearn_cascade.rules import pair_columns
+from sklearn_cascade.search._teaching import Lessons, teach
 from tests.search.pools import as_pairs, draw_pool
 
 
@@ -243,3 +245,16 @@ def test_pools_with_nothing_to_tell_apart_leave_the_cheapest(right, confidence):
     front = search_cascades(pairs, y, costs=[1, 5], confidence=confidence)
     assert front.best().members == ("model_0",)
     assert front.best().score == float(right)
+
+
+def test_shares_of_many_classes_are_not_taken_for_knowledge():
+    """Check on answers that are right by chance that no class is trusted more than another."""
+    rng = np.random.default_rng(0)
+    n_samples, n_classes = 2000, 100
+    sure, label = rng.uniform(0.4, 0.6, n_samples), rng.integers(0, n_classes, n_samples)
+    rest = np.ones(n_samples), np.arange(n_samples) % 5, np.arange(n_samples)
+    lessons = Lessons(pair_columns(sure), label, [], rng.random(n_samples) < 0.5, *rest)
+    stage = teach(None, lessons, n_classes).stage
+    told = stage.judge(pair_columns(np.full(n_classes, 0.5)), np.arange(n_classes), [])
+    assert np.std(told) < 0.03
+    assert np.std(stage.table) > 0.05
