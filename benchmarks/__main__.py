@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import certify, decide, members, onnx, onnx_members, predict, published, search
+from benchmarks import (
+    certify,
+    decide,
+    members,
+    onnx,
+    onnx_members,
+    peers,
+    predict,
+    published,
+    search,
+)
 
 COMMANDS = {
     "predict": predict,
@@ -14,6 +24,7 @@ COMMANDS = {
     "onnx-members": onnx_members,
     "certify": certify,
     "decide": decide,
+    "peers": peers,
     "published": published,
 }
 # Those that read recorded data, and whether they do nothing without.
@@ -27,6 +38,8 @@ def main(arguments=None):
     for name, module in COMMANDS.items():
         command = commands.add_parser(name, help=module.__doc__.splitlines()[0])
         command.add_argument("--quick", action="store_true", help="toy size, for the tests")
+        if hasattr(module, "add_arguments"):
+            module.add_arguments(command)
         if name in READ_DATA:
             required = READ_DATA[name]
             command.add_argument("--data", required=required, help="folder of the recorded data")
