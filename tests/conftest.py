@@ -7,6 +7,14 @@ from sklearn.datasets import load_iris, make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Keep to one thread: tiny matrices gain nothing from more, and wait for a busy core."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture

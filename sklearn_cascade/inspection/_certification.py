@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from sklearn_cascade._compat import import_optional
 from sklearn_cascade.inspection._certification_text import table_of
 from sklearn_cascade.inspection._tables import as_plain
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -140,7 +144,7 @@ class CertificationReport:
         """Return all figures as plain Python values, ready for JSON; infinity as text."""
         return as_plain({**asdict(self), "saving": self.saving})
 
-    def to_frame(self):
+    def to_frame(self) -> pandas.DataFrame:
         """Return the table of the stages as a pandas DataFrame."""
         pandas = import_optional("pandas", feature="CertificationReport.to_frame", extra="bench")
         return pandas.DataFrame(self.rows())

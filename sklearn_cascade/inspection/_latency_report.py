@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from numbers import Integral
 from time import perf_counter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from sklearn.utils import indexable
@@ -18,6 +18,9 @@ from sklearn_cascade._compat import import_optional, n_rows, take_rows
 from sklearn_cascade.inspection._latency import _check_at_least_one, _n_threads
 from sklearn_cascade.inspection._report_text import format_cost, format_digits
 from sklearn_cascade.inspection._tables import Table
+
+if TYPE_CHECKING:
+    import pandas
 
 # By default a batch size is timed over this many rows, within these bounds of calls.
 _ROWS_TIMED = 2000
@@ -77,7 +80,7 @@ class LatencyReport:
         """Return all figures as plain Python values, ready for JSON; the table is "rows"."""
         return {"n_samples": self.n_samples, "n_threads": self.n_threads, "rows": self.rows()}
 
-    def to_frame(self):
+    def to_frame(self) -> pandas.DataFrame:
         """Return the table as a pandas DataFrame."""
         pandas = import_optional("pandas", feature="LatencyReport.to_frame", extra="bench")
         return pandas.DataFrame(self.rows())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
@@ -16,6 +16,9 @@ from sklearn_cascade.inspection._report_text import table_of
 from sklearn_cascade.inspection._tables import as_plain
 from sklearn_cascade.inspection._whole import WholeComparison
 from sklearn_cascade.rules import cumulative_costs, row_costs, score_answers, worst_case_cost
+
+if TYPE_CHECKING:
+    import pandas
 
 # Standard normal quantile of a two-sided 95 % interval.
 _Z = 1.959963984540054
@@ -160,7 +163,7 @@ class ComputeReport:
             figures["certificate"] = self.certificate.to_dict()
         return as_plain(figures)
 
-    def to_frame(self):
+    def to_frame(self) -> pandas.DataFrame:
         """Return the table as a pandas DataFrame."""
         pandas = import_optional("pandas", feature="ComputeReport.to_frame", extra="bench")
         return pandas.DataFrame(self.rows())

@@ -15,7 +15,7 @@ _CLOSED_FORM_DELTA = 0.05
 _PRECISION = 1e-7
 
 
-def paired_loss_pvalue(losses, fixes, n, epsilon):
+def paired_loss_pvalue(losses: int, fixes: int, n: int, epsilon: float) -> float:
     """Test whether a cascade is less accurate than its reference by less than `epsilon`.
 
     The exact unconditional score test of a trinomial: a row is *lost* where the reference is
@@ -81,7 +81,7 @@ def paired_loss_pvalue(losses, fixes, n, epsilon):
     return paired_pvalue(int(losses), int(fixes), int(n), float(epsilon))
 
 
-def paired_loss_upper(losses, fixes, n, delta=0.1):
+def paired_loss_upper(losses: int, fixes: int, n: int, delta: float = 0.1) -> float:
     """Bound the accuracy that a cascade gives up against its reference from above.
 
     The smallest ``epsilon`` at which `paired_loss_pvalue` is `delta` or less, floored at zero: with
@@ -138,7 +138,7 @@ def paired_loss_upper(losses, fixes, n, delta=0.1):
     return high
 
 
-def min_certification_rows(epsilon, delta=0.1):
+def min_certification_rows(epsilon: float, delta: float = 0.1) -> int:
     """Count the rows that a certificate takes at the very least, with not one row lost.
 
     Parameters

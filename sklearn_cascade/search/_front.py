@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,12 @@ from sklearn_cascade.search._application import Application
 from sklearn_cascade.search._dominance import SCORE_DECIMALS, non_dominated, round_cost, round_score
 from sklearn_cascade.search._front_row import FrontRow, by_cost
 from sklearn_cascade.search._front_text import table_of
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+
+    from sklearn_cascade.inspection import TradeoffDisplay
 
 
 class CascadeFront(Sequence):
@@ -92,7 +99,12 @@ class CascadeFront(Sequence):
         self.non_dominated = self._mark_non_dominated()
 
     def best(
-        self, *, min_score=None, max_score_loss=None, max_cost=None, max_worst_cost=None
+        self,
+        *,
+        min_score: float | None = None,
+        max_score_loss: float | None = None,
+        max_cost: float | None = None,
+        max_worst_cost: float | None = None,
     ) -> FrontRow:
         """Return the best committee under constraints.
 
@@ -137,11 +149,11 @@ class CascadeFront(Sequence):
     def find_best(
         self,
         *,
-        min_score=None,
-        max_score_loss=None,
-        max_cost=None,
-        max_worst_cost=None,
-        nearest=False,
+        min_score: float | None = None,
+        max_score_loss: float | None = None,
+        max_cost: float | None = None,
+        max_worst_cost: float | None = None,
+        nearest: bool = False,
     ) -> int:
         """Return the position of the row that `best` returns.
 
@@ -177,7 +189,7 @@ class CascadeFront(Sequence):
             return self._first(np.flatnonzero(affordable), True)
         return self._first(np.arange(len(self)), False)
 
-    def apply(self, row, proba) -> CascadePrediction:
+    def apply(self, row: FrontRow | int, proba: Sequence | Mapping) -> CascadePrediction:
         """Return what a committee of the table answers where its models have said something else.
 
         Parameters
@@ -221,7 +233,7 @@ class CascadeFront(Sequence):
             raise ValueError("this table was made without application=..., which it takes to apply")
         return self.application.apply(row, proba)
 
-    def to_frame(self):
+    def to_frame(self) -> pandas.DataFrame:
         """Return the table as a pandas DataFrame.
 
         Returns
@@ -233,7 +245,9 @@ class CascadeFront(Sequence):
         frame = pandas.DataFrame(self._rows, columns=FrontRow._fields)
         return frame.assign(non_dominated=self.non_dominated)
 
-    def plot(self, *, chosen=None, ax=None, **kwargs):
+    def plot(
+        self, *, chosen: FrontRow | int | None = None, ax: Axes | None = None, **kwargs
+    ) -> TradeoffDisplay:
         """Draw score against cost.
 
         Parameters
@@ -258,7 +272,7 @@ class CascadeFront(Sequence):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, position):
+    def __getitem__(self, position: int) -> FrontRow:
         return self._rows[position]
 
     def __iter__(self) -> Iterator[FrontRow]:

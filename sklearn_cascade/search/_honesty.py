@@ -130,10 +130,12 @@ def add_honest_scores(
 
     Parameters
     ----------
-    recordings, options, fronts, parts
+    recordings, options
         As for `cross_fit_choice`.
     front : CascadeFront
         What was found on all rows.
+    fronts, parts
+        As for `cross_fit_choice`.
     """
     places = [i for i in _unbeaten(front) if front[i].kind == "cascade"]
     choices = [{"max_cost": front[i].mean_cost} for i in places]

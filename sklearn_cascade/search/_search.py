@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sklearn_cascade.inspection import MeasuredCosts
@@ -9,31 +12,35 @@ from sklearn_cascade.rules import DEFAULT_UNIT, check_weights_of_rows, numbers_b
 from sklearn_cascade.search._finding import Options, find_fronts, prepare
 from sklearn_cascade.search._front import CascadeFront
 from sklearn_cascade.search._honesty import add_honest_scores, fold_rows, others_of
+from sklearn_cascade.search._learned import LearnedConfidence
 from sklearn_cascade.search._recordings import record
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def search_cascades(
-    proba,
-    y,
+    proba: Sequence,
+    y: ArrayLike,
     *,
-    costs,
-    names=None,
-    cost_unit=None,
-    classes=None,
-    train_costs=None,
-    extra_cost=None,
-    max_stages=4,
-    order="cost",
-    combine="auto",
-    confidence="max_proba",
-    n_thresholds=64,
-    method="auto",
-    scoring="accuracy",
-    sample_weight=None,
-    max_worst_cost=None,
-    cv="auto",
-    n_jobs=None,
-    verbose=0,
+    costs: ArrayLike | Mapping[str, float],
+    names: Sequence[str] | None = None,
+    cost_unit: str | None = None,
+    classes: ArrayLike | None = None,
+    train_costs: ArrayLike | Mapping[str, float] | None = None,
+    extra_cost: Callable[[str, tuple[str, ...]], float] | None = None,
+    max_stages: int = 4,
+    order: str = "cost",
+    combine: str = "auto",
+    confidence: str | Callable | LearnedConfidence = "max_proba",
+    n_thresholds: int = 64,
+    method: str = "auto",
+    scoring: str | Callable = "accuracy",
+    sample_weight: ArrayLike | None = None,
+    max_worst_cost: float | None = None,
+    cv: int | str | ArrayLike | None = "auto",
+    n_jobs: int | None = None,
+    verbose: int = 0,
 ) -> CascadeFront:
     """Find the cascades of a pool of models that trade score against cost best.
 
