@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import decide_validity
 from benchmarks.decide_overhead import print_overhead
-from benchmarks.published import Pool, load_pools
+from benchmarks.published_pools import Pool, load_pools
 from sklearn_cascade.search import (
     Options,
     cross_fit_choice,

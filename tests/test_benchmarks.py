@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.__main__ import main
-from tests.recorded import folder_with
 
 
 def test_predict_prints_its_table(capsys):
@@ -80,25 +79,6 @@ def test_certify_prints_its_tables(capsys):
     assert set(shares) == {name for name in header if name.endswith(("fails", "saving", "refused"))}
     assert shares["certified saving"] <= shares["best possible saving"]
     assert len(_table(times)) == 2
-
-
-def test_published_prints_a_line_for_each_data_set(capsys):
-    """Check that every recorded pool is searched, with figures and a verdict."""
-    main(["published", "--quick", "--data", str(folder_with("predictions"))])
-    header, *rows = _table(capsys.readouterr().out)
-    assert {len(row) for row in rows} == {len(header)}
-    pools = {row[0] for row in rows}
-    assert pools >= {"frugalml_rafdb", "cifar10_cnn13 (proba)", "imagenet_cnn34 by ms"}
-    assert {row[-1] for row in rows} <= {"pays", "does not pay"}
-    for row in rows:
-        assert float(row[4].split()[0]) > 0
-
-
-def test_published_needs_the_data(capsys):
-    """Check that the command line asks for the folder."""
-    with pytest.raises(SystemExit):
-        main(["published"])
-    assert "--data" in capsys.readouterr().err
 
 
 def test_unknown_command_is_refused(capsys):
