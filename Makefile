@@ -7,7 +7,7 @@ RUN = $(VENV)/bin/python
 # Reinstalled when the metadata change.
 READY = $(VENV)/.ready
 
-.PHONY: help demo test test-min test-deep lint docs bench clean
+.PHONY: help demo test test-min test-deep test-scale lint docs bench clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ test-min: .venv-min/.ready  ## run every test on the oldest versions allowed
 
 test-deep: .venv-deep/.ready  ## run the tests of deep nets: installs torch, skorch, keras, some 2 GB
 	.venv-deep/bin/python -m pytest tests/members/test_deep_nets.py
+
+test-scale: .venv-scale/.ready  ## run the tests of engines and of serving: installs the extra scale
+	.venv-scale/bin/python -m pytest tests/scale
 
 # Left to taste: where the quotes stand, optional sections, parts of one sentence. Of public names
 # the tests ask for every parameter and return value; a private function may say it in its sentence.
@@ -42,7 +45,7 @@ bench: $(READY)  ## print the benchmark tables
 	$(RUN) -m benchmarks predict
 
 clean:  ## remove environments and everything built
-	rm -rf .venv .venv-min .venv-deep build dist output docs/_build docs/api docs/auto_gallery *.egg-info .coverage
+	rm -rf .venv .venv-min .venv-deep .venv-scale build dist output docs/_build docs/api docs/auto_gallery *.egg-info .coverage
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -60,6 +63,11 @@ $(READY): setup.cfg pyproject.toml
 .venv-deep/.ready: setup.cfg pyproject.toml tests/constraints-deep.txt
 	test -x .venv-deep/bin/python || $(PYTHON) -m venv .venv-deep
 	.venv-deep/bin/python -m pip install --quiet --disable-pip-version-check -c tests/constraints-deep.txt -e '.[test,deep]'
+	@touch $@
+
+.venv-scale/.ready: setup.cfg pyproject.toml
+	test -x .venv-scale/bin/python || $(PYTHON) -m venv .venv-scale
+	.venv-scale/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,scale]'
 	@touch $@
 
 $(VENV)/.docs: $(READY)
