@@ -156,22 +156,13 @@ def _search(tuning: Pool, test: Pool, confidence: str, max_stages: int) -> list[
 def _savings(pool: Pool, max_stages: int, outcomes: np.ndarray, seconds: float) -> list[str]:
     """Return the line of one data set."""
     mean, sd = outcomes.mean(axis=0), outcomes.std(axis=0, ddof=1)
-    cheapest = [
-        text
-        for c in range(len(CONFIDENCES))
-        for text in (
-            f"{100 * mean[c, 0, 0]:.1f} ± {100 * sd[c, 0, 0]:.1f} %",
-            f"{mean[c, 0, 1]:+.2f} ± {sd[c, 0, 1]:.2f}",
-        )
-    ]
-    dearest = [
-        text
-        for c in range(len(CONFIDENCES))
-        for text in (
-            f"{mean[c, 1, 1]:+.2f} ± {sd[c, 1, 1]:.2f}",
-            f"{1 - mean[c, 1, 0]:.2f}",
-        )
-    ]
+    saved, points = (mean[..., i] for i in range(2))
+    cheapest, dearest = [], []
+    for c in range(len(CONFIDENCES)):
+        cheapest.append(f"{100 * saved[c, 0]:.1f} ± {100 * sd[c, 0, 0]:.1f} %")
+        cheapest.append(f"{points[c, 0]:+.2f} ± {sd[c, 0, 1]:.2f}")
+        dearest.append(f"{points[c, 1]:+.2f} ± {sd[c, 1, 1]:.2f}")
+        dearest.append(f"{1 - saved[c, 1]:.2f}")
     # More than a standard error of the differences, half by half.
     extra = outcomes[:, 1, 0, 0] - outcomes[:, 0, 0, 0], outcomes[:, 1, 1, 1] - outcomes[:, 0, 1, 1]
     pays = [d.mean() > d.std(ddof=1) / np.sqrt(len(d)) for d in extra]
