@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from sklearn_cascade._compat import routing_enabled, subset_params, take_rows, warn_caller
 from sklearn_cascade.estimators._labels import Labels, class_columns, is_frozen, speaks_labels
 from sklearn_cascade.exceptions import IgnoredWeightsWarning
+from sklearn_cascade.members._transport import alone_in_worker, received, sent_once
 
 
 class Member(NamedTuple):
@@ -99,13 +100,18 @@ def fitted_classes(name: str, estimator) -> np.ndarray:
 def fit_members(members: list[Member], X, labels: Labels, n_jobs) -> list[tuple]:
     """Return each member fitted on all rows, frozen ones as they are, with its columns."""
     trainable = [member for member in members if not member.frozen]
-    fitted = iter(Parallel(n_jobs=n_jobs)(delayed(_fit)(m, X, labels) for m in trainable))
+    with sent_once([X, labels, *trainable]) as (rows, known, *sent):
+        # Else the dear members, which come last, would go to one worker in a batch.
+        parallel = Parallel(n_jobs=n_jobs, batch_size=1)
+        fitted = iter(parallel(delayed(_fit)(member, rows, known) for member in sent))
     return [member.fit(X, labels) if member.frozen else next(fitted) for member in members]
 
 
-def _fit(member: Member, X, labels: Labels) -> tuple:
-    """Fit one member; a module-level function, so that it travels to workers."""
-    return member.fit(X, labels)
+def _fit(*arguments) -> tuple:
+    """Fit one member on rows and labels; a module-level function, so that it travels to workers."""
+    member, X, labels = received(*arguments)
+    with alone_in_worker():
+        return member.fit(X, labels)
 
 
 def _check_frozen_fitted(name: str, estimator) -> None:

@@ -14,6 +14,7 @@ from sklearn_cascade._compat import n_rows, routing_enabled, take_rows
 from sklearn_cascade.estimators._answers import Stage
 from sklearn_cascade.estimators._fitting import Member
 from sklearn_cascade.estimators._labels import Labels
+from sklearn_cascade.members._transport import alone_in_worker, received, sent_once
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
 
@@ -46,18 +47,16 @@ def predict_out_of_fold(
     order = np.argsort(rows, kind="stable")
     rows, fold = rows[order], fold[order]
     # Frozen members stay in this process: they may hold a connection, or be large.
-    tasks = [
-        (member, place, split)
-        for place, member in enumerate(members)
-        if not member.frozen
-        for split in splits
-    ]
-    answers = iter(
-        Parallel(n_jobs=n_jobs)(
-            delayed(_answer)(member, place, X, labels, split, allow_abstain)
-            for member, place, split in tasks
+    places = [place for place, member in enumerate(members) if not member.frozen]
+    trainable = [members[place] for place in places]
+    with sent_once([X, labels, *splits, *trainable]) as (given, known, *sent):
+        tasks = (
+            delayed(_answer_in_worker)(member, place, given, known, split, allow_abstain)
+            for member, place in zip(sent[len(splits) :], places, strict=True)
+            for split in sent[: len(splits)]
         )
-    )
+        # Else folds of the dear members, which come last, would go to one worker in a batch.
+        answers = iter(Parallel(n_jobs=n_jobs, batch_size=1)(tasks))
     every_row_once = np.array_equal(rows, np.arange(n_rows(X)))
     proba = []
     for place, member in enumerate(members):
@@ -67,6 +66,13 @@ def predict_out_of_fold(
         answer = _answer(member, place, X, labels, None, allow_abstain)
         proba.append(answer if every_row_once else answer[rows])
     return HeldOut(proba, rows, fold)
+
+
+def _answer_in_worker(member, place: int, X, labels, split, allow_abstain: bool):
+    """Return one member's probabilities for the test rows of a split."""
+    member, X, labels, split = received(member, X, labels, split)
+    with alone_in_worker():
+        return _answer(member, place, X, labels, split, allow_abstain)
 
 
 def _answer(member: Member, place: int, X, labels: Labels, split, allow_abstain: bool):

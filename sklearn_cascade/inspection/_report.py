@@ -12,16 +12,20 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_cascade._compat import import_optional
 from sklearn_cascade.inspection._certification import CertificationReport
+from sklearn_cascade.inspection._report_sums import (
+    cost_figures,
+    merge_reports,
+    score_figures,
+    sum_rows,
+    with_sums,
+)
 from sklearn_cascade.inspection._report_text import table_of
 from sklearn_cascade.inspection._tables import as_plain
 from sklearn_cascade.inspection._whole import WholeComparison
-from sklearn_cascade.rules import cumulative_costs, row_costs, score_answers, worst_case_cost
+from sklearn_cascade.rules import cumulative_costs, score_answers, worst_case_cost
 
 if TYPE_CHECKING:
     import pandas
-
-# Standard normal quantile of a two-sided 95 % interval.
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -105,6 +109,8 @@ class ComputeReport:
     conditions: dict | None
     whole: WholeComparison | None
     certificate: CertificationReport | None = None
+    # What `merge` adds up: no figure, so no field.
+    _sums = None
 
     @property
     def best_member(self) -> str | None:
@@ -134,6 +140,52 @@ class ComputeReport:
         if self.mean_cost == 0:
             return 1.0 if reference == 0 else float("inf")
         return reference / self.mean_cost
+
+    def merge(self, *others: ComputeReport) -> ComputeReport:
+        """Return the report of the rows of this one and of others of the same committee.
+
+        For a table that is looked at part by part. Sums over rows are added up, so that the
+        result is the report of all rows at once, up to rounding, in whatever order.
+
+        Parameters
+        ----------
+        *others : ComputeReport
+            Reports of other rows; no row may be in two of them.
+
+        Returns
+        -------
+        report : ComputeReport
+            A new one. What some of the reports lack, such as the members alone, is left out.
+
+        Raises
+        ------
+        TypeError
+            If one of `others` is no report.
+        ValueError
+            If a report is of another committee, has scores where another has none, or has a score
+            that is no sum over rows.
+
+        See Also
+        --------
+        ExitMonitor.merge : Add up what several servers saw.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklearn.naive_bayes import GaussianNB
+        >>> from sklearn_cascade import CascadeClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> members = [("nb", GaussianNB()), ("lr", LogisticRegression(max_iter=1000))]
+        >>> cascade = CascadeClassifier(members, thresholds=0.9).fit(X, y)
+        >>> first, second = (cascade.compute_report(X[k::2], y[k::2]) for k in range(2))
+        >>> first.merge(second).score == cascade.compute_report(X, y).score
+        True
+        """
+        for other in others:
+            if not isinstance(other, ComputeReport):
+                raise TypeError(f"other is a {type(other).__name__}; expected a ComputeReport")
+        return merge_reports([self, *others])
 
     def rows(self) -> list[dict]:
         """Return the table as a list of dicts with kind, name, n_rows, share, cost and score."""
@@ -223,45 +275,39 @@ def build_report(
     certificate : CertificationReport or None
         The certificate of its thresholds.
     """
-    proba, exit_stage, last_called = passage
-    weight = np.ones(len(proba)) if sample_weight is None else sample_weight
-    at_stage = [exit_stage == k for k in range(len(costs))]
-
-    def score(answers, rows=slice(None)):
-        return _score(answers, rows, y, classes, sample_weight, scoring)
-
-    return ComputeReport(
+    truth, judged = (y, classes, sample_weight, scoring), (alone, together)
+    sums = sum_rows(passage, len(costs), *truth, *judged)
+    if sums.exit_gains is None:
+        scores = _ask_scorer(passage, len(costs), *judged, truth)
+    else:
+        scores = score_figures(sums, scoring)
+    report = ComputeReport(
         title=title,
         unit=unit,
         scoring=scoring if isinstance(scoring, str) else "score",
-        n_samples=len(proba),
         exits_early=exits_early,
-        **_cost_figures(row_costs(last_called, costs), weight, at_stage, costs),
+        **cost_figures(sums, cumulative_costs(costs)),
+        worst_cost=worst_case_cost(costs),
         **_alone_figures(names, costs, whole),
-        exit_scores=None if y is None else tuple(score(proba, rows) for rows in at_stage),
-        score=None if y is None else score(proba),
-        member_scores=None if alone is None else tuple(score(answers) for answers in alone),
-        full_score=None if together is None or y is None else score(together),
+        **scores,
         conditions=conditions,
         certificate=certificate,
     )
+    return with_sums(report, sums)
 
 
-def _cost_figures(cost, weight, at_stage, costs) -> dict:
-    """Return every figure about cost: overall, by exit stage, and of each member."""
-    mean, interval = _mean_with_interval(cost, weight)
-    # A stage that answers no row is shown with what a row would have paid.
-    exit_costs = [
-        np.average(cost[rows], weights=weight[rows]) if weight[rows].any() else paid
-        for rows, paid in zip(at_stage, cumulative_costs(costs), strict=True)
-    ]
+def _ask_scorer(passage, n_stages: int, alone, together, truth: tuple) -> dict:
+    """Return every score where they are no sums over rows; None throughout where `y` is."""
+    if truth[0] is None:
+        return dict.fromkeys(("exit_scores", "score", "member_scores", "full_score"))
+    rows = slice(None)
+    each = None if alone is None else tuple(_score(answers, rows, *truth) for answers in alone)
+    at_stage = (passage.exit_stage == k for k in range(n_stages))
     return {
-        "exit_counts": tuple(int(rows.sum()) for rows in at_stage),
-        "exit_rates": tuple(float(weight[rows].sum() / weight.sum()) for rows in at_stage),
-        "exit_costs": tuple(float(paid) for paid in exit_costs),
-        "mean_cost": mean,
-        "cost_interval": interval,
-        "worst_cost": worst_case_cost(costs),
+        "exit_scores": tuple(_score(passage.proba, here, *truth) for here in at_stage),
+        "score": _score(passage.proba, rows, *truth),
+        "member_scores": each,
+        "full_score": None if together is None else _score(together, rows, *truth),
     }
 
 
@@ -296,16 +342,6 @@ def _score(answers, rows, y, classes, sample_weight, scoring) -> float:
         if isinstance(rows, slice):
             raise
         return float("nan")
-
-
-def _mean_with_interval(
-    values: np.ndarray, weight: np.ndarray
-) -> tuple[float, tuple[float, float]]:
-    """Return the weighted mean and its 95 % interval by the normal approximation."""
-    total = weight.sum()
-    mean = float(values @ weight / total)
-    error = float(np.sqrt(np.sum(weight**2 * (values - mean) ** 2)) / total)
-    return mean, (mean - _Z * error, mean + _Z * error)
 
 
 def _row(kind, name, n_rows, share, cost, score) -> dict:

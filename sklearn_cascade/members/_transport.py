@@ -2,18 +2,22 @@
 
 A model is pickled anew for each task, as it may have changed; what was sent before is sent again
 as the very same array, which joblib writes to a file once and then only names. A worker unpickles
-the bytes once and shares the model between its tasks.
+the bytes once and shares the model between its tasks. Engines that reach other machines share no
+files; they are given what many tasks need before the first of these.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import os
 import pickle
 import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from mmap import mmap
 from multiprocessing import parent_process
@@ -22,12 +26,92 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from joblib import parallel_backend
+from joblib.parallel import get_active_backend
 
-__all__ = ["Pickling", "pack", "pickling_at_work"]
+__all__ = ["Pickling", "alone_in_worker", "pack", "pickling_at_work", "received", "sent_once"]
 
 # What a worker keeps at most; beyond, the models not used for longest go.
 MOST_MODELS = 64
 MOST_BYTES = 2**30
+
+
+class InStore(NamedTuple):
+    """Something that lies in the store of Ray, in the place of an argument.
+
+    Attributes
+    ----------
+    ref : ray.ObjectRef
+        Where it lies.
+    """
+
+    ref: object
+
+    def fetch(self):
+        """Return it, unpickled once per worker."""
+        key = self.ref.binary()
+        # A worker lives as long as the call, and the store holds no less for it.
+        if key not in _fetched:
+            _fetched[key] = importlib.import_module("ray").get(self.ref)
+        return _fetched[key]
+
+
+@contextmanager
+def sent_once(arguments: Sequence):
+    """Give arguments for tasks to the engine that is joblib's backend, each once.
+
+    Yields what to hand to the tasks instead. By itself Dask sends a large argument to one worker,
+    whose death would end the call, and what lies in a tuple with every task; Ray, depending on
+    the versions, sends all with every task.
+
+    Parameters
+    ----------
+    arguments : sequence
+        What many tasks need.
+    """
+    backend, _ = get_active_backend()
+    if type(backend).__module__.startswith("ray."):
+        put = importlib.import_module("ray").put
+        yield [InStore(put(each)) for each in arguments]
+    elif hasattr(backend, "data_futures"):
+        with _held_by_dask(backend, arguments):
+            yield arguments
+    else:
+        yield arguments
+
+
+def received(*arguments) -> list:
+    """Return the arguments of a task as they were before `sent_once`."""
+    return [each.fetch() if isinstance(each, InStore) else each for each in arguments]
+
+
+def alone_in_worker() -> AbstractContextManager:
+    """Let a member's own loops stay in a worker of Dask, in as many threads as it asks for.
+
+    Dask would have them run all over the cluster: each tree of a forest as a task, and the trees
+    added up in an order that changes the last digit.
+    """
+    if hasattr(get_active_backend()[0], "data_futures"):
+        return parallel_backend("threading", n_jobs=1)
+    return nullcontext()
+
+
+@contextmanager
+def _held_by_dask(backend, arguments: Sequence):
+    """Let every worker of Dask hold some arguments, and joblib's backend know of it."""
+    futures = backend.data_futures
+    # Waits for a cluster that starts workers when there is work.
+    backend.effective_n_jobs(1)
+    # What the user scattered is there already.
+    new = [each for each in arguments if id(each) not in futures]
+    # Not by their hash: equal keys would be released together where fits run side by side.
+    sent = backend.client.scatter(new, broadcast=True, hash=False)
+    futures.update(zip(map(id, new), sent, strict=True))
+    try:
+        yield
+    finally:
+        for each in new:
+            futures.pop(id(each), None)
 
 
 class Pickling(NamedTuple):
@@ -81,6 +165,7 @@ class Parcel:
         return unpack, (self.digest, self.content, self.mapped)
 
 
+_fetched: dict[bytes, object] = {}
 # One parcel per owner, as long as it lives: joblib knows an array by its identity.
 _sent: WeakKeyDictionary[object, Parcel] = WeakKeyDictionary()
 _arrived: OrderedDict[bytes, tuple[object, int]] = OrderedDict()

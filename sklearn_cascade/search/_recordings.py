@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_cascade.rules import as_numbers, check_proba
+from sklearn_cascade.search._chunks import ChunkedRows, read_in_chunks
 
 
 class Recordings(NamedTuple):
@@ -145,7 +146,7 @@ def record(
     names = tuple(names[model] for model in order)
     if _are_pairs(entries):
         pairs, proba = _check_pairs(entries, names, y), None
-        classes = np.unique(np.concatenate([y, *(np.unique(said) for _, said in pairs)]))
+        classes = np.unique(np.concatenate([y, *(_distinct(said) for _, said in pairs)]))
         y = np.searchsorted(classes, y)
     else:
         pairs, proba = None, _check_matrices(entries, names, len(y))
@@ -204,7 +205,13 @@ def _check_matrices(entries, names, n_samples: int) -> list:
 
 def _as_array(part):
     """Return anything with a shape as it is, so that memory maps and the like stay unread."""
+    part = read_in_chunks(part)
     return part if hasattr(part, "shape") else np.asarray(part)
+
+
+def _distinct(labels) -> np.ndarray:
+    """Return the labels that occur, sorted."""
+    return labels.distinct() if isinstance(labels, ChunkedRows) else np.unique(labels)
 
 
 def _columns_of(y: np.ndarray, classes, n_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,94 @@
+"""Tests of fit and search on joblib's backends of Dask and Ray."""
+
+from __future__ import annotations
+
+import os
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from sklearn_cascade import AveragingEnsemble, CascadeSearchCV, search_cascades
+from tests.scale.conftest import WHERE
+from tests.scale.page import run_blocks
+from tests.scale.travellers import CountedWeights, MortalNB, WeightyNB
+
+COSTS = [1, 2, 8]
+
+
+@pytest.fixture(params=["dask", "ray"])
+def engine(request):
+    """Return the block of the page that fits on an engine, what it needs, and joblib's options."""
+    if request.param == "dask":
+        client = request.getfixturevalue("dask_client")
+        return "fit-dask", {"address": client.scheduler.address}, {"backend": "dask"}
+    request.getfixturevalue("ray_pool")
+    pytest.importorskip("ray.util.joblib", reason=f"ray is {WHERE}").register_ray()
+    return "fit-ray", {}, {"backend": "ray", "n_jobs": 2}
+
+
+@pytest.fixture(scope="module")
+def local(members, rows):
+    """Return a search that was fitted in this process."""
+    return CascadeSearchCV(members, costs=COSTS, cv=5).fit(*rows)
+
+
+def assert_same_search(found, expected, X):
+    """Check that two searches found the same and answer the same."""
+    assert found.front_.to_frame().equals(expected.front_.to_frame())
+    assert found.best_params_ == expected.best_params_
+    assert (found.honest_score_, found.honest_cost_) == (
+        expected.honest_score_,
+        expected.honest_cost_,
+    )
+    np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
+
+
+def test_search_on_an_engine_finds_the_same(engine, local, members, rows):
+    """Check front, choice, honest figures and answers of the page's block against a local fit."""
+    block, given, _ = engine
+    X, y = rows
+    found = run_blocks(block, members=members, costs=COSTS, X=X, y=y, **given)
+    if "client" in found:
+        found["client"].close()
+    assert_same_search(found["search"], local, X)
+
+
+def test_ensemble_and_search_of_arrays_are_the_same_on_an_engine(engine, local, members, rows):
+    """Check AveragingEnsemble with weights, and search_cascades, in the engine's context."""
+    X, y = rows
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    some = [members[0], members[1]]
+    proba = [member.predict_proba(X) for member in local.estimators_]
+    expected = AveragingEnsemble(some).fit(X, y, weight).predict_proba(X)
+    front = search_cascades(proba, y, costs=COSTS).to_frame()
+    with joblib.parallel_config(**engine[2]):
+        ensemble = AveragingEnsemble(some).fit(X, y, weight)
+        assert search_cascades(proba, y, costs=COSTS).to_frame().equals(front)
+    np.testing.assert_array_equal(ensemble.predict_proba(X), expected)
+
+
+def test_member_travels_once_per_worker_and_pass(engine, rows, tmp_path):
+    """Check that one task for all rows and five for folds send a member twice."""
+    weights = CountedWeights(tmp_path)
+    members = [("heavy", WeightyNB(weights)), ("lr", LogisticRegression(max_iter=1000))]
+    with joblib.parallel_config(**engine[2]):
+        CascadeSearchCV(members, costs=[1, 2], cv=5, refit=True).fit(*rows)
+    assert weights.noted("sent")[os.getpid()] == 2
+    arrived = weights.noted("arrived")
+    assert os.getpid() not in arrived
+    assert max(arrived.values()) <= 2
+
+
+def test_fit_survives_the_death_of_a_worker(dask_client, rows, members, tmp_path):
+    """Check that a Dask worker killed in the middle of a fit costs its tasks only."""
+    X, y = rows
+    mortal = [("mortal", MortalNB(tmp_path / "died", os.getpid())), *members[1:]]
+    immortal = [("mortal", MortalNB(tmp_path / "none")), *members[1:]]
+    (tmp_path / "none").touch()
+    expected = CascadeSearchCV(immortal, costs=COSTS).fit(X, y)
+    with joblib.parallel_config(backend="dask", scatter=[X]):
+        found = CascadeSearchCV(mortal, costs=COSTS).fit(X, y)
+    assert (tmp_path / "died").exists()
+    assert_same_search(found, expected, X)
