@@ -25,7 +25,7 @@ test-min: .venv-min/.ready  ## run every test on the oldest versions allowed
 test-deep: .venv-deep/.ready  ## run the tests of deep nets: installs torch, skorch, keras, some 2 GB
 	.venv-deep/bin/python -m pytest tests/members/test_deep_nets.py
 
-test-scale: .venv-scale/.ready  ## run the tests of engines and of serving: installs the extra scale
+test-scale: .venv-scale/.ready  ## run the tests of Dask, Ray, Spark and of serving: some 2 GB, Java needed
 	.venv-scale/bin/python -m pytest tests/scale
 
 # Left to taste: where the quotes stand, optional sections, parts of one sentence. Of public names
@@ -65,9 +65,9 @@ $(READY): setup.cfg pyproject.toml
 	.venv-deep/bin/python -m pip install --quiet --disable-pip-version-check -c tests/constraints-deep.txt -e '.[test,deep]'
 	@touch $@
 
-.venv-scale/.ready: setup.cfg pyproject.toml
+.venv-scale/.ready: setup.cfg pyproject.toml tests/constraints-scale.txt
 	test -x .venv-scale/bin/python || $(PYTHON) -m venv .venv-scale
-	.venv-scale/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,scale]'
+	.venv-scale/bin/python -m pip install --quiet --disable-pip-version-check -c tests/constraints-scale.txt -e '.[test,scale]'
 	@touch $@
 
 $(VENV)/.docs: $(READY)

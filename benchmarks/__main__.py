@@ -13,6 +13,7 @@ from benchmarks import (
     peers,
     predict,
     published,
+    scale,
     search,
 )
 
@@ -26,6 +27,7 @@ COMMANDS = {
     "decide": decide,
     "peers": peers,
     "published": published,
+    "scale": scale,
 }
 # Those that read recorded data, and whether they do nothing without.
 READ_DATA = {"members": False, "onnx": False, "certify": False, "decide": True, "published": True}

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib import cpu_count, effective_n_jobs
 
 from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring, is_additive
 from sklearn_cascade.search._application import application_of
@@ -232,7 +232,8 @@ def settings_of(recordings: Recordings, options: Options) -> Settings:
         n_thresholds=options.n_thresholds,
         scoring=options.scoring if is_additive(options.scoring) else "accuracy",
         max_worst_cost=options.max_worst_cost,
-        n_jobs=effective_n_jobs(options.n_jobs),
+        # An engine counts the cores of its whole cluster; threads run here.
+        n_jobs=min(effective_n_jobs(options.n_jobs), cpu_count()),
     )
 
 

@@ -1,0 +1,120 @@
+"""What the benchmark of scale runs on: engines with one worker or two, and their memory."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+from threading import Event, Thread
+from time import perf_counter
+
+from sklearn.datasets import make_classification
+from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
+
+
+@contextmanager
+def dask_workers(n_workers):
+    """Start Dask workers of one thread; yield joblib's options, and a function of their peak."""
+    from distributed import Client, LocalCluster
+
+    options = {"n_workers": n_workers, "threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(**options) as cluster, Client(cluster) as client:
+        yield {"backend": "dask"}, lambda: max(client.run(peak_of_this_process).values())
+
+
+@contextmanager
+def ray_workers(n_workers):
+    """Start Ray; yield joblib's options, and no peak, as its workers end with each call."""
+    import ray
+    from ray.util.joblib import register_ray
+
+    # What it says of workers that joblib ends would break the table.
+    options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    ray.init(num_cpus=n_workers, **options)
+    register_ray()
+    try:
+        # joblib runs a single job in this process.
+        yield (
+            {"backend": "ray" if n_workers > 1 else "sequential", "n_jobs": n_workers},
+            lambda: None,
+        )
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def loky_workers(n_workers):
+    """Yield the options of joblib's own processes, which need no start."""
+    yield {"backend": "loky", "n_jobs": n_workers}, lambda: None
+
+
+FIT_ENGINES = {"loky": loky_workers, "dask": dask_workers, "ray": ray_workers}
+
+
+@contextmanager
+def watched_memory():
+    """Yield a list of the growth of the memory of this process since now, files left out."""
+    before, growth, over = kilobytes("RssAnon"), [0], Event()
+
+    def watch():
+        while not over.wait(0.01):
+            growth.append(1024 * (kilobytes("RssAnon") - before))
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield growth
+    finally:
+        over.set()
+        watcher.join()
+
+
+def kilobytes(name):
+    """Return one of the figures that Linux keeps of the memory of this process."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(name)))
+
+
+def not_installed(engine):
+    """Return a word where an engine is absent."""
+    needed = {"dask": ("dask", "distributed"), "loky": ()}.get(engine, (engine,))
+    absent = [name for name in needed if find_spec(name) is None]
+    return f"{absent[0]} is not installed" if absent else ""
+
+
+def timed(call):
+    """Return the seconds of a call, and its result."""
+    start = perf_counter()
+    result = call()
+    return perf_counter() - start, result
+
+
+def peak_of_this_process():
+    """Return the largest resident set so far, in bytes."""
+    return 1024 * kilobytes("VmHWM")
+
+
+def print_load(when, quick):
+    """Print the load of the machine, and what its cores give to processes that share nothing."""
+    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
+        # Both have imported what they need.
+        list(workers.map(fit_alone, [400, 400]))
+        one, _ = timed(lambda: list(workers.map(fit_alone, [400 if quick else 10_000])))
+        two, _ = timed(lambda: list(workers.map(fit_alone, [400 if quick else 10_000] * 2)))
+    print(
+        f"load at the {when}: {load} on {os.cpu_count()} cores; two processes that share nothing "
+        f"do {2 * one / two:.2f} times the work of one\n",
+        flush=True,
+    )
+
+
+def fit_alone(n_rows):
+    """Fit one member on one thread."""
+    with threadpool_limits(1):
+        X, y = make_classification(n_rows, 20, n_informative=12, n_classes=5, random_state=0)
+        HistGradientBoostingClassifier(max_iter=20, early_stopping=False).fit(X, y)
