@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from sklearn_cascade.export._packages import LOWEST_OPSET, opset_of, package
+from sklearn_cascade.export._packages import opset_of, package
 
 
 def real_inputs(graph) -> list:
@@ -67,11 +67,6 @@ def bring_to_opset(model, opset: int):
     if opset_of(model) < opset:
         return package("onnx.version_converter").convert_version(model, opset)
     return model
-
-
-def lowest_common_opset(models: Iterable, floor: int = LOWEST_OPSET) -> int:
-    """Return the version that suits all models."""
-    return max([floor, *(opset_of(model) for model in models)])
 
 
 def opsets_of(models: Iterable) -> dict[str, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import sys
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,25 +12,10 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from sklearn_cascade.inspection._tradeoff import TradeoffDisplay
+from sklearn_cascade.search import FrontRow
 
 matplotlib = pytest.importorskip("matplotlib")
 plt = pytest.importorskip("matplotlib.pyplot")
-
-
-class Row(NamedTuple):
-    """A row of a front, as the search makes it."""
-
-    kind: str
-    members: tuple
-    combine: str
-    thresholds: tuple
-    score: float
-    mean_cost: float
-    worst_cost: float
-    exit_rates: tuple
-    train_cost: float | None
-    honest_score: float | None = None
-    honest_cost: float | None = None
 
 
 class Front(list):
@@ -48,7 +32,7 @@ class Front(list):
 
 def row(kind, members, score, cost):
     """Return one row with what is drawn of it."""
-    return Row(kind, tuple(members), "mean", (), score, cost, cost, (), None)
+    return FrontRow(kind, tuple(members), "mean", (), score, cost, cost, (), None)
 
 
 def family(n_singles=5, n_cascades=20):
