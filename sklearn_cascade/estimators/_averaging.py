@@ -8,6 +8,7 @@ from sklearn import config_context, get_config
 
 from sklearn_cascade._compat import StrOptions
 from sklearn_cascade.estimators._committee import Committee
+from sklearn_cascade.estimators._fitting import fit_all
 from sklearn_cascade.estimators._parameters import values_per_member
 from sklearn_cascade.estimators._passage import Passage, fill_unanswered
 from sklearn_cascade.rules import RunningAnswer, geometric_mean
@@ -143,7 +144,8 @@ class AveragingEnsemble(Committee):
             one class only.
         """
         X, labels, sample_weight, members = self._begin_fit(X, y, sample_weight, fit_params)
-        stages = self._fit_members(X, labels, sample_weight, members)
+        fits = fit_all(members, X, labels, n_jobs=self.n_jobs)
+        stages = self._adopt_members(fits, labels, sample_weight, members)
         self.weights_ = self._resolve_weights()
         self._set_costs(X, stages)
         self._stages = stages

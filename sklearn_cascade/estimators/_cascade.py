@@ -9,9 +9,9 @@ import numpy as np
 from sklearn_cascade._compat import StrOptions, warn_caller
 from sklearn_cascade.estimators._certification import Certifies
 from sklearn_cascade.estimators._committee import Committee
+from sklearn_cascade.estimators._fitting import fit_all
 from sklearn_cascade.estimators._learning import Learns
 from sklearn_cascade.estimators._operating_point import Adjusts
-from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold
 from sklearn_cascade.estimators._parameters import check_thresholds, values_per_member
 from sklearn_cascade.estimators._passage import Policy, pass_through
 from sklearn_cascade.estimators._split_cascade import FromEnsemble, share_sum
@@ -230,7 +230,10 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
         X, labels, sample_weight, members = self._begin_fit(X, y, sample_weight, fit_params)
         # Before anything is fitted, which may take long, only for the folds to be refused.
         splits = self._split(X, labels, sample_weight, fit_params) if len(members) > 1 else None
-        stages = self._fit_members(X, labels, sample_weight, members)
+        fits = fit_all(
+            members, X, labels, splits, allow_abstain=self.allow_abstain, n_jobs=self.n_jobs
+        )
+        stages = self._adopt_members(fits, labels, sample_weight, members)
         self._warn_of_unseen_classes(stages)
         self.weights_ = self._resolve_weights()
         self._set_costs(X, stages)
@@ -242,11 +245,8 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
             self.thresholds_ = self._given_thresholds()
             self._remember_fit(X, members)
         else:
-            held_out = predict_out_of_fold(
-                members, X, labels, splits, allow_abstain=self.allow_abstain, n_jobs=self.n_jobs
-            )
-            self._tune(held_out, labels, sample_weight)
-            self._remember_fit(X, members, held_out, labels, sample_weight)
+            self._tune(fits.held_out, labels, sample_weight)
+            self._remember_fit(X, members, fits.held_out, labels, sample_weight)
         # A learned confidence looks at what each part says by itself, which no sum tells.
         shares = self.confidence_seconds_ is None
         self._stages = share_sum(stages, self.weights_, self.combine_) if shares else stages

@@ -10,13 +10,9 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 
 from sklearn_cascade._compat import routing_enabled
 from sklearn_cascade.estimators._answers import Stage
-from sklearn_cascade.estimators._fitting import (
-    Member,
-    describe_members,
-    fit_members,
-    fitted_classes,
-)
+from sklearn_cascade.estimators._fitting import Fits
 from sklearn_cascade.estimators._labels import Labels, encode_labels
+from sklearn_cascade.estimators._member import Member, describe_members, fitted_classes
 from sklearn_cascade.estimators._named_members import NamedMembers
 from sklearn_cascade.estimators._parameters import resolve_costs
 from sklearn_cascade.inspection import measure_costs
@@ -102,22 +98,21 @@ class MemberOwner(
         self.__dict__.pop("_stages", None)
         return X, labels, sample_weight, members
 
-    def _fit_members(self, X, labels: Labels, sample_weight, members: list[Member]):
-        """Return the members fitted on all rows, and set what both committees know of them."""
-        fitted = fit_members(members, X, labels, self.n_jobs)
+    def _adopt_members(self, fits: Fits, labels: Labels, sample_weight, members: list[Member]):
+        """Return the fitted members as stages, and set what both committees know of them."""
         shape = (len(labels.classes), self.allow_abstain)
         stages = [
             Stage(place, member.name, estimator, columns, *shape)
             for place, (member, (estimator, columns)) in enumerate(
-                zip(members, fitted, strict=True)
+                zip(members, fits.members, strict=True)
             )
         ]
         self._class_shares = labels.shares(sample_weight) if self.allow_abstain else None
         self.classes_ = labels.classes
         for attribute in ("n_features_in_", "feature_names_in_"):
             self.__dict__.pop(attribute, None)
-            if hasattr(fitted[0][0], attribute):
-                setattr(self, attribute, getattr(fitted[0][0], attribute))
+            if hasattr(stages[0].estimator, attribute):
+                setattr(self, attribute, getattr(stages[0].estimator, attribute))
         return stages
 
     def _set_costs(self, X, stages):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from time import perf_counter
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -11,8 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_cascade._compat import CallbackSupportMixin, FitTasks, StrOptions, with_callbacks
 from sklearn_cascade.estimators._cascade import CascadeClassifier
 from sklearn_cascade.estimators._delegation import ThroughBest, is_refitted
+from sklearn_cascade.estimators._fitting import fit_all, split_rows
 from sklearn_cascade.estimators._member_owner import MemberOwner
-from sklearn_cascade.estimators._out_of_fold import predict_out_of_fold, split_rows
 from sklearn_cascade.estimators._search_results import params_of, tabulate_results
 from sklearn_cascade.estimators._used_rows import fingerprints
 from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring
@@ -112,7 +111,7 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
     n_evaluated_ : int
         Threshold vectors looked at, in all folds.
     refit_time_ : float
-        Seconds for fitting the members on all rows; only with `refit`.
+        Seconds for fitting the members on all rows, added up; only with `refit`.
     classes_ : ndarray of shape (n_classes,)
         Labels of `y` and of all frozen members, sorted.
     estimators_ : list of classifiers
@@ -259,21 +258,17 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         splits = split_rows(self, X, labels, {**fit_params, **weight})
         for attribute in ("refit_time_", "best_estimator_"):
             self.__dict__.pop(attribute, None)
-        tasks = FitTasks(self, 3 if self.refit else 2, X=X, y=y)
+        tasks = FitTasks(self, 2, X=X, y=y)
+        with tasks.part("fits of members"):
+            fits = fit_all(members, X, labels, splits, refit=self.refit, n_jobs=self.n_jobs)
         stages = []
         if self.refit:
-            with tasks.part("refit"):
-                start = perf_counter()
-                stages = self._fit_members(X, labels, sample_weight, members)
-                self.refit_time_ = perf_counter() - start
-        with tasks.part("held-out predictions"):
-            held_out = predict_out_of_fold(
-                members, X, labels, splits, allow_abstain=False, n_jobs=self.n_jobs
-            )
+            stages = self._adopt_members(fits, labels, sample_weight, members)
+            self.refit_time_ = fits.seconds
         self.classes_, self.n_splits_ = labels.classes, len(splits)
         self._set_costs(X, stages)
         with tasks.part("search"):
-            self._search(held_out, labels, sample_weight)
+            self._search(fits.held_out, labels, sample_weight)
         self._stages, self._used_rows = stages, fingerprints(X)
         if self.refit:
             self.best_estimator_ = self._build(self.front_[self.best_index_])

@@ -69,6 +69,29 @@ def test_members_are_fitted_once_per_fold_and_once_at_the_end(data):
     assert seen["predictions"] == [100, 100, 100, 100]
 
 
+class WantsRows(GaussianNB):
+    """A member that cannot be fitted on fewer rows than it wants."""
+
+    def __init__(self, n_wanted=0, *, priors=None, var_smoothing=1e-9):
+        super().__init__(priors=priors, var_smoothing=var_smoothing)
+        self.n_wanted = n_wanted
+
+    def fit(self, X, y, sample_weight=None):
+        if len(y) < self.n_wanted:
+            raise ValueError(f"{len(y)} rows are too few")
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize(("n_wanted", "refit"), [(401, True), (400, True), (400, False)])
+def test_what_cannot_be_fitted_fails_soon(data, n_wanted, refit):
+    """Check that all members are fitted once before any is fitted again, then the last ones."""
+    key = f"soon {n_wanted} {refit}"
+    members = [("a", CountingNB(key)), ("b", WantsRows(n_wanted))]
+    with pytest.raises(ValueError, match="rows are too few"):
+        CascadeSearchCV(members, costs=[1, 2], cv=4, refit=refit).fit(*data)
+    assert len(log(key)["fits"]) == 1
+
+
 def test_frozen_members_are_asked_once_for_all_rows(data):
     """Check that a search over fitted members costs one pass of each over the rows."""
     X, y = data
@@ -271,7 +294,7 @@ def test_progress_is_told_to_callbacks(data):
 
     recorder = Recorder()
     search().set_callbacks(recorder).fit(*data)
-    assert recorder.begun == ["fit", "refit", "held-out predictions", "search"]
+    assert recorder.begun == ["fit", "fits of members", "search"]
     assert recorder.torn_down == 1
 
 

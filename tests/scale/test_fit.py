@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from sklearn_cascade import AveragingEnsemble, CascadeSearchCV, search_cascades
+from sklearn_cascade import (
+    AveragingEnsemble,
+    CascadeClassifier,
+    CascadeSearchCV,
+    search_cascades,
+)
 from tests.scale.conftest import WHERE
 from tests.scale.page import run_blocks
 from tests.scale.travellers import CountedWeights, MortalNB, WeightyNB
@@ -69,16 +74,17 @@ def test_ensemble_and_search_of_arrays_are_the_same_on_an_engine(engine, local, 
     np.testing.assert_array_equal(ensemble.predict_proba(X), expected)
 
 
-def test_member_travels_once_per_worker_and_pass(engine, rows, tmp_path):
-    """Check that one task for all rows and five for folds send a member twice."""
+@pytest.mark.parametrize("committee", [CascadeSearchCV, CascadeClassifier])
+def test_member_travels_once_per_worker(engine, committee, rows, tmp_path):
+    """Check that one task for all rows and five for folds send a member once."""
     weights = CountedWeights(tmp_path)
     members = [("heavy", WeightyNB(weights)), ("lr", LogisticRegression(max_iter=1000))]
     with joblib.parallel_config(**engine[2]):
-        CascadeSearchCV(members, costs=[1, 2], cv=5, refit=True).fit(*rows)
-    assert weights.noted("sent")[os.getpid()] == 2
+        committee(members, costs=[1, 2], cv=5).fit(*rows)
+    assert weights.noted("sent")[os.getpid()] == 1
     arrived = weights.noted("arrived")
-    assert os.getpid() not in arrived
-    assert max(arrived.values()) <= 2
+    assert arrived and os.getpid() not in arrived
+    assert set(arrived.values()) == {1}
 
 
 def test_fit_survives_the_death_of_a_worker(dask_client, rows, members, tmp_path):
@@ -92,3 +98,16 @@ def test_fit_survives_the_death_of_a_worker(dask_client, rows, members, tmp_path
         found = CascadeSearchCV(mortal, costs=COSTS).fit(X, y)
     assert (tmp_path / "died").exists()
     assert_same_search(found, expected, X)
+
+
+def test_ray_says_that_a_worker_died_and_fits_again(ray_pool, rows, members, tmp_path):
+    """Check that joblib on Ray raises where Dask goes on, and that the same call then works."""
+    X, y = rows
+    mortal = [("mortal", MortalNB(tmp_path / "died", os.getpid())), *members[1:]]
+    pytest.importorskip("ray.util.joblib", reason=f"ray is {WHERE}").register_ray()
+    with joblib.parallel_config(backend="ray", n_jobs=2):
+        with pytest.raises(ray_pool.exceptions.RayError, match="died"):
+            CascadeSearchCV(mortal, costs=COSTS).fit(X, y)
+        found = CascadeSearchCV(mortal, costs=COSTS).fit(X, y)
+    immortal = [("mortal", MortalNB(tmp_path / "died")), *members[1:]]
+    assert_same_search(found, CascadeSearchCV(immortal, costs=COSTS).fit(X, y), X)
