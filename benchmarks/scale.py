@@ -5,14 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import shutil
 import sys
-import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from time import perf_counter
+from tempfile import TemporaryDirectory
 
 import joblib
 import numpy as np
@@ -23,35 +18,41 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from threadpoolctl import threadpool_limits
 
+from benchmarks import scale_search, scale_serving
 from benchmarks.scale_engines import (
     FIT_ENGINES,
     dask_workers,
     not_installed,
     print_load,
     timed,
-    watched_memory,
 )
+from benchmarks.scale_tables import copied, print_header, print_row
 from sklearn_cascade import CascadeClassifier, CascadeSearchCV, ComputeReport, search_cascades
 
-N_FEATURES, N_CLASSES, N_MODELS, N_PARTS = 20, 10, 5, 16
+N_FEATURES, N_CLASSES, N_PARTS, PART_ROWS = 20, 10, 16, 20_000
 COSTS = [1.0, 4.0, 30.0, 90.0]
 FEATURES = [f"x{k}" for k in range(N_FEATURES)]
-# Rows of a part that is scored, and of a chunk of predictions.
-CHUNK_ROWS = 20_000
 
 
-def run(*, quick=False):
+def add_arguments(command):
+    """Add what this benchmark takes to its command."""
+    command.add_argument("--out", type=Path, help="folder for the tables, besides the screen")
+
+
+def run(*, quick=False, out=None):
     """Print a table for each job: seconds on one worker and on two, their ratio, peaks."""
-    print_load("start", quick)
-    folder = Path(tempfile.mkdtemp())
-    try:
-        with threadpool_limits(1):
-            fit(quick)
-            score(folder, quick)
-            search(folder, quick)
-    finally:
-        shutil.rmtree(folder)
-    print_load("end", quick)
+    with copied(out, "scale.md"), threadpool_limits(1), TemporaryDirectory() as folder:
+        print_load("start", quick)
+        fit(quick)
+        score(Path(folder), quick)
+        scale_search.run(Path(folder), quick=quick)
+        print_load("end", quick)
+    absent = [missing for name in scale_serving.SERVER if (missing := not_installed(name))]
+    if absent:
+        print(f"Serving is left out: {absent[0]}.")
+        return
+    with copied(out, "scale_serving.md"):
+        scale_serving.run(quick=quick)
 
 
 def fit(quick):
@@ -78,7 +79,7 @@ def fit(quick):
         same = all(list(front) == list(alone) for front in fronts)
         print_row(f"joblib on {engine}", times, peaks[-1], "yes" if same else "NO")
     print(
-        f"\nOne job of loky or Ray runs in this process. Once to each worker and pass: rows and "
+        f"\nOne job of loky or Ray runs in this process. Once to each worker: rows and "
         f"labels, {X.nbytes + y.nbytes:,} B. Back: held-out probabilities, "
         f"{len(members) * n_rows * N_CLASSES * 8:,} B, and members, "
         f"{sum(len(pickle.dumps(e)) for e in search.estimators_):,} B. The search alone takes "
@@ -88,7 +89,7 @@ def fit(quick):
 
 def score(folder, quick):
     """Time answers and report of a table in files, part by part."""
-    n_rows = 1600 if quick else 16 * CHUNK_ROWS
+    n_rows = 1600 if quick else N_PARTS * PART_ROWS
     X, y = make_rows(n_rows)
     table = pd.DataFrame(X, columns=FEATURES).assign(y=y)
     for place, part in enumerate(np.array_split(np.arange(n_rows), N_PARTS)):
@@ -115,34 +116,6 @@ def score(folder, quick):
         f"{8 * N_FEATURES} B, its answer as {8 * (N_CLASSES + 3)} B. A thousand reports are merged "
         f"in {merging:.3f} s. Mean cost {whole['mean_cost']:.1f} of {whole['worst_cost']:.0f}.\n"
     )
-
-
-def search(folder, quick):
-    """Time the search of recorded predictions in memory, as memory maps and as Dask arrays."""
-    n_rows = 2000 if quick else 10 * CHUNK_ROWS
-    write_pool(folder, n_rows)
-    size = N_MODELS * n_rows * 10 * N_CLASSES * 4
-    print(
-        f"Search of {N_MODELS} models, {n_rows:,} rows, {10 * N_CLASSES} classes: "
-        f"{size / 1e6:,.0f} MB of predictions; the peak is of memory that is no file's\n"
-    )
-    print_header("same front")
-    expected = None
-    for kind in ("in memory", "memory maps", "dask arrays"):
-        if kind.startswith("dask") and (missing := not_installed("dask")):
-            print(f"| {kind} | {missing} | | | | |")
-            continue
-        found = []
-        for n_jobs in (1, 2):
-            # Of its own, as a peak never goes down.
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as workers:
-                job = workers.submit(search_files, str(folder), kind, n_jobs)
-                found.append(job.result())
-        times, fronts, peaks = zip(*found, strict=True)
-        expected = expected or fronts[0]
-        same = all(front == expected for front in fronts)
-        print_row(f"{kind}, threads", times, max(peaks), "yes" if same else "NO")
-    print()
 
 
 def search_again(fitted, X, y):
@@ -225,41 +198,6 @@ def score_on_spark(folder, cascade, n_workers):
         spark.stop()
 
 
-def search_files(folder, kind, n_jobs):
-    """Return seconds, front and by how much the memory of this process grew at most."""
-    folder, options = (
-        Path(folder),
-        {"costs": np.arange(1.0, 1 + N_MODELS), "cv": None, "max_stages": 3},
-    )
-    y = np.load(folder / "y.npy")
-    read = partial(np.load, mmap_mode="r")
-    if kind == "dask arrays":
-        import dask
-        import dask.array as da
-
-        starts = range(0, len(y), CHUNK_ROWS)
-
-        def chunk(path, start):
-            return np.array(read(path)[start : start + CHUNK_ROWS])
-
-        def array(path):
-            n_classes = read(path).shape[1]
-            sizes = [min(CHUNK_ROWS, len(y) - start) for start in starts]
-            parts = [
-                da.from_delayed(dask.delayed(chunk)(path, start), (size, n_classes), "f4")
-                for start, size in zip(starts, sizes, strict=True)
-            ]
-            return da.concatenate(parts)
-    else:
-        array = np.load if kind == "in memory" else read
-    with threadpool_limits(1), watched_memory() as growth:
-        start = perf_counter()
-        pool = [array(folder / f"{model}.npy") for model in range(N_MODELS)]
-        front = search_cascades(pool, y, n_jobs=n_jobs, **options)
-        seconds = perf_counter() - start
-    return seconds, list(front), max(growth)
-
-
 # Data and tables.
 
 
@@ -286,23 +224,6 @@ def members_of(n_trees):
     ]
 
 
-def write_pool(folder, n_rows):
-    """Write float32 probabilities of each model, piece by piece, and the labels."""
-    rng, n_classes = np.random.default_rng(0), 10 * N_CLASSES
-    y = rng.integers(n_classes, size=n_rows)
-    np.save(folder / "y.npy", y)
-    create = partial(np.lib.format.open_memmap, mode="w+", dtype="f4", shape=(n_rows, n_classes))
-    for model in range(N_MODELS):
-        written = create(folder / f"{model}.npy")
-        for start in range(0, n_rows, CHUNK_ROWS):
-            truth = y[start : start + CHUNK_ROWS]
-            proba = rng.standard_normal((len(truth), n_classes), dtype=np.float32)
-            proba[np.arange(len(truth)), truth] += 2 + model / 2
-            np.exp(proba, out=proba)
-            written[start : start + CHUNK_ROWS] = proba / proba.sum(axis=1, keepdims=True)
-        written.flush()
-
-
 def files_of(folder):
     """Return the files of the table."""
     return sorted((folder / "table").glob("*.parquet"))
@@ -313,16 +234,3 @@ def same_report(reports, whole):
     first, *others = reports
     merged = ComputeReport.merge(first, *others).to_dict()
     return "yes" if json.dumps(merged) == json.dumps(whole) else "NO"
-
-
-def print_header(last):
-    """Print the head of a table."""
-    print(f"| engine | 1 worker | 2 workers | ratio | peak | {last} |")
-    print("|---|---|---|---|---|---|")
-
-
-def print_row(name, times, peak, last):
-    """Print one line of a table."""
-    two = f"{times[1]:.1f} s | {times[0] / times[1]:.2f}x" if len(times) > 1 else "|"
-    peak = "" if peak is None else f"{peak / 1e6:,.0f} MB"
-    print(f"| {name} | {times[0]:.1f} s | {two} | {peak} | {last} |", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -83,6 +84,8 @@ def not_installed(engine):
     """Return a word where an engine is absent."""
     needed = {"dask": ("dask", "distributed"), "loky": ()}.get(engine, (engine,))
     absent = [name for name in needed if find_spec(name) is None]
+    if engine == "pyspark" and not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        absent.append("java")
     return f"{absent[0]} is not installed" if absent else ""
 
 

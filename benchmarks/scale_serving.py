@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sklearn_cascade._compat import import_optional
 
+SERVER = ("fastapi", "httpx", "prometheus_client", "uvicorn")
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "serving"
 N_ROWS, RATE, STOP_RATE = 8, 20, 50
 TIMEOUT, DELAY = 0.5, 0.75
@@ -46,7 +47,7 @@ class Running:
 
 def run(*, quick=False):
     """Print a table of loads, then what became of a server that was stopped in the middle."""
-    for package in ("fastapi", "httpx", "prometheus_client", "uvicorn"):
+    for package in SERVER:
         import_optional(package, feature="this benchmark", extra="scale")
     n_requests, rate = (20, 100) if quick else (500, RATE)
     print(

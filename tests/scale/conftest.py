@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 
 import numpy as np
@@ -15,6 +17,12 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn_cascade import CascadeClassifier
 
 WHERE = "an engine of the extra 'scale', which `make test-scale` installs"
+
+
+def skip_without_java():
+    """Skip a test of Spark, saying why, where there is nothing for Spark to run on."""
+    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        pytest.skip("Spark needs Java, and there is neither java on the path nor JAVA_HOME")
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +86,7 @@ def ray_pool():
 def spark():
     """Return a session of Spark on two cores of this machine, which tries a task four times."""
     sql = pytest.importorskip("pyspark.sql", reason=f"pyspark is {WHERE}")
+    skip_without_java()
     patch = pytest.MonkeyPatch()
     patch.setenv("PYSPARK_PYTHON", sys.executable)
     session = (

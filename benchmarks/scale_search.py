@@ -1,0 +1,109 @@
+"""Search of predictions in memory, as memory maps and as Dask arrays: seconds and peaks."""
+
+from __future__ import annotations
+
+import importlib
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from benchmarks.scale_engines import not_installed, watched_memory
+from benchmarks.scale_tables import print_header, print_row
+from sklearn_cascade import search_cascades
+
+N_MODELS, N_CLASSES, CHUNK_ROWS, N_CHUNKS = 5, 100, 20_000, 10
+
+
+def run(folder, *, quick=False):
+    """Time the search of recorded predictions in memory, as memory maps and as Dask arrays."""
+    n_rows = 2000 if quick else N_CHUNKS * CHUNK_ROWS
+    write_pool(folder, n_rows)
+    size = N_MODELS * n_rows * N_CLASSES * 4
+    print(
+        f"Search of {N_MODELS} models, {n_rows:,} rows, {N_CLASSES} classes: "
+        f"{size / 1e6:,.0f} MB of predictions; the peak is of memory that is no file's\n"
+    )
+    print_header("same front")
+    expected = None
+    for kind in READERS:
+        if kind.startswith("dask") and (missing := not_installed("dask")):
+            print(f"| {kind} | {missing} | | | | |")
+            continue
+        found = []
+        for n_jobs in (1, 2):
+            # Of its own, as a peak never goes down.
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as workers:
+                job = workers.submit(search_files, str(folder), kind, n_jobs)
+                found.append(job.result())
+        times, fronts, peaks = zip(*found, strict=True)
+        expected = expected or fronts[0]
+        same = all(front == expected for front in fronts)
+        print_row(f"{kind}, threads", times, max(peaks), "yes" if same else "NO")
+    print()
+
+
+def search_files(folder, kind, n_jobs):
+    """Return seconds, front and by how much the memory of this process grew at most."""
+    y = np.load(Path(folder) / "y.npy")
+    options = {"costs": np.arange(1.0, 1 + N_MODELS), "cv": None, "max_stages": 3}
+    if kind == "dask arrays":
+        # Imported before the time runs, with as many threads for the chunks as for the search.
+        importlib.import_module("dask.array")
+        importlib.import_module("dask").config.set(num_workers=n_jobs)
+    with threadpool_limits(1), watched_memory() as growth:
+        start = perf_counter()
+        pool = [READERS[kind](Path(folder) / f"{model}.npy") for model in range(N_MODELS)]
+        front = search_cascades(pool, y, n_jobs=n_jobs, **options)
+        seconds = perf_counter() - start
+    return seconds, list(front), max(growth)
+
+
+def dask_array(path):
+    """Return a file as an array of chunks that are read when they are wanted."""
+    import dask
+    import dask.array as da
+
+    n_rows, n_classes = np.load(path, mmap_mode="r").shape
+    parts = [
+        da.from_delayed(
+            dask.delayed(read_chunk)(path, start),
+            (min(CHUNK_ROWS, n_rows - start), n_classes),
+            np.float32,
+        )
+        for start in range(0, n_rows, CHUNK_ROWS)
+    ]
+    return da.concatenate(parts)
+
+
+def read_chunk(path, start):
+    """Return some rows of a file."""
+    return np.array(np.load(path, mmap_mode="r")[start : start + CHUNK_ROWS])
+
+
+READERS = {
+    "in memory": np.load,
+    "memory maps": partial(np.load, mmap_mode="r"),
+    "dask arrays": dask_array,
+}
+
+
+def write_pool(folder, n_rows):
+    """Write float32 probabilities of each model, piece by piece, and the labels."""
+    rng, n_classes = np.random.default_rng(0), N_CLASSES
+    y = rng.integers(n_classes, size=n_rows)
+    np.save(folder / "y.npy", y)
+    create = partial(np.lib.format.open_memmap, mode="w+", dtype="f4", shape=(n_rows, n_classes))
+    for model in range(N_MODELS):
+        written = create(folder / f"{model}.npy")
+        for start in range(0, n_rows, CHUNK_ROWS):
+            truth = y[start : start + CHUNK_ROWS]
+            proba = rng.standard_normal((len(truth), n_classes), dtype=np.float32)
+            proba[np.arange(len(truth)), truth] += 2 + model / 2
+            np.exp(proba, out=proba)
+            written[start : start + CHUNK_ROWS] = proba / proba.sum(axis=1, keepdims=True)
+        written.flush()
