@@ -7,12 +7,14 @@ import os
 import joblib
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_cascade import (
     AveragingEnsemble,
     CascadeClassifier,
     CascadeSearchCV,
+    LearnedConfidence,
     search_cascades,
 )
 from tests.scale.conftest import WHERE
@@ -72,6 +74,17 @@ def test_ensemble_and_search_of_arrays_are_the_same_on_an_engine(engine, local, 
         ensemble = AveragingEnsemble(some).fit(X, y, weight)
         assert search_cascades(proba, y, costs=COSTS).to_frame().equals(front)
     np.testing.assert_array_equal(ensemble.predict_proba(X), expected)
+
+
+def test_learned_confidences_are_the_same_on_an_engine(engine, members, rows):
+    """Check thresholds and answers of a cascade that learns when to stop from held-out rows."""
+    X, y = rows
+    cascade = CascadeClassifier(members, confidence=LearnedConfidence(), costs=COSTS)
+    expected = clone(cascade).fit(X, y)
+    with joblib.parallel_config(**engine[2]):
+        cascade.fit(X, y)
+    np.testing.assert_array_equal(cascade.thresholds_, expected.thresholds_)
+    np.testing.assert_array_equal(cascade.predict_proba(X), expected.predict_proba(X))
 
 
 @pytest.mark.parametrize("committee", [CascadeSearchCV, CascadeClassifier])
