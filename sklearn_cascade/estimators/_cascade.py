@@ -9,9 +9,9 @@ import numpy as np
 from sklearn_cascade._compat import StrOptions, warn_caller
 from sklearn_cascade.estimators._certification import Certifies
 from sklearn_cascade.estimators._committee import Committee
-from sklearn_cascade.estimators._fitting import fit_all
 from sklearn_cascade.estimators._learning import Learns
 from sklearn_cascade.estimators._operating_point import Adjusts
+from sklearn_cascade.estimators._out_of_fold import fit_all
 from sklearn_cascade.estimators._parameters import check_thresholds, values_per_member
 from sklearn_cascade.estimators._passage import Policy, pass_through
 from sklearn_cascade.estimators._split_cascade import FromEnsemble, share_sum

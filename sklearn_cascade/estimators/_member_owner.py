@@ -10,10 +10,10 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 
 from sklearn_cascade._compat import routing_enabled
 from sklearn_cascade.estimators._answers import Stage
-from sklearn_cascade.estimators._fitting import Fits
+from sklearn_cascade.estimators._fitting import Member, describe_members, fitted_classes
 from sklearn_cascade.estimators._labels import Labels, encode_labels
-from sklearn_cascade.estimators._member import Member, describe_members, fitted_classes
 from sklearn_cascade.estimators._named_members import NamedMembers
+from sklearn_cascade.estimators._out_of_fold import Fits
 from sklearn_cascade.estimators._parameters import resolve_costs
 from sklearn_cascade.inspection import measure_costs
 from sklearn_cascade.rules import check_weights_of_rows

@@ -10,8 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_cascade._compat import CallbackSupportMixin, FitTasks, StrOptions, with_callbacks
 from sklearn_cascade.estimators._cascade import CascadeClassifier
 from sklearn_cascade.estimators._delegation import ThroughBest, is_refitted
-from sklearn_cascade.estimators._fitting import fit_all, split_rows
 from sklearn_cascade.estimators._member_owner import MemberOwner
+from sklearn_cascade.estimators._out_of_fold import fit_all, split_rows
 from sklearn_cascade.estimators._search_results import params_of, tabulate_results
 from sklearn_cascade.estimators._used_rows import fingerprints
 from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring

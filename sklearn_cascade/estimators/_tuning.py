@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sklearn_cascade._compat import warn_caller
-from sklearn_cascade.estimators._fitting import split_rows
+from sklearn_cascade.estimators._out_of_fold import split_rows
 from sklearn_cascade.exceptions import UnreachedFloorWarning
 from sklearn_cascade.rules import check_scoring
 from sklearn_cascade.search import TunedLadder, tune_cascade
