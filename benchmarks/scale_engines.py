@@ -23,8 +23,15 @@ def dask_workers(n_workers):
     from distributed import Client, LocalCluster
 
     options = {"n_workers": n_workers, "threads_per_worker": 1, "dashboard_address": None}
-    with LocalCluster(**options) as cluster, Client(cluster) as client:
-        yield {"backend": "dask"}, lambda: max(client.run(peak_of_this_process).values())
+    # What Dask sets for its workers, MALLOC_TRIM_THRESHOLD_ above all, stays set in this process
+    # and makes those that start later slower.
+    settings = dict(os.environ)
+    try:
+        with LocalCluster(**options) as cluster, Client(cluster) as client:
+            yield {"backend": "dask"}, lambda: max(client.run(peak_of_this_process).values())
+    finally:
+        os.environ.clear()
+        os.environ.update(settings)
 
 
 @contextmanager
