@@ -115,15 +115,15 @@ READERS = {
 
 def write_pool(folder, n_rows):
     """Write float32 probabilities of each model, piece by piece, and the labels."""
-    rng, n_classes = np.random.default_rng(0), N_CLASSES
-    y = rng.integers(n_classes, size=n_rows)
+    rng, shape = np.random.default_rng(0), (n_rows, N_CLASSES)
+    y = rng.integers(N_CLASSES, size=n_rows)
     np.save(folder / "y.npy", y)
-    create = partial(np.lib.format.open_memmap, mode="w+", dtype="f4", shape=(n_rows, n_classes))
     for model in range(N_MODELS):
-        written = create(folder / f"{model}.npy")
+        path = folder / f"{model}.npy"
+        written = np.lib.format.open_memmap(path, mode="w+", dtype="f4", shape=shape)
         for start in range(0, n_rows, CHUNK_ROWS):
             truth = y[start : start + CHUNK_ROWS]
-            proba = rng.standard_normal((len(truth), n_classes), dtype=np.float32)
+            proba = rng.standard_normal((len(truth), N_CLASSES), dtype=np.float32)
             proba[np.arange(len(truth)), truth] += 2 + model / 2
             np.exp(proba, out=proba)
             written[start : start + CHUNK_ROWS] = proba / proba.sum(axis=1, keepdims=True)

@@ -75,7 +75,7 @@ def fit_all(
     with sent_once(arguments) as (given, known, *sent):
         split = {None: None, **dict(enumerate(sent[: len(splits)]))}
         member = dict(zip(places, sent[len(splits) :], strict=True))
-        # Else the dear members, which come last, would go to one worker in a batch.
+        # Else several fits of a dear member would go to one worker in a batch.
         parallel = Parallel(n_jobs=n_jobs, batch_size=1)
         done = parallel(
             delayed(_fit)(member[place], place, given, known, split[fold], allow_abstain)

@@ -9,10 +9,7 @@ import numpy as np
 from sklearn_cascade.export._binding import Member, Source, answer_of, elem_type_of
 from sklearn_cascade.export._canvas import Canvas
 from sklearn_cascade.export._combining import negative_entropy_of
-from sklearn_cascade.rules import LearnedStage
-
-# As in Python: the log-odds are those of a share this far from the ends.
-_EDGE = 1e-6
+from sklearn_cascade.rules import LOG_ODDS_EDGE, LearnedStage
 
 
 class Said(NamedTuple):
@@ -113,7 +110,7 @@ def _figures(canvas: Canvas, answer: str, peak: Said, said: Said | None, n_class
     # Near one the rest is exact where the largest probability is rounded.
     ends = canvas.hold([0, 2 if n_classes > 2 else 1], np.int64, "ends")
     ends = canvas.add("Gather", told, ends, axis=1, name="first_and_rest")
-    edges = (canvas.hold(edge, np.float64, "edge") for edge in (_EDGE, 1 - _EDGE))
+    edges = (canvas.hold(edge, np.float64, "edge") for edge in (LOG_ODDS_EDGE, 1 - LOG_ODDS_EDGE))
     logs = canvas.add("Log", canvas.add("Clip", ends, *edges, name="clipped"), name="logs")
     if said is None:
         return canvas.add("Concat", logs, told, axis=1, name="figures")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from sklearn_cascade.exceptions import ConversionError, UnconvertibleMemberError
-from sklearn_cascade.export._binding import Member, Reading, Source, elem_type_of
+from sklearn_cascade.export._binding import Member, Source, elem_type_of
 from sklearn_cascade.export._blueprint import Blueprint
 from sklearn_cascade.export._learned import n_features_of
-from sklearn_cascade.export._members import Target, sklearn_member, unwrapped
+from sklearn_cascade.export._members import Target, empty_member, sklearn_member, unwrapped
 
 
 def learners_of(committee, blueprint: Blueprint, target: Target) -> list[Member | None]:
@@ -38,16 +38,7 @@ def learners_of(committee, blueprint: Blueprint, target: Target) -> list[Member 
 
 def _graph_of(model, n_features: int, stage, target: Target) -> Member:
     """Return a learner as a graph that reads one matrix."""
-    empty = Member(
-        position=stage.position,
-        name=stage.name,
-        kind=type(model).__name__,
-        model=None,
-        output="",
-        reading=Reading(),
-        columns=None,
-        n_classes=2,
-    )
+    empty = empty_member(stage, 2)._replace(kind=type(model).__name__, columns=None)
     # In float64 where its operators can: what it reads is so.
     source = Source("features", "features", elem_type_of(np.float64), (None, n_features))
     return sklearn_member(empty, unwrapped(model), target._replace(sources=[source], options={}))

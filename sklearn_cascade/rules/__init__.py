@@ -32,6 +32,7 @@ from sklearn_cascade.rules._lead import (
     stage_confidences,
 )
 from sklearn_cascade.rules._learned import (
+    LOG_ODDS_EDGE,
     MAX_ONE_HOT,
     HeldOutStage,
     LearnedStage,
@@ -72,6 +73,7 @@ __all__ = [
     "HeldOutStage",
     "Lead",
     "LearnedStage",
+    "LOG_ODDS_EDGE",
     "MAX_ONE_HOT",
     "RunningAnswer",
     "RunningLabel",

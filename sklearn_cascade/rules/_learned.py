@@ -13,7 +13,8 @@ MAX_ONE_HOT = 20
 # Rows that the average over all classes counts for, against those of one class.
 _PRIOR_ROWS = 10
 _N_TOP = 3
-_EDGE = 1e-6
+# The log-odds are those of a share this far from the ends.
+LOG_ODDS_EDGE = 1e-6
 
 # Of each stage that has run: its own largest probability and its own class, both (n_samples,).
 Said = Sequence[tuple[np.ndarray, np.ndarray]]
@@ -137,7 +138,7 @@ def pair_columns(sure: np.ndarray) -> list[np.ndarray]:
 
 def _log_odds(share: np.ndarray) -> np.ndarray:
     """Return the log-odds, finite; what lies outside of [0, 1] counts as its end."""
-    return logit(np.clip(share, _EDGE, 1 - _EDGE))
+    return logit(np.clip(share, LOG_ODDS_EDGE, 1 - LOG_ODDS_EDGE))
 
 
 def class_table(
