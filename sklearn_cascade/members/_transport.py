@@ -102,16 +102,35 @@ def _held_by_dask(backend, arguments: Sequence):
     futures = backend.data_futures
     # Waits for a cluster that starts workers when there is work.
     backend.effective_n_jobs(1)
-    # What the user scattered is there already.
     new = [each for each in arguments if id(each) not in futures]
-    # Not by their hash: equal keys would be released together where fits run side by side.
-    sent = backend.client.scatter(new, broadcast=True, hash=False)
-    futures.update(zip(map(id, new), sent, strict=True))
+    known = [futures[id(each)] for each in arguments if id(each) in futures]
+    with _copies_kept(backend.client):
+        # What the user scattered may have lost copies since.
+        backend.client.replicate(known)
+        # Not by their hash: equal keys would be released together where fits run side by side.
+        sent = backend.client.scatter(new, broadcast=True, hash=False)
+        futures.update(zip(map(id, new), sent, strict=True))
+        try:
+            yield
+        finally:
+            for each in new:
+                futures.pop(id(each), None)
+
+
+@contextmanager
+def _copies_kept(client):
+    """Stop Dask from dropping copies that no task waits for just now.
+
+    It does so every two seconds, so that data would be sent again, and the death of the worker
+    with the last copy would end the call.
+    """
+    was_running = client.amm.running()
+    client.amm.stop()
     try:
         yield
     finally:
-        for each in new:
-            futures.pop(id(each), None)
+        if was_running:
+            client.amm.start()
 
 
 class Pickling(NamedTuple):

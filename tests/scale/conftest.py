@@ -62,7 +62,11 @@ def cascade(table, members):
 def dask_client():
     """Return a client of two Dask workers, each a process."""
     distributed = pytest.importorskip("distributed", reason=f"distributed is {WHERE}")
+    dask = pytest.importorskip("dask", reason=f"dask is {WHERE}")
+    # Copies that no task waits for are dropped all the time, not every two seconds.
+    often = {"distributed.scheduler.active-memory-manager.interval": "10ms"}
     with (
+        dask.config.set(often),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit="2GiB"
         ) as cluster,

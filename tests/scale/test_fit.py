@@ -113,6 +113,23 @@ def test_fit_survives_the_death_of_a_worker(dask_client, rows, members, tmp_path
     assert_same_search(found, expected, X)
 
 
+@pytest.mark.parametrize("runs", [True, False])
+def test_fit_leaves_the_memory_manager_of_dask_as_it_was(dask_client, rows, members, runs):
+    """Check that copies are dropped again after a fit and after one that failed, if they were."""
+    X, y = rows
+    failing = [*members, ("failing", LogisticRegression(C=-1))]
+    try:
+        getattr(dask_client.amm, "start" if runs else "stop")()
+        with joblib.parallel_config(backend="dask"):
+            AveragingEnsemble(members).fit(X, y)
+            assert dask_client.amm.running() is runs
+            with pytest.raises(ValueError, match="'C' parameter"):
+                AveragingEnsemble(failing).fit(X, y)
+        assert dask_client.amm.running() is runs
+    finally:
+        dask_client.amm.start()
+
+
 def test_ray_says_that_a_worker_died_and_fits_again(ray_pool, rows, members, tmp_path):
     """Check that joblib on Ray raises where Dask goes on, and that the same call then works."""
     X, y = rows
