@@ -56,7 +56,7 @@ class Population(NamedTuple):
 
     @property
     def outcomes(self) -> Outcomes:
-        """What exit after each stage loses and fixes."""
+        """What exit after each stage loses and corrections."""
         return compare(self.answers, (self.reference,), self.costs, labelled=True)
 
 
@@ -183,8 +183,8 @@ def take(outcomes: Outcomes, rows: np.ndarray) -> Outcomes:
 
 def score(truth: Outcomes, thresholds) -> tuple[float, float]:
     """Return true loss and cost of some thresholds."""
-    losses, fixes, cost = truth.count(thresholds)
-    return (losses[0] - fixes[0]) / truth.n_samples, cost
+    regressions, corrections, cost = truth.count(thresholds)
+    return (regressions[0] - corrections[0]) / truth.n_samples, cost
 
 
 def best_saving(truth: Outcomes, epsilon: float) -> float:

@@ -1,4 +1,4 @@
-"""Deciding by what is learned: savings, how honest the scores are, the time, the certificates."""
+"""Deciding by what is learned: savings, how cross-fitted the scores are, the time, the certificates."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OPTIMISM_COLUMNS = [
     "confidence",
     "aim",
     "tuned - test",
-    "honest - test",
+    "cross-fitted - test",
     "within two standard errors",
 ]
 
@@ -63,14 +63,14 @@ class Outcome(NamedTuple):
         Share of the cost.
     points : float
         Percentage points of accuracy.
-    tuned, honest : float
+    tuned, cross_fitted : float
         By how many points the estimates of its accuracy are above that on these rows.
     """
 
     saved: float
     points: float
     tuned: float
-    honest: float
+    cross_fitted: float
 
 
 def run(*, data, quick=False, n_halves=10):
@@ -135,11 +135,11 @@ def _search(tuning: Pool, test: Pool, confidence: str, max_stages: int) -> list[
     singles = [row for row in front if row.kind == "single"]
     single = max(singles, key=lambda row: (row.score, -row.mean_cost))
     aims = [{"max_score_loss": 0.0}, {"max_cost": single.mean_cost}]
-    honest, _ = cross_fit_choice(recordings, options, fronts, parts, aims)
+    cross_fitted, _ = cross_fit_choice(recordings, options, fronts, parts, aims)
     before = front.apply(single, test.answers)
     outcomes = []
-    for aim, estimate in zip(aims, honest, strict=True):
-        row = front.best(**aim)
+    for aim, estimate in zip(aims, cross_fitted, strict=True):
+        row = front.select(**aim)
         after = front.apply(row, test.answers)
         score = np.mean(after.label == test.y)
         outcomes.append(
@@ -209,7 +209,7 @@ def _mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _with_errors(mean: np.ndarray, error: np.ndarray) -> list[str]:
-    """Return tuned and honest with their errors, and whether the honest one is near zero."""
+    """Return tuned and cross-fitted with their errors, and whether the cross-fitted one is near zero."""
     figures = [f"{m:+.2f} ± {e:.2f}" for m, e in zip(mean, error, strict=True)]
     return [*figures, "yes" if abs(mean[1]) <= 2 * error[1] else "no"]
 

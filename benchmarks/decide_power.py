@@ -33,8 +33,8 @@ from sklearn_cascade.rules import (
 from sklearn_cascade.search import Outcomes
 
 DELTA = 0.1
-# Rows, epsilon, loss as a share of epsilon, rate of fixes: power published for the exact paired
-# test, and for the exact binomial test of the losses alone.
+# Rows, epsilon, loss as a share of epsilon, rate of corrections: power published for the exact paired
+# test, and for the exact binomial test of the regressions alone.
 PUBLISHED = {
     (1000, 0.01, 0.0, 0.005): (0.95, 0.62),
     (1000, 0.01, 0.0, 0.02): (0.61, 0.00),
@@ -54,7 +54,7 @@ POWER_COLUMNS = [
     "P(fix)",
     "exact paired",
     "paired, published",
-    "binomial on losses",
+    "binomial on regressions",
     "binomial, published",
 ]
 N_THRESHOLDS = 40
@@ -89,18 +89,18 @@ def print_power(quick: bool = False) -> None:
 
 def paired_power(n: int, epsilon: float, loss_rate: float, fix_rate: float) -> float:
     """Return the probability that the paired test certifies, over all counts it may see."""
-    fixes = np.arange(binom.isf(1e-12, n, fix_rate) + 1).astype(int)
-    tops = np.array([_most_losses(count, n, epsilon) for count in fixes])
-    allowed = binomial_cdf(tops, n - fixes, loss_rate / (1 - fix_rate))
-    return float(binom.pmf(fixes, n, fix_rate) @ allowed)
+    corrections = np.arange(binom.isf(1e-12, n, fix_rate) + 1).astype(int)
+    tops = np.array([_most_regressions(count, n, epsilon) for count in corrections])
+    allowed = binomial_cdf(tops, n - corrections, loss_rate / (1 - fix_rate))
+    return float(binom.pmf(corrections, n, fix_rate) @ allowed)
 
 
-def _most_losses(fixes: int, n: int, epsilon: float) -> int:
-    """Return the most losses that are certified beside some fixes; -1 where none are."""
-    low, high = -1, int(n - fixes)
+def _most_regressions(corrections: int, n: int, epsilon: float) -> int:
+    """Return the most regressions that are certified beside some corrections; -1 where none are."""
+    low, high = -1, int(n - corrections)
     while low < high:
         middle = (low + high + 1) // 2
-        if certifies(middle, fixes, n, epsilon, DELTA):
+        if certifies(middle, corrections, n, epsilon, DELTA):
             low = middle
         else:
             high = middle - 1

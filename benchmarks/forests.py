@@ -91,7 +91,7 @@ def _measure(table, forest, quick):
     cascade = CascadeClassifier.from_ensemble(forest, max_disagreement=allowed, X_tune=X_tune)
     details, whole = cascade.predict_details(X_test), forest.predict(X_test)
     bound = CascadeClassifier.from_ensemble(forest).predict_details(X_test)
-    certain = CascadeClassifier.from_ensemble(forest, exit="certain").predict_details(X_test)
+    certain = CascadeClassifier.from_ensemble(forest, stopping="exact").predict_details(X_test)
     return {
         "model": f"{name} {''.join(c for c in type(forest).__name__ if c.isupper())[:2]}",
         "n_trees": forest.n_estimators,

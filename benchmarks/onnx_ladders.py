@@ -21,7 +21,7 @@ from sklearn_cascade import (
     search_cascades,
     to_onnx,
 )
-from sklearn_cascade.exceptions import FewRowsWarning, NoGainWarning
+from sklearn_cascade.exceptions import FewSamplesWarning, NoGainWarning
 from sklearn_cascade.export._building import build_alone
 from sklearn_cascade.export._inputs import Inputs
 from sklearn_cascade.export._models import model_alone
@@ -133,7 +133,7 @@ def exported(title, cascade, rows, sessions):
     with warnings.catch_warnings():
         # The advice is printed in either case.
         warnings.simplefilter("ignore", NoGainWarning)
-        warnings.simplefilter("ignore", FewRowsWarning)
+        warnings.simplefilter("ignore", FewSamplesWarning)
         content = to_onnx(cascade, rows[:1000]).SerializeToString()
     return Ladder(title, cascade, content, perf_counter() - start, sessions, rows)
 

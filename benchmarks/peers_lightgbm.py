@@ -108,5 +108,5 @@ def _cascade(model, task):
         return float(np.dot(run, [head, rounds]) / len(X))
 
     return Fitted(
-        cascade.predict, cascade.predict_proba, cascade.honest_cost_, paid=paid, unit="rounds"
+        cascade.predict, cascade.predict_proba, cascade.cross_fitted_cost_, paid=paid, unit="rounds"
     )

@@ -36,20 +36,20 @@ def _average(task):
 def _cascade(task):
     """Tune the thresholds of one cascade, as by default."""
     model = CascadeClassifier(task.members, costs=task.costs).fit(*task.tune)
-    return Fitted(model.predict, model.predict_proba, claimed=model.honest_cost_)
+    return Fitted(model.predict, model.predict_proba, claimed=model.cross_fitted_cost_)
 
 
 def _search(task):
     """Search all committees, as by default: the cheapest as good as the best member."""
     model = CascadeSearchCV(task.members, costs=task.costs).fit(*task.tune)
-    return Fitted(model.predict, model.predict_proba, claimed=model.honest_cost_)
+    return Fitted(model.predict, model.predict_proba, claimed=model.cross_fitted_cost_)
 
 
 def _search_within(task):
     """Search all committees for the best within the budget."""
     model = CascadeSearchCV(task.members, costs=task.costs, max_cost=task.budget).fit(*task.tune)
     promise = within_budget(task.budget)
-    return Fitted(model.predict, model.predict_proba, model.honest_cost_, promise)
+    return Fitted(model.predict, model.predict_proba, model.cross_fitted_cost_, promise)
 
 
 def _certify(task, epsilon):

@@ -46,7 +46,7 @@ HEADER = ["data set", "models x rows", "best single (halves)", "saving", "points
 def measure(half):
     """Return the best single model, and what two committees give against it."""
     single = half.single
-    chosen = [half.front.best(max_score_loss=0.0), half.front.best(max_cost=single.mean_cost)]
+    chosen = [half.front.select(max_score_loss=0.0), half.front.select(max_cost=single.mean_cost)]
     score, cost = half.judge([single, *chosen])
     points = 100 * (score - score[0])
     return single.label, [cost[0] / cost[1], points[1], points[2], cost[2] / cost[0], half.seconds]

@@ -73,7 +73,7 @@ def _line(pool, stages, halves):
 
 def _compare(exhaustive, greedy):
     """Return costs on both halves and points of the other one, against each rival."""
-    best, near = exhaustive.front.best(), greedy.front.best()
+    best, near = exhaustive.front.select(), greedy.front.select()
     score, cost = exhaustive.judge([exhaustive.single, best])
     near_score, near_cost = (figure[0] for figure in greedy.judge([near]))
     points = 100 * (near_score - score)

@@ -88,7 +88,7 @@ def load_images(home: Path, test: Pool, most: int | None) -> tuple[np.ndarray, P
 def as_accurate(front) -> list:
     """Return the names of nets, by cost, each with the cheapest cascade as accurate."""
     singles = [row for row in front if row.kind == "single"]
-    chosen = [(row.label, front.best(min_score=row.score)) for row in singles]
+    chosen = [(row.label, front.select(min_score=row.score)) for row in singles]
     return [(name, row) for name, row in chosen if row.kind == "cascade"]
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade import CascadeFront, search_cascades
+from sklearn_cascade import ParetoFront, search_cascades
 
 
 class Pool(NamedTuple):
@@ -51,8 +51,8 @@ class Pool(NamedTuple):
         rows = np.random.default_rng(seed).permutation(len(self.y))
         return self.take(rows[: len(rows) // 2]), self.take(rows[len(rows) // 2 :])
 
-    def search(self, **options) -> CascadeFront:
-        """Return the front of the pool's own rows, without honest scores."""
+    def search(self, **options) -> ParetoFront:
+        """Return the front of the pool's own rows, without cross-fitted scores."""
         options = {"n_thresholds": self.n_thresholds, "cv": None, **options}
         return search_cascades(self.answers, self.y, costs=self.costs, names=self.names, **options)
 
@@ -68,7 +68,7 @@ class Half(NamedTuple):
 
     tuning: Pool
     test: Pool
-    front: CascadeFront
+    front: ParetoFront
     seconds: float
 
     @property

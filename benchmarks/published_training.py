@@ -102,7 +102,7 @@ def _as_accurate(half, bigger):
     tuning, test = half
     front = tuning.search()
     alone = next(row.score for row in front if row.members == (tuning.names[bigger],))
-    return _judged(test, front, front.best(min_score=alone), bigger)
+    return _judged(test, front, front.select(min_score=alone), bigger)
 
 
 def _judged(test, front, row, bigger):

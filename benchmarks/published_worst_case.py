@@ -35,7 +35,7 @@ def measure(half):
         {"max_score_loss": 0.0, "max_worst_cost": SLACK * single.mean_cost},
         {"max_score_loss": 0.01, **bound},
     ]
-    free, *bounded = [half.front.best(**aim) for aim in aims]
+    free, *bounded = [half.front.select(**aim) for aim in aims]
     score, cost = half.judge([single, free, *bounded])
     points, saving = 100 * (score - score[0]), cost[0] / cost
     figures = [saving[1], free.worst_cost / single.mean_cost, saving[2], points[2], points[3]]

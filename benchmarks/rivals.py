@@ -48,7 +48,7 @@ def _ours(named, X, y, n_levels):
     start = perf_counter()
     search.fit(X, y)
     seconds = perf_counter() - start
-    name = f"CascadeSearchCV, all committees, {n_levels} quantiles, 5 honest searches more"
+    name = f"CascadeSearchCV, all committees, {n_levels} quantiles, 5 cross-fitted searches more"
     _print(name, search.n_evaluated_, seconds, seconds, search.best_score_, search.best_cost_)
     return seconds
 
@@ -84,7 +84,7 @@ def _scikit_fallback(named, X, y, levels, ours):
     # Its answer is judged like the others': all members are fitted, so the rows are held out.
     chosen = np.asarray(search.best_thresholds_, dtype=float).ravel()[:2]
     cascade = CascadeClassifier(named, thresholds=chosen, combine="last", costs=COSTS).fit(X, y)
-    report = cascade.compute_report(X, y, compare=False)
+    report = cascade.cost_report(X, y, compare=False)
     figures = (report.score, report.mean_cost)
     _print("scikit-fallback's CV", len(levels) ** 2, seconds, ours, *figures)
 

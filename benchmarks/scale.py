@@ -27,7 +27,7 @@ from benchmarks.scale_engines import (
     timed,
 )
 from benchmarks.scale_tables import copied, print_header, print_row
-from sklearn_cascade import CascadeClassifier, CascadeSearchCV, ComputeReport, search_cascades
+from sklearn_cascade import CascadeClassifier, CascadeSearchCV, CostReport, search_cascades
 
 N_FEATURES, N_CLASSES, N_PARTS, PART_ROWS = 20, 10, 16, 20_000
 COSTS = [1.0, 4.0, 30.0, 90.0]
@@ -97,7 +97,7 @@ def score(folder, quick):
         table.iloc[part].to_parquet(folder / "table" / f"part.{place:03}.parquet")
     cascade = CascadeClassifier(members_of(5 if quick else 40), thresholds=0.6, costs=COSTS)
     cascade.fit(table[FEATURES][:1600], y[:1600])
-    whole = cascade.compute_report(table[FEATURES], y, compare=False).to_dict()
+    whole = cascade.cost_report(table[FEATURES], y, compare=False).to_dict()
     print(f"Scoring: {n_rows:,} rows of {N_FEATURES} features in {N_PARTS} parts\n")
     print_header("same report")
     seconds, reports = timed(lambda: [report_file(p, cascade) for p in files_of(folder)])
@@ -110,7 +110,7 @@ def score(folder, quick):
         times, reports, peaks = zip(*found, strict=True)
         print_row(engine, times, peaks[-1], same_report(reports[-1], whole))
     sizes = [len(pickle.dumps(each)) for each in (cascade, reports[-1][0])]
-    merging, _ = timed(lambda: ComputeReport.merge(*reports[-1][:1] * 1000))
+    merging, _ = timed(lambda: CostReport.merge(*reports[-1][:1] * 1000))
     print(
         f"\nThe cascade travels as {sizes[0]:,} B, a report as {sizes[1]:,} B, a row as "
         f"{8 * N_FEATURES} B, its answer as {8 * (N_CLASSES + 3)} B. A thousand reports are merged "
@@ -119,7 +119,7 @@ def score(folder, quick):
 
 
 def search_again(fitted, X, y):
-    """Search what the members say of their own rows, with as many folds for honest scores."""
+    """Search what the members say of their own rows, with as many folds for cross-fitted scores."""
     proba = [member.predict_proba(X) for member in fitted.estimators_]
     return search_cascades(proba, y, costs=COSTS, cv=fitted.n_splits_)
 
@@ -139,7 +139,7 @@ def report_file(path, cascade):
     """Return the report of one file of a table, once it is also scored."""
     part = pd.read_parquet(path)
     answer(part, cascade)
-    return cascade.compute_report(part[FEATURES], part["y"], compare=False)
+    return cascade.cost_report(part[FEATURES], part["y"], compare=False)
 
 
 def score_on_dask(folder, cascade, n_workers):
@@ -185,7 +185,7 @@ def score_on_spark(folder, cascade, n_workers):
     def report_parts(parts):
         for part in parts:
             model.value.predict_details(part[features])
-            report = model.value.compute_report(part[features], part["y"], compare=False)
+            report = model.value.cost_report(part[features], part["y"], compare=False)
             yield pd.DataFrame({"report": [pickle.dumps(report)]})
 
     try:
@@ -232,5 +232,5 @@ def files_of(folder):
 def same_report(reports, whole):
     """Tell whether the merged report has the very figures of the one of all rows at once."""
     first, *others = reports
-    merged = ComputeReport.merge(first, *others).to_dict()
+    merged = CostReport.merge(first, *others).to_dict()
     return "yes" if json.dumps(merged) == json.dumps(whole) else "NO"

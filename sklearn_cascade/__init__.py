@@ -5,17 +5,17 @@ from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier
 from sklearn_cascade.inspection import (
     CascadePrediction,
     CertificationReport,
-    ComputeReport,
+    CostReport,
+    EnsembleComparison,
     MeasuredCosts,
-    WholeComparison,
     make_cost_scorer,
     measure_costs,
 )
 from sklearn_cascade.members import PrefitClassifier, split_ensemble
 from sklearn_cascade.rules import (
-    min_certification_rows,
-    paired_loss_pvalue,
-    paired_loss_upper,
+    min_certification_samples,
+    noninferiority_pvalue,
+    noninferiority_upper_bound,
 )
 from sklearn_cascade.search import LearnedConfidence
 
@@ -24,11 +24,11 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "AveragingEnsemble",
     "CascadeClassifier",
-    "CascadeFront",
     "CascadePrediction",
     "CascadeSearchCV",
     "CertificationReport",
-    "ComputeReport",
+    "CostReport",
+    "EnsembleComparison",
     "ExitDisplay",
     "ExitMonitor",
     "ExportReport",
@@ -36,15 +36,15 @@ __all__ = [
     "LearnedConfidence",
     "MeasuredCosts",
     "OnnxClassifier",
+    "ParetoFront",
     "PrefitClassifier",
     "TradeoffDisplay",
-    "WholeComparison",
     "latency_report",
     "make_cost_scorer",
     "measure_costs",
-    "min_certification_rows",
-    "paired_loss_pvalue",
-    "paired_loss_upper",
+    "min_certification_samples",
+    "noninferiority_pvalue",
+    "noninferiority_upper_bound",
     "register_onnx_converter",
     "search_cascades",
     "split_ensemble",
@@ -55,7 +55,7 @@ __all__ = [
 __getattr__ = _imported_at_first_use(
     __name__,
     {
-        "CascadeFront": "sklearn_cascade.search",
+        "ParetoFront": "sklearn_cascade.search",
         "CascadeSearchCV": "sklearn_cascade.estimators",
         "ExitDisplay": "sklearn_cascade.inspection",
         "ExitMonitor": "sklearn_cascade.inspection",

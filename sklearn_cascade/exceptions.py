@@ -15,9 +15,9 @@ UserWarning
 ├── AllAbstainedWarning         rows on which every member abstained
 ├── UnseenClassWarning          a stage can never answer, nor defer on, some class
 ├── IgnoredWeightsWarning       a member was fitted without the sample weights
-├── UnreachedFloorWarning       no thresholds reach the score of the best member
+├── ScoreNotReachedWarning       no thresholds reach the score of the best member
 ├── NotCertifiedWarning         no loss could be certified
-├── FewRowsWarning              few rows reached a stage of an exported file
+├── FewSamplesWarning              few rows reached a stage of an exported file
 └── NoGainWarning               an exported cascade does not pay for single rows
 """
 
@@ -29,7 +29,7 @@ __all__ = [
     "AllAbstainedWarning",
     "CertificationError",
     "ConversionError",
-    "FewRowsWarning",
+    "FewSamplesWarning",
     "IgnoredWeightsWarning",
     "InfeasibleConstraintError",
     "InvalidProbabilitiesError",
@@ -38,9 +38,9 @@ __all__ = [
     "NotCertifiedWarning",
     "OnnxMismatchError",
     "OnnxModelError",
+    "ScoreNotReachedWarning",
     "StageFailedWarning",
     "UnconvertibleMemberError",
-    "UnreachedFloorWarning",
     "UnseenClassWarning",
 ]
 
@@ -295,11 +295,11 @@ class IgnoredWeightsWarning(UserWarning):
     """A member's ``fit`` takes no ``sample_weight``, so it was fitted without."""
 
 
-class UnreachedFloorWarning(UserWarning):
+class ScoreNotReachedWarning(UserWarning):
     """With the combination asked for, no thresholds reach the score of the best member."""
 
 
-class FewRowsWarning(UserWarning):
+class FewSamplesWarning(UserWarning):
     """Too few of the rows given to an export reached some stage to say that it is right there."""
 
 

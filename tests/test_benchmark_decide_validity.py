@@ -13,7 +13,7 @@ from scipy.stats import multinomial
 from benchmarks import decide_validity
 from benchmarks.certify import best_saving, made_up
 from benchmarks.decide_power import paired_power, print_rival
-from sklearn_cascade import paired_loss_pvalue
+from sklearn_cascade import noninferiority_pvalue
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_power_agrees_with_the_published_figures(printed):
     assert len(lines) == 9
     columns = {
         "exact paired": "paired, published",
-        "binomial on losses": "binomial, published",
+        "binomial on regressions": "binomial, published",
     }
     for line in lines:
         for ours, published in columns.items():
@@ -98,13 +98,13 @@ def test_paired_power_equals_plain_enumeration():
     """Check the power against the sum over all pairs of counts, tested one by one."""
     n, epsilon, loss_rate, fix_rate = 24, 0.25, 0.1, 0.06
     power = 0.0
-    for losses in range(n + 1):
-        for fixes in range(n + 1 - losses):
-            if paired_loss_pvalue(losses, fixes, n, epsilon) <= 0.1:
-                counts = [losses, fixes, n - losses - fixes]
+    for regressions in range(n + 1):
+        for corrections in range(n + 1 - regressions):
+            if noninferiority_pvalue(regressions, corrections, n, epsilon) <= 0.1:
+                counts = [regressions, corrections, n - regressions - corrections]
                 power += multinomial.pmf(counts, n, [loss_rate, fix_rate, 1 - loss_rate - fix_rate])
     assert 0.1 < power < 0.9
-    # Counts of fixes with a probability of 1e-12 together are left out.
+    # Counts of corrections with a probability of 1e-12 together are left out.
     assert paired_power(n, epsilon, loss_rate, fix_rate) == pytest.approx(power, abs=1e-9)
 
 
@@ -114,8 +114,8 @@ def test_best_saving_is_that_of_the_best_threshold():
     sure = truth.confidence[0]
     saved = [0.0]
     for threshold in sure:
-        losses, fixes, cost = truth.count((threshold,))
-        if losses[0] - fixes[0] <= 0.02 * len(sure):
+        regressions, corrections, cost = truth.count((threshold,))
+        if regressions[0] - corrections[0] <= 0.02 * len(sure):
             saved.append(1 - cost / truth.costs.sum())
     # Confidences closer than the safe width of a gap are not separated: one row, at times.
     assert best_saving(truth, 0.02) == pytest.approx(max(saved), abs=2 / len(sure))

@@ -18,7 +18,7 @@ pytestmark = [
     # scikit-learn compares an infinite y with itself cast to integers.
     pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning"),
     # On some check data no mean of the stages, or no last one, is as good as the best member.
-    pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.UnreachedFloorWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.ScoreNotReachedWarning"),
 ]
 
 

@@ -143,7 +143,7 @@ def assert_answers(cascade, n_classes, stages, expected):
     assert_array_equal(cascade.predict_proba(X), details.proba)
     assert_array_equal(cascade.predict(X), details.label)
     assert_array_equal(details.label, labels[details.proba.argmax(axis=1)])
-    report = cascade.compute_report(X, y)
+    report = cascade.cost_report(X, y)
     assert report.score == pytest.approx((details.label == y).mean(), abs=1e-12)
     assert report.exit_counts == tuple(np.bincount(stages, minlength=2))
 

@@ -114,9 +114,9 @@ singles, ensembles = ([row for row in front if row.kind == kind] for kind in ("s
 best_single = max(singles, key=lambda row: (row.score, -row.mean_cost))
 picked = {
     "best ensemble": max(ensembles, key=lambda row: (row.score, -row.mean_cost)),
-    "same accuracy": front.best(max_score_loss=0),
-    "same log loss": surest.best(max_score_loss=0),
-    "within its cost": front.best(max_cost=best_single.mean_cost),
+    "same accuracy": front.select(max_score_loss=0),
+    "same log loss": surest.select(max_score_loss=0),
+    "within its cost": front.select(max_cost=best_single.mean_cost),
 }
 winner = "same log loss"
 print(f"{family.title}: {len(costs)} nets searched on {len(family.y_valid):,} validation images\n")

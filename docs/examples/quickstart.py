@@ -37,7 +37,7 @@ digit_members = [
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.4, random_state=0, stratify=y)
 cascade = CascadeClassifier(digit_members, costs="measured", n_jobs=2).fit(X_train, y_train)
-print(cascade.compute_report(X_test, y_test))
+print(cascade.cost_report(X_test, y_test))
 
 # %%
 # One split of 1,797 rows is a small sample. Below, every row of both sets is answered once by
@@ -65,7 +65,7 @@ def outer_folds(members, X, y, scoring):
         fold = {}
         for name, committee in (("average", ensemble), ("cascade", cascade)):
             committee.fit(X[train], y[train])
-            report = committee.compute_report(X[test], y[test], scoring="accuracy")
+            report = committee.cost_report(X[test], y[test], scoring="accuracy")
             fold[name] = (report.score, report.mean_cost)
         for name, *point in zip(
             report.names, report.member_scores, report.member_costs, strict=True

@@ -116,7 +116,7 @@ def start_service(model):
 
 # %%
 # The cascade is tuned with the service as a member: it is asked once for the training rows. What
-# counts is ``on_stage_error="answer"``: rows that the service fails on keep the cheap answer.
+# counts is ``on_stage_error="keep_previous"``: rows that the service fails on keep the cheap answer.
 
 
 def describe(found, y, n_requests):
@@ -141,7 +141,7 @@ def main():
         ("service", service),
     ]
     cascade = CascadeClassifier(
-        members, costs={"linear": 0}, cost_unit="USD", on_stage_error="answer"
+        members, costs={"linear": 0}, cost_unit="USD", on_stage_error="keep_previous"
     )
     cascade.fit(X_ours, y_ours)
     print(f"The tuning took {Service.n_requests} requests for {len(X_ours)} rows.")

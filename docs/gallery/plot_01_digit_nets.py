@@ -40,7 +40,7 @@ front = search_cascades(
     cost_unit="k multiply-adds",
     scoring="neg_log_loss",
 )
-row = front.best(max_score_loss=0)
+row = front.select(max_score_loss=0)
 cascade = CascadeClassifier(
     [(name, nets[name]) for name in row.members],
     thresholds=row.thresholds,

@@ -32,7 +32,7 @@ cascade = CascadeClassifier(
     random_state=0,
 )
 cascade.fit(X_train, y_train)
-report = cascade.compute_report(X_test, y_test)
+report = cascade.cost_report(X_test, y_test)
 print(report)
 
 # %%

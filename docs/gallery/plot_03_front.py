@@ -45,7 +45,7 @@ plt.show()
 # %%
 # These scores are from the rows that chose it. On rows that took no part:
 
-print(search.best_estimator_.compute_report(X_test, y_test))
+print(search.best_estimator_.cost_report(X_test, y_test))
 ExitDisplay.from_estimator(search.best_estimator_, X_test, y_test)
 plt.gcf().set_size_inches(6, 2.6)
 plt.show()

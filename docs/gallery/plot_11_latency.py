@@ -60,4 +60,4 @@ for axis in (ax.xaxis, ax.yaxis):
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 ax.legend()
 plt.show()
-print(cascade.compute_report(X_test, y_test))
+print(cascade.cost_report(X_test, y_test))

@@ -61,7 +61,7 @@ plt.show()
 # What the best committee within each limit costs.
 
 for name, front in fronts.items():
-    row = front.best(max_cost=2000)
+    row = front.select(max_cost=2000)
     print(
         f"{name}: {row.label}, log loss {-row.score:.3f}, "
         f"mean {row.mean_cost:.0f}, worst {row.worst_cost:,.0f} thousand"

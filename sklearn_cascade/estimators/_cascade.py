@@ -46,16 +46,16 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
         ``clip((1 - threshold) / 10, 1e-6, 1e-5)``, exits too. "auto" takes the cheapest
         thresholds whose held-out score is not below the best of any single member and of no
         early exit, from out-of-fold probabilities.
-    combine : {"auto", "mean", "last", "best"}, default="auto"
+    combine : {"auto", "mean", "last", "most_confident"}, default="auto"
         Answer with the mean of the stages run so far, with the last of them, or with the one of
         the highest confidence, so that an earlier stage may keep its answer. "auto" takes the
-        best of these on the held-out rows, "best" among them where the confidence is learned,
+        best of these on the held-out rows, "most_confident" among them where the confidence is learned,
         hence comparable; and the mean where thresholds are given.
     confidence : str, LearnedConfidence or callable, default="max_proba"
         How sure an answer is. "max_proba": its largest probability. "margin": the largest minus
         the second. "entropy": one minus the normalised entropy. "learned": the estimated
         probability that it is right, from held-out rows, also with thresholds given; see
-        `LearnedConfidence`. "lead": for parts of one ensemble, see `from_ensemble`. Or a
+        `LearnedConfidence`. "vote_margin": for parts of one ensemble, see `from_ensemble`. Or a
         function of the probabilities of shape (n_samples, n_classes) that returns an array of
         shape (n_samples,).
     weights : array-like of shape (n_estimators,) or dict, default=None
@@ -71,7 +71,7 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
         trade accuracy against cost best.
     cv : int, cross-validation generator or iterable, default=5
         Splits for "auto". An integer means stratified folds.
-    on_stage_error : {"raise", "answer"}, default="raise"
+    on_stage_error : {"raise", "keep_previous"}, default="raise"
         When a stage after the first fails: raise, or keep the answer of the stages before it for
         the rows concerned, with a `StageFailedWarning`.
     allow_abstain : bool, default=False
@@ -94,7 +94,7 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
         The same by name.
     thresholds_ : ndarray of shape (n_stages - 1,)
         Thresholds in force.
-    combine_ : {"mean", "last", "best"}
+    combine_ : {"mean", "last", "most_confident"}
         Combination in force.
     weights_ : ndarray of shape (n_stages,)
         Weights of the members that are not dropped.
@@ -110,7 +110,7 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
     tuned_score_, tuned_cost_ : float
         Score and mean cost on the held-out rows that chose the thresholds, hence optimistic;
         only with "auto" and two stages or more.
-    honest_score_, honest_cost_ : float
+    cross_fitted_score_, cross_fitted_cost_ : float
         The same, cross-fitted: thresholds chosen on all folds but one, and scored on that one.
     certificate_ : CertificationReport or None
         What `certify` promised of these thresholds, where `with_thresholds` was given that.
@@ -159,13 +159,17 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
         "estimators": "no_validation",
         "thresholds": [StrOptions({"auto"}), Real, "array-like"],
         "combine": [StrOptions({"auto", *COMBINATIONS})],
-        "confidence": [StrOptions({*CONFIDENCES, "lead", "learned"}), LearnedConfidence, callable],
+        "confidence": [
+            StrOptions({*CONFIDENCES, "vote_margin", "learned"}),
+            LearnedConfidence,
+            callable,
+        ],
         "weights": "no_validation",
         "costs": "no_validation",
         "cost_unit": [str, None],
         "scoring": [str, callable],
         "cv": ["cv_object"],
-        "on_stage_error": [StrOptions({"raise", "answer"})],
+        "on_stage_error": [StrOptions({"raise", "keep_previous"})],
         "allow_abstain": ["boolean"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
@@ -273,9 +277,9 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
         if not self._tunes_thresholds():
             check_thresholds(self.thresholds, self.estimators)
         given = self.combine in ("auto", "mean") and not self._tunes_thresholds()
-        if self.confidence == "lead" and not given:
+        if self.confidence == "vote_margin" and not given:
             raise ValueError(
-                f"confidence='lead' with thresholds={self.thresholds!r} and "
+                f"confidence='vote_margin' with thresholds={self.thresholds!r} and "
                 f"combine={self.combine!r}; expected thresholds in standard errors and the mean: "
                 f"CascadeClassifier.from_ensemble(fitted, max_disagreement=...) tunes them"
             )
@@ -314,7 +318,7 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
             self.thresholds_.tolist(),
             self.weights_.tolist(),
             self._class_shares,
-            self.on_stage_error == "answer",
+            self.on_stage_error == "keep_previous",
             self.confidence_seconds_ is not None,
         )
 
@@ -336,6 +340,6 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
         answer = {
             "mean": "mean of the stages run",
             "last": "last stage run",
-            "best": "surest stage run",
+            "most_confident": "surest stage run",
         }
         return f"Cascade of {len(self._stages)} stages · {answer[self.combine_]} · {kind}"

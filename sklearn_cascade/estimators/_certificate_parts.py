@@ -148,7 +148,7 @@ def too_few_rows(promise: Promise, rows: Rows) -> CertificationReport:
         f"if no row is lost; got {rows.certifying} ({', '.join(notes)}). Pass at least {whole} "
         f"rows, or a larger epsilon or delta."
     )
-    return _report(promise, rows, (), message=message, rows_needed=whole)
+    return _report(promise, rows, (), message=message, samples_needed=whole)
 
 
 def judge(
@@ -213,8 +213,8 @@ def _first_step_failed(promise, rows, references, step: Step, tested) -> Certifi
     counted = _counts(promise, rows, step, worst, p_value)
     loss = counted["loss_estimate"]
     needed = rows_projected(
-        step.losses[worst],
-        step.fixes[worst],
+        step.regressions[worst],
+        step.corrections[worst],
         rows.certifying,
         epsilon=promise.epsilon,
         delta=promise.loss_delta,
@@ -236,15 +236,15 @@ def _first_step_failed(promise, rows, references, step: Step, tested) -> Certifi
         f"{loss * 100:.2f} %, p = {p_value:.2g} > {promise.loss_delta:.6g}). {advice}"
     )
     return _report(
-        promise, rows, references, message=message, rows_needed=needed, **tested, **counted
+        promise, rows, references, message=message, samples_needed=needed, **tested, **counted
     )
 
 
 def _count_words(promise: Promise, step: Step, worst: int) -> str:
-    """Return losses and fixes in words."""
+    """Return regressions and corrections in words."""
     if promise.risk == "disagreement":
-        return f"answered otherwise on {step.losses[worst]}"
-    return f"lost {step.losses[worst]} and fixed {step.fixes[worst]}"
+        return f"answered otherwise on {step.regressions[worst]}"
+    return f"lost {step.regressions[worst]} and fixed {step.corrections[worst]}"
 
 
 def _worst(promise: Promise, rows: Rows, step: Step) -> tuple[int, float]:
@@ -254,12 +254,12 @@ def _worst(promise: Promise, rows: Rows, step: Step) -> tuple[int, float]:
 
 def _counts(promise: Promise, rows: Rows, step: Step, worst: int, p_value: float) -> dict:
     """Return the figures about loss at one step."""
-    losses, fixes, n = step.losses[worst], step.fixes[worst], rows.certifying
+    regressions, corrections, n = step.regressions[worst], step.corrections[worst], rows.certifying
     return {
-        "losses": losses,
-        "fixes": fixes,
-        "loss_estimate": (losses - fixes) / n,
-        "loss_upper": RISKS[promise.risk].upper(losses, fixes, n, promise.loss_delta),
+        "regressions": regressions,
+        "corrections": corrections,
+        "loss_estimate": (regressions - corrections) / n,
+        "loss_upper": RISKS[promise.risk].upper(regressions, corrections, n, promise.loss_delta),
         "p_value": p_value,
     }
 
@@ -287,12 +287,20 @@ def _stages(promise: Promise, outcomes: Outcomes, step: Step, worst: int) -> tup
     lines = []
     for k, name in enumerate(promise.names):
         here = stage == k
-        losses = int(outcomes.lost[worst, k, here].sum())
-        fixes = int(outcomes.fixed[worst, k, here].sum())
+        regressions = int(outcomes.lost[worst, k, here].sum())
+        corrections = int(outcomes.fixed[worst, k, here].sum())
         count = int(here.sum())
-        limit = binomial_upper(losses, count, _STAGE_DELTA) if count else float("nan")
-        figures = (name, count, count / n, losses, fixes, (losses - fixes) / n, limit)
-        keys = ("name", "n_rows", "share", "losses", "fixes", "net", "loss_upper")
+        limit = binomial_upper(regressions, count, _STAGE_DELTA) if count else float("nan")
+        figures = (
+            name,
+            count,
+            count / n,
+            regressions,
+            corrections,
+            (regressions - corrections) / n,
+            limit,
+        )
+        keys = ("name", "n_rows", "share", "regressions", "corrections", "net", "loss_upper")
         lines.append(dict(zip(keys, figures, strict=True)))
     return tuple(lines)
 
@@ -302,8 +310,8 @@ def _report(
 ) -> CertificationReport:
     """Return a report; what was not found is None, and nothing certified is no early exit."""
     nothing = dict.fromkeys(
-        ("losses", "fixes", "loss_estimate", "loss_upper", "p_value", "mean_cost")
-        + ("cost_interval", "mean_cost_upper", "rows_needed", "stopped_at")
+        ("regressions", "corrections", "loss_estimate", "loss_upper", "p_value", "mean_cost")
+        + ("cost_interval", "mean_cost_upper", "samples_needed", "stopped_at")
     )
     asked = promise._asdict()
     costs = asked.pop("costs")

@@ -78,7 +78,7 @@ class Certifies:
             for the cascade and its reference.
         risk : {"accuracy_gap", "disagreement"}, default="accuracy_gap"
             What is bounded: the accuracy of the reference minus the cascade's, by the exact paired
-            test of `paired_loss_pvalue`; or the share of rows answered otherwise than by the
+            test of `noninferiority_pvalue`; or the share of rows answered otherwise than by the
             reference, which needs no labels, by the exact binomial test.
         reference : {"cascade", "best_member", "every_member"} or str, default="cascade"
             What the cascade is held against: itself without early exit; the member that is best on
@@ -122,8 +122,8 @@ class Certifies:
 
         See Also
         --------
-        paired_loss_pvalue : The test.
-        min_certification_rows : Rows that it takes at the very least.
+        noninferiority_pvalue : The test.
+        min_certification_samples : Rows that it takes at the very least.
 
         References
         ----------

@@ -76,7 +76,7 @@ class Committee(MemberOwner):
             row_costs(passage.last_called, self.costs_),
         )
 
-    def compute_report(self, X, y=None, sample_weight=None, *, scoring=None, compare=True):
+    def cost_report(self, X, y=None, sample_weight=None, *, scoring=None, compare=True):
         """Report what rows cost, and with `y` how good the answers are.
 
         Parameters
@@ -95,7 +95,7 @@ class Committee(MemberOwner):
 
         Returns
         -------
-        report : ComputeReport
+        report : CostReport
             Prints as a table; ``to_frame()``, ``to_dict()``.
         """
         given = X

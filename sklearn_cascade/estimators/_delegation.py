@@ -94,20 +94,20 @@ class ThroughBest:
         return score_answers(self.scoring, proba, np.asarray(y), self.classes_, sample_weight)
 
     @available_if(is_refitted)
-    def compute_report(self, X, y=None, sample_weight=None, *, scoring=None, compare=True):
+    def cost_report(self, X, y=None, sample_weight=None, *, scoring=None, compare=True):
         """Report what rows cost the committee chosen, and with `y` how good its answers are.
 
         Parameters
         ----------
         X, y, sample_weight, scoring, compare : object
-            As in `CascadeClassifier.compute_report`.
+            As in `CascadeClassifier.cost_report`.
 
         Returns
         -------
-        report : ComputeReport
+        report : CostReport
             Prints as a table; ``to_frame()``, ``to_dict()``.
         """
         check_is_fitted(self)
-        return self.best_estimator_.compute_report(
+        return self.best_estimator_.cost_report(
             X, y, sample_weight, scoring=scoring or self.scoring, compare=compare
         )

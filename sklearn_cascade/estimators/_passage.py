@@ -52,9 +52,9 @@ class Policy(NamedTuple):
     Attributes
     ----------
     combine : str
-        "mean", "last" or "best".
+        "mean", "last" or "most_confident".
     confidences : list of str, callable or LearnedStage
-        How sure the answer after each stage is; after the last it matters for "best" only.
+        How sure the answer after each stage is; after the last it matters for "most_confident" only.
     thresholds : list of float
         One per stage but the last.
     weights : list of float

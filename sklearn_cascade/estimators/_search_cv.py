@@ -18,7 +18,7 @@ from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring
 from sklearn_cascade.search import (
     LearnedConfidence,
     Options,
-    add_honest_scores,
+    add_cross_fitted_scores,
     check_constraints,
     cross_fit_choice,
     find_fronts,
@@ -48,7 +48,7 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         The most members in one cascade.
     order : {"cost", "any"}, default="cost"
         Run the members of a set cheapest first, or try every order.
-    combine : {"auto", "mean", "last", "best"}, default="auto"
+    combine : {"auto", "mean", "last", "most_confident"}, default="auto"
         Answer with the mean of the stages run so far, with the last of them or with the surest;
         "auto" tries the first two, and all where the confidence is learned.
     confidence : str, LearnedConfidence or callable, default="max_proba"
@@ -89,23 +89,23 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
 
     Attributes
     ----------
-    front_ : CascadeFront
+    front_ : ParetoFront
         All committees that nothing beats, all members alone, and all ensembles.
     cv_results_ : dict of ndarray of shape (n_rows,)
         A row for each row of `front_`: ``params``, ``mean_test_score``, ``std_test_score``,
-        ``split<k>_test_score``, the same for ``cost``, ``rank_test_score``, and ``honest_score``
-        with ``honest_cost``, which `front_` explains; NaN where nothing is tuned.
+        ``split<k>_test_score``, the same for ``cost``, ``rank_test_score``, and ``cross_fitted_score``
+        with ``cross_fitted_cost``, which `front_` explains; NaN where nothing is tuned.
     best_index_ : int
         Row of the committee chosen.
     best_params_ : dict
         Its ``members``, ``combine`` and ``thresholds``.
     best_score_, best_cost_ : float
         Mean over the folds, on the rows that chose it, hence optimistic.
-    honest_score_, honest_cost_ : float
+    cross_fitted_score_, cross_fitted_cost_ : float
         The same, cross-fitted: chosen on all folds but one, and taken on that one. NaN with a
         single split.
     optimism_ : float
-        By how much `best_score_` is above `honest_score_`.
+        By how much `best_score_` is above `cross_fitted_score_`.
     best_estimator_ : CascadeClassifier
         The committee chosen, fitted on all rows; only with `refit`.
     n_evaluated_ : int
@@ -154,7 +154,7 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
     ... )
     >>> search.fit(X / 16, y).best_params_["members"]
     ('linear', 'neighbors')
-    >>> search.at(max_cost=1.0).estimators_
+    >>> search.select(max_cost=1.0).estimators_
     [LogisticRegression()]
     """
 
@@ -272,12 +272,12 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         self._stages, self._used_rows = stages, fingerprints(X)
         if self.refit:
             self.best_estimator_ = self._build(self.front_[self.best_index_])
-            self.best_estimator_.honest_score_ = self.honest_score_
-            self.best_estimator_.honest_cost_ = self.honest_cost_
+            self.best_estimator_.cross_fitted_score_ = self.cross_fitted_score_
+            self.best_estimator_.cross_fitted_cost_ = self.cross_fitted_cost_
         tasks.end()
         return self
 
-    def at(self, *, min_score=None, max_score_loss=None, max_cost=None, max_worst_cost=None):
+    def select(self, *, min_score=None, max_score_loss=None, max_cost=None, max_worst_cost=None):
         """Return the best committee under other constraints, fitted; nothing is fitted again.
 
         Parameters
@@ -299,7 +299,7 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         check_is_fitted(self)
         is_refitted(self)
         return self._build(
-            self.front_.best(
+            self.front_.select(
                 min_score=min_score,
                 max_score_loss=max_score_loss,
                 max_cost=max_cost,
@@ -342,28 +342,28 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         options = Options(**{name: getattr(self, name) for name in Options._fields})
         billed = isinstance(self.costs, str)
         options = prepare(recordings, options, fold=fold, sample=sample, billed=billed)
-        honest = all(len(rows) for rows in others)
+        cross_fitted = all(len(rows) for rows in others)
         self.front_, *fronts = find_fronts(
             recordings,
             options,
             self.cost_unit_,
-            rows=[None, *others] if honest else [None],
+            rows=[None, *others] if cross_fitted else [None],
             names=names,
         )
-        self.honest_score_ = self.honest_cost_ = float("nan")
-        if honest:
-            self.front_ = add_honest_scores(recordings, options, self.front_, fronts, parts)
+        self.cross_fitted_score_ = self.cross_fitted_cost_ = float("nan")
+        if cross_fitted:
+            self.front_ = add_cross_fitted_scores(recordings, options, self.front_, fronts, parts)
             score, cost = cross_fit_choice(
                 recordings, options, fronts, parts, [self._constraints()]
             )
-            self.honest_score_, self.honest_cost_ = float(score[0]), float(cost[0])
+            self.cross_fitted_score_, self.cross_fitted_cost_ = float(score[0]), float(cost[0])
         self.n_evaluated_ = self.front_.n_evaluated
-        self.best_index_ = self.front_.find_best(**self._constraints())
+        self.best_index_ = self.front_.find_index(**self._constraints())
         self.cv_results_ = tabulate_results(recordings, options, self.front_, parts)
         self.best_params_ = params_of(self.front_[self.best_index_])
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
         self.best_cost_ = float(self.cv_results_["mean_test_cost"][self.best_index_])
-        self.optimism_ = self.best_score_ - self.honest_score_
+        self.optimism_ = self.best_score_ - self.cross_fitted_score_
 
     def _build(self, row) -> CascadeClassifier:
         """Return a row of the front as a fitted cascade; the members are shared."""

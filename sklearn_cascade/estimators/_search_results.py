@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import rankdata
 
-from sklearn_cascade.search import CascadeFront, FrontRow, Options, replay
+from sklearn_cascade.search import OperatingPoint, Options, ParetoFront, replay
 
 
-def params_of(row: FrontRow) -> dict:
+def params_of(row: OperatingPoint) -> dict:
     """Return what a row of the front chooses."""
     return {"members": row.members, "combine": row.combine, "thresholds": row.thresholds}
 
 
 def tabulate_results(
-    recordings, options: Options, front: CascadeFront, parts: Sequence[np.ndarray]
+    recordings, options: Options, front: ParetoFront, parts: Sequence[np.ndarray]
 ) -> dict:
     """Return ``cv_results_``: a row for each row of the front.
 
@@ -26,7 +26,7 @@ def tabulate_results(
         Held-out answers of the members.
     options : Options
         Parameters of the search.
-    front : CascadeFront
+    front : ParetoFront
         The committees.
     parts : sequence of ndarray of int
         Rows of each fold.
@@ -45,7 +45,7 @@ def tabulate_results(
         results[f"mean_test_{figure}"] = values.mean(axis=1)
         results[f"std_test_{figure}"] = values.std(axis=1)
     results["worst_case_cost"] = front.worst_cost
-    for figure in ("honest_score", "honest_cost"):
+    for figure in ("cross_fitted_score", "cross_fitted_cost"):
         found = [getattr(row, figure) for row in front]
         results[figure] = np.array([np.nan if value is None else value for value in found])
     # Rounded, so that equals share a rank.

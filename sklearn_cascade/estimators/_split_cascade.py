@@ -33,7 +33,7 @@ class FromEnsemble:
         *,
         max_disagreement=None,
         X_tune=None,
-        exit="bound",
+        stopping="probabilistic",
         checkpoints=None,
         costs=None,
         cost_unit=None,
@@ -59,17 +59,17 @@ class FromEnsemble:
             VotingClassifier, fitted. It is shared, not copied.
         max_disagreement : float, default=None
             Largest share of rows that may get another label than the ensemble's, for example
-            0.005. The confidence is then "lead", the lead of the leading class in standard
+            0.005. The confidence is then "vote_margin", the lead of the leading class in standard
             errors, with one threshold for all parts, tuned on `X_tune`.
         X_tune : array-like of shape (n_samples, n_features), default=None
             Rows like those to come, without labels, and **none that the ensemble was trained
             on**: there it agrees with itself far too early.
-        exit : {"bound", "certain"}, default="bound"
+        stopping : {"probabilistic", "exact"}, default="probabilistic"
             Where `max_disagreement` is None: exit once the probability that the answer differs
             from the ensemble's is at most `delta` by Serfling's inequality, which takes the
             members of a forest for a random draw; or only once no members left could turn it.
         checkpoints : sequence of int, default=None
-            As in `split_ensemble`; for "certain", which nothing is before half of the members
+            As in `split_ensemble`; for "exact", which nothing is before half of the members
             agree, 55 %, 60 % and so on of them.
         costs : array-like of shape (n_stages,), dict or "measured", default=None
             Cost of one row in each part. None counts members; the members of a voting classifier
@@ -78,7 +78,7 @@ class FromEnsemble:
             Unit of `costs`.
         delta : float, default=None
             Probability that the bound fails: of `max_disagreement` over draws of `X_tune`
-            (None: 0.05), or of "bound" for a row (None: 0.01).
+            (None: 0.05), or of "probabilistic" for a row (None: 0.01).
 
         Returns
         -------
@@ -116,15 +116,15 @@ class FromEnsemble:
         >>> bool(cascade.predict_details(X[900:]).cost.mean() < 150)
         True
         """
-        delta = _check_options(max_disagreement, X_tune, exit, delta)
+        delta = _check_options(max_disagreement, X_tune, stopping, delta)
         parts = split_ensemble(fitted, checkpoints)
-        certain = exit == "certain" and max_disagreement is None
+        certain = stopping == "exact" and max_disagreement is None
         if certain and checkpoints is None and parts.total is not None:
             parts = split_ensemble(fitted, certain_checkpoints(parts.total))
         costs, unit = _resolve_costs(parts, costs, X_tune)
         tuned = max_disagreement is not None
-        rule = {"confidence": "lead" if tuned else "margin"}
-        rule["thresholds"] = np.inf if tuned else _margins(parts, exit, delta)
+        rule = {"confidence": "vote_margin" if tuned else "margin"}
+        rule["thresholds"] = np.inf if tuned else _margins(parts, stopping, delta)
         cascade = cls(
             parts.estimators,
             combine=parts.combine,
@@ -210,10 +210,10 @@ def share_sum(stages: Sequence[Stage], weights, combine: str) -> list[Stage]:
     return [stage._replace(adds_up=bool(chained)) for stage in stages]
 
 
-def _check_options(max_disagreement, X_tune, exit, delta) -> float:
+def _check_options(max_disagreement, X_tune, stopping, delta) -> float:
     """Raise for options that do not fit together; return delta with its default."""
-    if exit not in ("bound", "certain"):
-        raise ValueError(f"exit={exit!r}; expected 'bound' or 'certain'")
+    if stopping not in ("probabilistic", "exact"):
+        raise ValueError(f"stopping={stopping!r}; expected 'probabilistic' or 'exact'")
     if max_disagreement is not None:
         check_share("max_disagreement", max_disagreement)
         if X_tune is None:
@@ -244,17 +244,17 @@ def _resolve_costs(parts, costs, X_tune):
     return "measured", None
 
 
-def _margins(parts, exit: str, delta: float) -> list[float]:
+def _margins(parts, stopping: str, delta: float) -> list[float]:
     """Return the margin from which on a row exits, for each part but the last."""
     part = parts.estimators[-1][1]
     bounds = [estimator.stop for _, estimator in parts.estimators]
-    if exit == "certain":
+    if stopping == "exact":
         run = np.array([estimator.divisor for _, estimator in parts.estimators], dtype=float)
         return certain_margins(run[:-1], run[-1]).tolist()
     if not part.exchangeable:
         raise ValueError(
-            f"exit='bound' takes the members of {type(part.ensemble).__name__} for a random draw, "
-            f"which they are not; expected exit='certain', or max_disagreement with X_tune"
+            f"stopping='probabilistic' takes the members of {type(part.ensemble).__name__} for a random draw, "
+            f"which they are not; expected stopping='exact', or max_disagreement with X_tune"
         )
     run = np.array(bounds[:-1], dtype=float)
     return bound_margins(run, bounds[-1], len(part.classes_), delta).tolist()

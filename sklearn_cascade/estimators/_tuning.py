@@ -6,7 +6,7 @@ import numpy as np
 
 from sklearn_cascade._compat import warn_caller
 from sklearn_cascade.estimators._out_of_fold import split_rows
-from sklearn_cascade.exceptions import UnreachedFloorWarning
+from sklearn_cascade.exceptions import ScoreNotReachedWarning
 from sklearn_cascade.rules import check_scoring
 from sklearn_cascade.search import TunedLadder, tune_cascade
 
@@ -65,17 +65,20 @@ class Tunes:
                 f"combine={self.combine!r} reaches {tuned.score:.6g} on held-out rows at best; "
                 f"{tuned.floor:.6g} is reached by one member alone, hence by combine='last' or "
                 f"'auto'",
-                UnreachedFloorWarning,
+                ScoreNotReachedWarning,
             )
         self.combine_ = tuned.combine
         self.thresholds_ = np.array(tuned.thresholds)
         self.tuned_score_, self.tuned_cost_ = tuned.score, tuned.cost
-        self.honest_score_, self.honest_cost_ = tuned.honest_score, tuned.honest_cost
+        self.cross_fitted_score_, self.cross_fitted_cost_ = (
+            tuned.cross_fitted_score,
+            tuned.cross_fitted_cost,
+        )
 
     def _forget_tuning(self):
         """Drop what an earlier tuning found, and its certificate."""
         self.certificate_ = None
         for figure in ("score", "cost", "disagreement"):
-            for attribute in (f"tuned_{figure}_", f"honest_{figure}_"):
+            for attribute in (f"tuned_{figure}_", f"cross_fitted_{figure}_"):
                 self.__dict__.pop(attribute, None)
         self.__dict__.pop("disagreement_bound_", None)

@@ -84,7 +84,7 @@ class Assembler:
         """Write the branch of the stages after one; it hands out the answers to all its rows."""
         shape, answer = canvas.hold([-1], np.int64, "flat"), running.answer
         rows = canvas.add("Reshape", deferred, shape, name="rows")
-        kept = running.of_rows(canvas, rows, keeps_answer=self._plan.combine == "best")
+        kept = running.of_rows(canvas, rows, keeps_answer=self._plan.combine == "most_confident")
         deeper, deeper_stage = self._stage(canvas, k + 1, kept)
         canvas.prefix = f"{self._root}stage{k}/on/"
         places = canvas.add("Unsqueeze", rows, canvas.hold([1], np.int64, "axis"), name="places")

@@ -18,9 +18,9 @@ class Confidence(NamedTuple):
     Attributes
     ----------
     kind : str
-        "max_proba", "margin", "entropy", "lead" or "learned".
+        "max_proba", "margin", "entropy", "vote_margin" or "learned".
     k, n_members : float
-        For "lead": members that have voted, and all members.
+        For "vote_margin": members that have voted, and all members.
     learned : LearnedStage or None
         For "learned": what was learned.
     """
@@ -39,9 +39,9 @@ class Blueprint(NamedTuple):
     stages : list of Stage
         The fitted members.
     combine : str
-        "mean", "last", "best" or "geometric".
+        "mean", "last", "most_confident" or "geometric".
     confidences : list of Confidence
-        One per stage but the last, and for "best" the last one's, too; empty where all members
+        One per stage but the last, and for "most_confident" the last one's, too; empty where all members
         run.
     thresholds, boundaries : list of float
         One per stage but the last; the boundary is the smallest confidence that exits.
@@ -79,7 +79,7 @@ class Blueprint(NamedTuple):
 
     def judges(self, k: int) -> bool:
         """Tell whether anything depends on how sure the answer after a stage is."""
-        return self.exits_at(k) or (self.combine == "best" and bool(self.confidences))
+        return self.exits_at(k) or (self.combine == "most_confident" and bool(self.confidences))
 
     def looks_back(self, k: int) -> bool:
         """Tell whether a later confidence looks at what a stage said by itself."""
@@ -154,7 +154,7 @@ def counts(blueprint: Blueprint, k: int) -> bool:
 def _confidences(cascade) -> list[Confidence]:
     """Return the confidence of each stage that is compared with anything."""
     known = cascade._policy().confidences
-    if cascade.combine_ != "best" or len(known) == 1:
+    if cascade.combine_ != "most_confident" or len(known) == 1:
         known = known[:-1]
     return [_confidence(confidence) for confidence in known]
 
@@ -166,10 +166,10 @@ def _confidence(confidence) -> Confidence:
     if isinstance(confidence, LearnedStage):
         return Confidence("learned", learned=confidence)
     if isinstance(confidence, Lead):
-        return Confidence("lead", *confidence)
+        return Confidence("vote_margin", *confidence)
     raise ConversionError(
         f"confidence={confidence!r} is a function, which an ONNX file cannot hold; expected "
-        f"'max_proba', 'margin', 'entropy', 'lead' or 'learned'"
+        f"'max_proba', 'margin', 'entropy', 'vote_margin' or 'learned'"
     )
 
 

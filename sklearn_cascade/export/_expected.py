@@ -171,7 +171,7 @@ def after_each_stage(committee, alone: Sequence) -> Iterator[tuple[int, RunningA
     For the surest stage, that is each stage by itself.
     """
     policy = committee._policy()
-    if policy.combine == "best":
+    if policy.combine == "most_confident":
         policy = policy._replace(combine="last")
     running = policy.begin()
     for k, answer in enumerate(alone):
@@ -207,7 +207,7 @@ def _distances(
     for k, running in after_each_stage(committee, alone):
         if plan.judges(k):
             sure[:, k] = running.how_sure(known[k])
-    if plan.combine == "best":
+    if plan.combine == "most_confident":
         ran = np.where(np.arange(n_stages) <= exit_stage[:, None], sure, -np.inf)
         behind = np.fmax.reduce(ran, axis=1)[:, None] - ran
         sure = np.fmax.accumulate(sure, axis=1)

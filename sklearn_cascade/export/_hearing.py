@@ -92,7 +92,9 @@ class Hearing:
         else:
             sure = confidence_of(canvas, heard.answer, plan.confidences[k], plan, self.dtype)
             heard = heard._replace(sure=sure)
-        return self._surest(canvas, k, running, heard) if plan.combine == "best" else heard
+        return (
+            self._surest(canvas, k, running, heard) if plan.combine == "most_confident" else heard
+        )
 
     def boundary(self, canvas: Canvas, k: int) -> str:
         """Write the smallest confidence that exits at a stage."""

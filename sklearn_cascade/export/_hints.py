@@ -63,7 +63,7 @@ def _known_wrong(part) -> str | None:
             "put a SimpleImputer before it"
         )
     if kind == "OnnxClassifier":
-        return "a net in float16 rounds as the graph around it lets it: if this is one, raise rtol"
+        return "a net in float16 rounds as the graph around it lets it: if this is one, raise atol"
     if kind == "CalibratedClassifierCV" and _calibrates_a_pipeline(part):
         return (
             "skl2onnx calibrates the probabilities of a pipeline where scikit-learn calibrates its "

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_cascade._compat import n_rows, warn_caller
 from sklearn_cascade.exceptions import (
     ConversionError,
-    FewRowsWarning,
+    FewSamplesWarning,
     NoGainWarning,
     OnnxMismatchError,
 )
@@ -39,7 +39,7 @@ from sklearn_cascade.export._verification import (
 from sklearn_cascade.members import first_line
 
 
-def to_onnx(estimator, X, *, target_opset=None, rtol=1e-4, verify=True, metadata=None, verbose=0):
+def to_onnx(estimator, X, *, target_opset=None, atol=1e-4, verify=True, metadata=None, verbose=0):
     """Turn a fitted committee, or whatever contains one, into one ONNX file that skips work.
 
     A row that exits at a stage does not run the stages after it, in any language that
@@ -62,7 +62,7 @@ def to_onnx(estimator, X, *, target_opset=None, rtol=1e-4, verify=True, metadata
         Version of the operators, at least 18. By default the newest that the installed skl2onnx
         writes and the installed onnxruntime runs; where all members are `OnnxClassifier`, the
         newest of their own, or 18.
-    rtol : float, default=0.0001
+    atol : float, default=0.0001
         Largest difference of a probability, as a share of one.
     verify : bool, default=True
         Compare with the estimator on `X`. Some conversions of skl2onnx are wrong without an
@@ -92,7 +92,7 @@ def to_onnx(estimator, X, *, target_opset=None, rtol=1e-4, verify=True, metadata
 
     Warns
     -----
-    FewRowsWarning
+    FewSamplesWarning
         If fewer than 30 rows reached some stage.
     NoGainWarning
         If for single rows the cascade takes as long as its dearest member alone. It may still
@@ -126,7 +126,7 @@ def to_onnx(estimator, X, *, target_opset=None, rtol=1e-4, verify=True, metadata
     True
     """
     check_is_fitted(estimator)
-    _check_arguments(estimator, X, rtol)
+    _check_arguments(estimator, X, atol)
     given = check_metadata(metadata)
     register_onnx_converter()
     prepared = prepare(estimator).estimator
@@ -141,17 +141,17 @@ def to_onnx(estimator, X, *, target_opset=None, rtol=1e-4, verify=True, metadata
         builts = [built for built in recorded if id(built.committee) in outer]
     report = None
     if verify:
-        report = _verified(estimator, prepared, X, model, inputs, builts, rtol)
+        report = _verified(estimator, prepared, X, model, inputs, builts, atol)
         if verbose > 0:
             print(report)
     write_metadata(model, metadata_of(builts, estimator.classes_, report, given))
     return model
 
 
-def _check_arguments(estimator, X, rtol) -> None:
+def _check_arguments(estimator, X, atol) -> None:
     """Raise for arguments that cannot be meant."""
-    if not isinstance(rtol, Real) or not 0 < rtol < 1:
-        raise ValueError(f"rtol={rtol!r}; expected a number above 0 and below 1")
+    if not isinstance(atol, Real) or not 0 < atol < 1:
+        raise ValueError(f"atol={atol!r}; expected a number above 0 and below 1")
     committees = [part for part in parts_of(estimator) if is_committee(part)]
     for committee in committees:
         committee_of(committee)
@@ -204,13 +204,13 @@ def _converted(prepared, inputs: Inputs, target_opset):
         ) from error
 
 
-def _verified(estimator, prepared, X, model, inputs: Inputs, builts, rtol) -> ExportReport:
+def _verified(estimator, prepared, X, model, inputs: Inputs, builts, atol) -> ExportReport:
     """Return the report of the comparison, or raise where the file differs."""
     try:
         answers = Answers(open_session(model), inputs.feeds(X))
     except Exception as error:
         raise ConversionError(f"onnxruntime does not run the file: {first_line(error)}") from error
-    whole = blank_report(len(answers.label), rtol)
+    whole = blank_report(len(answers.label), atol)
     expected = None
     bare = is_committee(prepared)
     seen = {id(builts[0].committee): X} if bare else trace(prepared, X)
@@ -220,7 +220,7 @@ def _verified(estimator, prepared, X, model, inputs: Inputs, builts, rtol) -> Ex
         if rows is None:
             continue
         feeds = inputs.feeds(X) if rows is X else feeds_of(built.sources, rows)
-        part, expected = verify_committee(built, rows, feeds, rtol, timed=len(builts) == 1)
+        part, expected = verify_committee(built, rows, feeds, atol, timed=len(builts) == 1)
         part, gains = with_advice(built, part)
         pays = pays and gains
         whole = _merged(whole, part)
@@ -261,7 +261,7 @@ def _warn(report: ExportReport, pays: bool) -> None:
         warn_caller(
             f"few of the {report.n_samples} rows of X reached some stages ({listed}); each member "
             f"alone was compared on all rows, the way there on these only",
-            FewRowsWarning,
+            FewSamplesWarning,
         )
     if not pays:
         warn_caller(report.advice, NoGainWarning)

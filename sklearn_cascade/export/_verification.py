@@ -70,7 +70,7 @@ def feeds_of(sources, X) -> dict[str, np.ndarray]:
     return {name: a[:, None] if a.ndim == 1 else a for name, a in columns.items()}
 
 
-def check_members(built: Built, feeds: dict, expected: Expected, rtol: float, *, timed: bool):
+def check_members(built: Built, feeds: dict, expected: Expected, atol: float, *, timed: bool):
     """Return how each member's own graph answers all rows, what is wrong with that, and both."""
     checks, problems, answers = [], [], [None] * len(built.members)
     reached = [int((expected.exit_stage >= k).sum()) for k in range(len(built.members))]
@@ -86,17 +86,17 @@ def check_members(built: Built, feeds: dict, expected: Expected, rtol: float, *,
         if timed:
             check = replace(check, seconds=seconds_per_call(session, feeds))
         checks.append(check)
-        if not difference <= rtol:
-            n_off = int((apart > rtol).sum())
+        if not difference <= atol:
+            n_off = int((apart > atol).sum())
             hint = hint_for_difference(member_estimator(built.blueprint.stages[k]))
             problems.append(
                 f"stage {k} {member.name!r} ({member.kind}) is off by {difference:.3g} in row "
-                f"{row}, and beyond rtol={rtol:g} in {n_off} rows{hint}"
+                f"{row}, and beyond atol={atol:g} in {n_off} rows{hint}"
             )
     return checks, problems, answers
 
 
-def check_learners(built: Built, expected: Expected, rtol: float) -> list[str]:
+def check_learners(built: Built, expected: Expected, atol: float) -> list[str]:
     """Return what is wrong with the graphs of learners, on what they look at in Python."""
     problems, double = [], elem_type_of(np.float64)
     if all(learner is None for learner in built.learners):
@@ -112,11 +112,11 @@ def check_learners(built: Built, expected: Expected, rtol: float) -> list[str]:
         session = open_session(model_alone(learner, [source], double))
         proba = session.run(None, {"features": features.astype(np.float64)})[0]
         apart = _by_row(proba, np.asarray(learned.model.predict_proba(features)))
-        if not apart.max() <= rtol:
+        if not apart.max() <= atol:
             problems.append(
                 f"the learned confidence ({learner.kind}) after stage {k} {stage.name!r} is off by "
-                f"{apart.max():.3g} in row {int(apart.argmax())}, and beyond rtol={rtol:g} in "
-                f"{int((apart > rtol).sum())} rows{hint_for_difference(learned.model)}"
+                f"{apart.max():.3g} in row {int(apart.argmax())}, and beyond atol={atol:g} in "
+                f"{int((apart > atol).sum())} rows{hint_for_difference(learned.model)}"
             )
     return problems
 
@@ -198,15 +198,15 @@ def with_advice(built: Built, report: ExportReport) -> tuple[ExportReport, bool]
 
 
 def verify_committee(
-    built: Built, X, feeds: dict, rtol: float, *, timed: bool
+    built: Built, X, feeds: dict, atol: float, *, timed: bool
 ) -> tuple[ExportReport, Expected]:
     """Return what is known of a committee's members, and what it answers in Python."""
     expected = expect(built.committee, X)
-    checks, problems, answers = check_members(built, feeds, expected, rtol, timed=timed)
-    problems += check_learners(built, expected, rtol)
+    checks, problems, answers = check_members(built, feeds, expected, atol, timed=timed)
+    problems += check_learners(built, expected, atol)
     expected = with_graphs(built.committee, expected, answers)
     report = replace(
-        blank_report(len(expected.proba), rtol), members=tuple(checks), problems=tuple(problems)
+        blank_report(len(expected.proba), atol), members=tuple(checks), problems=tuple(problems)
     )
     return report, expected
 
@@ -237,7 +237,7 @@ def _problems(report: ExportReport, parted: np.ndarray, wrong: np.ndarray) -> li
     if not report.difference <= report.tolerance:
         found.append(
             f"probabilities are off by {report.difference:.3g} in row {report.row}, "
-            f"rtol={report.tolerance:g}"
+            f"atol={report.tolerance:g}"
         )
     if report.n_label_differences:
         found.append(

@@ -4,23 +4,23 @@ from sklearn_cascade._compat import imported_at_first_use
 from sklearn_cascade.inspection._certification import CertificationReport
 from sklearn_cascade.inspection._latency import MeasuredCosts, measure_costs
 from sklearn_cascade.inspection._prediction import CascadePrediction
-from sklearn_cascade.inspection._report import ComputeReport, build_report
+from sklearn_cascade.inspection._report import CostReport, build_report
 from sklearn_cascade.inspection._report_text import format_cost
 from sklearn_cascade.inspection._scorer import make_cost_scorer
 from sklearn_cascade.inspection._tables import Table
-from sklearn_cascade.inspection._whole import WholeComparison, compare_with_whole
+from sklearn_cascade.inspection._whole import EnsembleComparison, compare_with_whole
 
 __all__ = [
     "CascadePrediction",
     "CertificationReport",
-    "ComputeReport",
+    "CostReport",
     "ExitDisplay",
     "ExitMonitor",
     "LatencyReport",
     "MeasuredCosts",
     "Table",
     "TradeoffDisplay",
-    "WholeComparison",
+    "EnsembleComparison",
     "build_report",
     "compare_with_whole",
     "format_cost",

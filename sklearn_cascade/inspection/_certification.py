@@ -57,13 +57,13 @@ class CertificationReport:
         Rows that drew the path of thresholds.
     tuned_on : str
         "fit", its held-out rows, or "split", a part of the rows given to ``certify``.
-    losses : int or None
+    regressions : int or None
         Rows that the reference got right and the cascade wrong at `thresholds`; against the
         worst of several references, and where nothing is certified at the first step of the path.
-    fixes : int or None
+    corrections : int or None
         The other way round.
     loss_estimate : float or None
-        (losses - fixes) / n; too low on average, as the thresholds were chosen for it.
+        (regressions - corrections) / n; too low on average, as the thresholds were chosen for it.
     loss_upper : float or None
         Upper confidence limit of the loss at these thresholds alone, not adjusted for their choice.
     p_value : float or None
@@ -80,16 +80,16 @@ class CertificationReport:
     full_cost : float
         Cost of a row that goes through every stage.
     stages : tuple of dict
-        Per stage: name, n_rows, share, losses, fixes, net (their difference over all rows;
+        Per stage: name, n_rows, share, regressions, corrections, net (their difference over all rows;
         adds up to `loss_estimate`) and loss_upper (90 % limit of the share of rows lost among
         those that left there).
     path_length : int
         Steps of the path.
     path : tuple of dict
-        The steps tested: thresholds, losses, fixes, mean_cost and passed.
+        The steps tested: thresholds, regressions, corrections, mean_cost and passed.
     stopped_at : dict or None
         The step that failed, with its p_value; None if none did.
-    rows_needed : int or None
+    samples_needed : int or None
         Where nothing is certified: about how many rows would change that.
 
     See Also
@@ -111,8 +111,8 @@ class CertificationReport:
     n_certification: int
     n_tuning: int
     tuned_on: str
-    losses: int | None
-    fixes: int | None
+    regressions: int | None
+    corrections: int | None
     loss_estimate: float | None
     loss_upper: float | None
     p_value: float | None
@@ -125,7 +125,7 @@ class CertificationReport:
     path_length: int
     path: tuple[dict, ...]
     stopped_at: dict | None
-    rows_needed: int | None
+    samples_needed: int | None
 
     @property
     def saving(self) -> float | None:

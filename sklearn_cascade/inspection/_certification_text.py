@@ -29,7 +29,7 @@ def table_of(report: CertificationReport) -> Table:
 def remarks(report: CertificationReport) -> list[str]:
     """Return the sentences below the table."""
     lines = [report.message]
-    if report.losses is not None and report.certified:
+    if report.regressions is not None and report.certified:
         lines.append(
             f"Estimated loss {report.loss_estimate:.2%} (too low on average, as the thresholds "
             f"were chosen for it), at most {report.loss_upper:.2%} at these thresholds alone."
@@ -83,13 +83,13 @@ def _cells(report: CertificationReport) -> list[list[str]]:
                 threshold,
                 f"{stage['n_rows']:,}",
                 f"{stage['share']:.1%}",
-                str(stage["losses"]),
-                str(stage["fixes"]),
+                str(stage["regressions"]),
+                str(stage["corrections"]),
                 f"{stage['net']:+.2%}",
                 "-" if np.isnan(limit) else f"{limit:.2%}",
             ]
         )
-    total = [sum(stage[key] for stage in report.stages) for key in ("losses", "fixes")]
+    total = [sum(stage[key] for stage in report.stages) for key in ("regressions", "corrections")]
     net = f"{sum(stage['net'] for stage in report.stages):+.2%}"
     counts = [f"{report.n_certification:,}", "100.0%", *map(str, total), net]
     return [*body, ["all rows", "", *counts, ""]]

@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_cascade.inspection._certification import CertificationReport
 from sklearn_cascade.inspection._drift import mean_interval, share_interval
-from sklearn_cascade.inspection._report import ComputeReport
+from sklearn_cascade.inspection._report import CostReport
 
 # Rounding of single precision, and of the rescaling of probabilities.
 _SLACK = 1e-3
@@ -73,7 +73,7 @@ def read_reference(reference, names, alpha: float) -> DriftReference:
     if certificate is not None:
         reference = certificate
     values = None
-    if isinstance(reference, ComputeReport):
+    if isinstance(reference, CostReport):
         own_names, counts = reference.names, reference.exit_counts
         watching = reference.exits_early
     elif isinstance(reference, CertificationReport):
@@ -133,7 +133,7 @@ def _certified_counts(report: CertificationReport) -> list[int]:
     if not report.certified:
         raise ValueError(
             "reference is a CertificationReport that certifies nothing, so its rows say nothing "
-            "about the thresholds in force; expected one with certified=True, or a ComputeReport"
+            "about the thresholds in force; expected one with certified=True, or a CostReport"
         )
     return [stage["n_rows"] for stage in report.stages]
 
@@ -148,7 +148,7 @@ def _refuse_other_references(reference, names) -> None:
         )
     if not (hasattr(reference, "exit_stage") and hasattr(reference, "proba")):
         raise TypeError(
-            f"reference is a {type(reference).__name__}; expected a ComputeReport, a "
+            f"reference is a {type(reference).__name__}; expected a CostReport, a "
             f"CertificationReport, a certified cascade, or a CascadePrediction with names"
         )
     if names is None:

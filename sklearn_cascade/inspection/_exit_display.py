@@ -51,7 +51,7 @@ class ExitDisplay:
     See Also
     --------
     TradeoffDisplay : Score against cost.
-    CascadeClassifier.compute_report : The same figures as a table.
+    CascadeClassifier.cost_report : The same figures as a table.
 
     Examples
     --------
@@ -88,8 +88,8 @@ class ExitDisplay:
 
         Parameters
         ----------
-        report : ComputeReport
-            What ``compute_report`` returns.
+        report : CostReport
+            What ``cost_report`` returns.
         ax : matplotlib Axes, default=None
             Where to draw; a new figure by default.
         name : str, default=None
@@ -111,7 +111,7 @@ class ExitDisplay:
         """
         import_optional("matplotlib.pyplot", feature="ExitDisplay.from_report", extra="plot")
         if not hasattr(report, "exit_rates"):
-            raise TypeError(f"report={report!r}; expected a ComputeReport")
+            raise TypeError(f"report={report!r}; expected a CostReport")
         display = cls(
             stage_names=report.names,
             exit_rates=np.array(report.exit_rates),
@@ -165,15 +165,15 @@ class ExitDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError
-            If `estimator` has no ``compute_report``.
+            If `estimator` has no ``cost_report``.
         """
         import_optional("matplotlib.pyplot", feature="ExitDisplay.from_estimator", extra="plot")
-        if not hasattr(estimator, "compute_report"):
+        if not hasattr(estimator, "cost_report"):
             raise TypeError(
-                f"estimator is a {type(estimator).__name__} without compute_report; expected a "
+                f"estimator is a {type(estimator).__name__} without cost_report; expected a "
                 f"fitted CascadeClassifier"
             )
-        report = estimator.compute_report(X, y, sample_weight, scoring=scoring, compare=False)
+        report = estimator.cost_report(X, y, sample_weight, scoring=scoring, compare=False)
         return cls.from_report(report, ax=ax, name=name, **plot_kwargs)
 
     def plot(self, ax=None, *, name=None, bar_kwargs=None, text_kwargs=None):

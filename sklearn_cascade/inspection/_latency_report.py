@@ -134,7 +134,7 @@ def latency_report(
     See Also
     --------
     measure_costs : Seconds per row of each member, for ``costs=``.
-    CascadeClassifier.compute_report : What rows cost, and how good the answers are.
+    CascadeClassifier.cost_report : What rows cost, and how good the answers are.
 
     Examples
     --------

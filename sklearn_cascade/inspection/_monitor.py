@@ -42,7 +42,7 @@ class ExitMonitor:
 
     Parameters
     ----------
-    reference : ComputeReport, CertificationReport, CascadeClassifier or CascadePrediction
+    reference : CostReport, CertificationReport, CascadeClassifier or CascadePrediction
         Tells the figures of the calibration rows: a report; a cascade with a certificate; or
         what ``predict_details`` returns for these rows. Reports and certificates tell the exit
         shares only, and where the thresholds let every row leave at one stage there is nothing

@@ -21,7 +21,7 @@ from sklearn_cascade.inspection._report_sums import (
 )
 from sklearn_cascade.inspection._report_text import table_of
 from sklearn_cascade.inspection._tables import as_plain
-from sklearn_cascade.inspection._whole import WholeComparison
+from sklearn_cascade.inspection._whole import EnsembleComparison
 from sklearn_cascade.rules import cumulative_costs, score_answers, worst_case_cost
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class ComputeReport:
+class CostReport:
     """What some rows cost a committee, and how good its answers were.
 
-    Returned by ``compute_report`` of the committees. Prints as a table; in a notebook shows
+    Returned by ``cost_report`` of the committees. Prints as a table; in a notebook shows
     as one. All costs are per row and in `unit`. Scores are None where no `y` was given, and
     NaN where a stage answered no row, or the scorer is undefined on its rows.
 
@@ -77,7 +77,7 @@ class ComputeReport:
         Score of all members together, without early exit; it costs `worst_cost`.
     conditions : dict or None
         How the costs were measured.
-    whole : WholeComparison or None
+    whole : EnsembleComparison or None
         For the parts of one ensemble: labels that differ from the ensemble's, by part and by
         label, and how much of the time saved is early exit.
     certificate : CertificationReport or None, default=None
@@ -85,7 +85,7 @@ class ComputeReport:
 
     See Also
     --------
-    CascadeClassifier.compute_report : Makes one.
+    CascadeClassifier.cost_report : Makes one.
     """
 
     title: str
@@ -107,7 +107,7 @@ class ComputeReport:
     member_scores: tuple[float, ...] | None
     full_score: float | None
     conditions: dict | None
-    whole: WholeComparison | None
+    whole: EnsembleComparison | None
     certificate: CertificationReport | None = None
     # What `merge` adds up: no figure, so no field.
     _sums = None
@@ -141,7 +141,7 @@ class ComputeReport:
             return 1.0 if reference == 0 else float("inf")
         return reference / self.mean_cost
 
-    def merge(self, *others: ComputeReport) -> ComputeReport:
+    def merge(self, *others: CostReport) -> CostReport:
         """Return the report of the rows of this one and of others of the same committee.
 
         For a table that is looked at part by part. Sums over rows are added up, so that the
@@ -149,12 +149,12 @@ class ComputeReport:
 
         Parameters
         ----------
-        *others : ComputeReport
+        *others : CostReport
             Reports of other rows; no row may be in two of them.
 
         Returns
         -------
-        report : ComputeReport
+        report : CostReport
             A new one. What some of the reports lack, such as the members alone, is left out.
 
         Raises
@@ -178,13 +178,13 @@ class ComputeReport:
         >>> X, y = load_iris(return_X_y=True)
         >>> members = [("nb", GaussianNB()), ("lr", LogisticRegression(max_iter=1000))]
         >>> cascade = CascadeClassifier(members, thresholds=0.9).fit(X, y)
-        >>> first, second = (cascade.compute_report(X[k::2], y[k::2]) for k in range(2))
-        >>> first.merge(second).score == cascade.compute_report(X, y).score
+        >>> first, second = (cascade.cost_report(X[k::2], y[k::2]) for k in range(2))
+        >>> first.merge(second).score == cascade.cost_report(X, y).score
         True
         """
         for other in others:
-            if not isinstance(other, ComputeReport):
-                raise TypeError(f"other is a {type(other).__name__}; expected a ComputeReport")
+            if not isinstance(other, CostReport):
+                raise TypeError(f"other is a {type(other).__name__}; expected a CostReport")
         return merge_reports([self, *others])
 
     def rows(self) -> list[dict]:
@@ -217,7 +217,7 @@ class ComputeReport:
 
     def to_frame(self) -> pandas.DataFrame:
         """Return the table as a pandas DataFrame."""
-        pandas = import_optional("pandas", feature="ComputeReport.to_frame", extra="bench")
+        pandas = import_optional("pandas", feature="CostReport.to_frame", extra="bench")
         return pandas.DataFrame(self.rows())
 
     def __str__(self) -> str:
@@ -244,19 +244,19 @@ def build_report(
     scoring: str | Callable,
     alone: Sequence[np.ndarray | None] | None,
     together: np.ndarray | None,
-    whole: WholeComparison | None = None,
+    whole: EnsembleComparison | None = None,
     certificate: CertificationReport | None = None,
-) -> ComputeReport:
+) -> CostReport:
     """Put the report together from the arrays of one pass.
 
     Parameters
     ----------
     title, exits_early, names
-        As in `ComputeReport`.
+        As in `CostReport`.
     costs : ndarray of shape (n_stages,)
         Cost of one row in each stage.
     unit, conditions
-        As in `ComputeReport`.
+        As in `CostReport`.
     passage : named tuple of proba, exit_stage, last_called
         The committee's answers (n_samples, n_classes), the stage that gave each of them and
         the last one that ran (n_samples,).
@@ -270,7 +270,7 @@ def build_report(
         Answers of each member; an entry is None where it failed.
     together : ndarray of shape (n_samples, n_classes) or None
         Answers of all members combined.
-    whole : WholeComparison or None
+    whole : EnsembleComparison or None
         For the parts of one ensemble, whose `alone` are those of its first members.
     certificate : CertificationReport or None
         The certificate of its thresholds.
@@ -281,7 +281,7 @@ def build_report(
         scores = _ask_scorer(passage, len(costs), *judged, truth)
     else:
         scores = score_figures(sums, scoring)
-    report = ComputeReport(
+    report = CostReport(
         title=title,
         unit=unit,
         scoring=scoring if isinstance(scoring, str) else "score",

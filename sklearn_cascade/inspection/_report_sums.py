@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.inspection._whole import WholeComparison
+from sklearn_cascade.inspection._whole import EnsembleComparison
 from sklearn_cascade.rules import (
     ADDITIVE_SCORINGS,
     cumulative_costs,
@@ -18,7 +18,7 @@ from sklearn_cascade.rules import (
 )
 
 if TYPE_CHECKING:
-    from sklearn_cascade.inspection._report import ComputeReport
+    from sklearn_cascade.inspection._report import CostReport
 
 # Standard normal quantile of a two-sided 95 % interval.
 _Z = 1.959963984540054
@@ -132,7 +132,7 @@ def score_figures(sums: ReportSums, scoring: str) -> dict:
     }
 
 
-def merge_reports(reports: Sequence[ComputeReport]) -> ComputeReport:
+def merge_reports(reports: Sequence[CostReport]) -> CostReport:
     """Return the report of the rows of several reports of one committee."""
     first = reports[0]
     for report in reports:
@@ -148,7 +148,7 @@ def merge_reports(reports: Sequence[ComputeReport]) -> ComputeReport:
     return with_sums(replace(first, **figures, whole=whole), sums)
 
 
-def with_sums(report: ComputeReport, sums: ReportSums) -> ComputeReport:
+def with_sums(report: CostReport, sums: ReportSums) -> CostReport:
     """Return a new report, once it holds the sums that it follows from."""
     # Reports are frozen.
     object.__setattr__(report, "_sums", sums)
@@ -199,11 +199,11 @@ def _score_of(scoring: str, sums: np.ndarray) -> float:
     return float(gained.sum() / mass.sum())
 
 
-def _check_same(first: ComputeReport, other: ComputeReport) -> None:
+def _check_same(first: CostReport, other: CostReport) -> None:
     """Refuse reports that do not add up."""
     if other._sums is None or first._sums is None:
         raise ValueError(
-            "a report holds no sums over its rows; expected reports that compute_report returned"
+            "a report holds no sums over its rows; expected reports that cost_report returned"
         )
     for name in _SHARED:
         ours, theirs = getattr(first, name), getattr(other, name)
@@ -231,7 +231,7 @@ def _add(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
     return None if any(part is None for part in parts) else np.sum(parts, axis=0)
 
 
-def _merge_wholes(reports: Sequence[ComputeReport]) -> WholeComparison:
+def _merge_wholes(reports: Sequence[CostReport]) -> EnsembleComparison:
     """Return how the parts of one ensemble compare with it on the rows of all reports."""
     wholes = [report.whole for report in reports]
     timed = [whole.n_timed for whole in wholes]

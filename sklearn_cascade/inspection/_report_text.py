@@ -9,14 +9,14 @@ import numpy as np
 from sklearn_cascade.inspection._tables import Table
 
 if TYPE_CHECKING:
-    from sklearn_cascade.inspection._report import ComputeReport
+    from sklearn_cascade.inspection._report import CostReport
 
 # Scores that are shares, so that a difference is told in points.
 _SHARES = ("accuracy", "balanced_accuracy")
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
-def table_of(report: ComputeReport) -> Table:
+def table_of(report: CostReport) -> Table:
     """Return the report as a table."""
     header, rows = _cells(report)
     body: list[list[str] | str] = []
@@ -49,7 +49,7 @@ def format_digits(value: float) -> str:
     return f"{value:.2e}"
 
 
-def _cells(report: ComputeReport) -> tuple[list[str], list[list[str]]]:
+def _cells(report: CostReport) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of the table as text."""
     header = ["", "rows", "share", "cost per row", report.scoring]
     places = iter(range(len(report.names)))
@@ -75,7 +75,7 @@ def _format_score(score: float | None) -> str:
     return "-" if score is None or np.isnan(score) else f"{score:.4f}"
 
 
-def _remarks(report: ComputeReport) -> list[str]:
+def _remarks(report: CostReport) -> list[str]:
     """Return the sentences below the table."""
     lines = ["", f"Worst case {format_cost(report.worst_cost, report.unit)} per row."]
     if report.exits_early or report.best_member is not None:
@@ -92,7 +92,7 @@ def _remarks(report: ComputeReport) -> list[str]:
     return lines
 
 
-def _verdict(report: ComputeReport) -> str:
+def _verdict(report: CostReport) -> str:
     """Return the comparison with the best member alone, or with running everything."""
     change = _change(report.saving)
     if report.best_member is None:
@@ -105,7 +105,7 @@ def _verdict(report: ComputeReport) -> str:
     return f"{against}, {_difference(report.score - best, report.scoring)}."
 
 
-def _about_whole(report: ComputeReport) -> list[str]:
+def _about_whole(report: CostReport) -> list[str]:
     """Return what parts of one ensemble change, and where the time saved comes from."""
     whole = report.whole
     per_part = ", ".join(

@@ -44,7 +44,7 @@ def make_cost_scorer(scoring="accuracy", *, cost_weight=0.0, multimetric=False):
 
     See Also
     --------
-    CascadeClassifier.compute_report : The same figures for people.
+    CascadeClassifier.cost_report : The same figures for people.
 
     Examples
     --------

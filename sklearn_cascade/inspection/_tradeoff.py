@@ -26,7 +26,7 @@ _LOOKS = {
     "dominated": ("", "black", "o", 6, 2.5),
     "ensemble": ("ensembles", "#E69F00", "s", 6, 2),
     "cascade": ("cascades", "#0072B2", "*", 10, 4),
-    "honest": ("cascades, cross-fitted", "#56B4E9", "", 0, 3.5),
+    "cross_fitted": ("cascades, cross-fitted", "#56B4E9", "", 0, 3.5),
     "chosen": ("chosen", "#D55E00", "o", 15, 5),
 }
 _DETAILS = {
@@ -34,7 +34,7 @@ _DETAILS = {
     "dominated": {"markerfacecolor": "white"},
     "ensemble": {"linestyle": "none"},
     "cascade": {"linewidth": 0.8},
-    "honest": {"linestyle": "--", "linewidth": 1.2},
+    "cross_fitted": {"linestyle": "--", "linewidth": 1.2},
     "chosen": {"linestyle": "none", "markerfacecolor": "none", "markeredgewidth": 2},
 }
 # With more single models than this, only those that no other one dominates are named.
@@ -68,14 +68,14 @@ class TradeoffDisplay:
         Unit of the costs; seconds ("s") are shown in a fitting multiple.
     scoring : str, default="accuracy"
         Name of the score; accuracies are shown in percent.
-    honest : array-like of shape (n_points, 2), default=None
+    cross_fitted : array-like of shape (n_points, 2), default=None
         Cost and score of each point, cross-fitted; NaN where there are none.
 
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes and Figure
         Where it was drawn.
-    singles_, dominated_, ensembles_, cascades_, honest_, chosen_ : matplotlib Line2D or None
+    singles_, dominated_, ensembles_, cascades_, cross_fitted_, chosen_ : matplotlib Line2D or None
         What was drawn; None where there is no such point.
     labels_ : list of matplotlib Annotation
         Names of single models, and of the chosen point. One without room is left out.
@@ -112,7 +112,7 @@ class TradeoffDisplay:
         chosen=None,
         cost_unit="stages",
         scoring="accuracy",
-        honest=None,
+        cross_fitted=None,
     ):
         self.score = score
         self.cost = cost
@@ -122,7 +122,7 @@ class TradeoffDisplay:
         self.chosen = chosen
         self.cost_unit = cost_unit
         self.scoring = scoring
-        self.honest = honest
+        self.cross_fitted = cross_fitted
 
     @classmethod
     def from_front(cls, front, *, chosen=None, ax=None, name=None, **plot_kwargs):
@@ -130,10 +130,10 @@ class TradeoffDisplay:
 
         Parameters
         ----------
-        front : CascadeFront
+        front : ParetoFront
             What `search_cascades` returns.
         chosen : int or row of the front, default=None
-            The row to mark, itself or its index; ``front.best(...)`` returns one.
+            The row to mark, itself or its index; ``front.select(...)`` returns one.
         ax : matplotlib Axes, default=None
             Where to draw; a new figure by default.
         name : str, default=None
@@ -164,7 +164,9 @@ class TradeoffDisplay:
             chosen=_index_of(chosen, rows),
             cost_unit=front.cost_unit,
             scoring=front.scoring,
-            honest=np.array([[r.honest_cost, r.honest_score] for r in rows], dtype=float),
+            cross_fitted=np.array(
+                [[r.cross_fitted_cost, r.cross_fitted_score] for r in rows], dtype=float
+            ),
         )
         return display.plot(ax=ax, name=name, **plot_kwargs)
 
@@ -209,7 +211,7 @@ class TradeoffDisplay:
         ensemble_kwargs=None,
         cascade_kwargs=None,
         chosen_kwargs=None,
-        honest_kwargs=None,
+        cross_fitted_kwargs=None,
         label_kwargs=None,
     ):
         """Draw.
@@ -220,7 +222,7 @@ class TradeoffDisplay:
             Where to draw; a new figure by default. A scale of its own stays.
         name : str, default=None
             Added to the entries of the legend.
-        single_kwargs, ensemble_kwargs, cascade_kwargs, chosen_kwargs, honest_kwargs : dict
+        single_kwargs, ensemble_kwargs, cascade_kwargs, chosen_kwargs, cross_fitted_kwargs : dict
             Style of the lines and markers, as for ``ax.plot``.
         label_kwargs : dict, default=None
             Style of the names, as for ``ax.annotate``.
@@ -239,7 +241,9 @@ class TradeoffDisplay:
             for (kind, places), style in zip(shown.items(), own, strict=True)
         ]
         self.singles_, self.dominated_, self.ensembles_, self.cascades_, self.chosen_ = lines
-        self.honest_ = self._draw(self._honest_points(shown), "honest", honest_kwargs, name)
+        self.cross_fitted_ = self._draw(
+            self._cross_fitted_points(shown), "cross_fitted", cross_fitted_kwargs, name
+        )
         scale_costs(self.ax_, points[np.concatenate(list(shown.values())), 0], self.cost_unit)
         label_scores(self.ax_.yaxis, self.scoring)
         self.ax_.margins(0.08)
@@ -266,13 +270,13 @@ class TradeoffDisplay:
             "chosen": order[chosen],
         }
 
-    def _honest_points(self, shown):
+    def _cross_fitted_points(self, shown):
         """Return the cross-fitted points of the cascades shown, by rising cost."""
-        if self.honest is None:
+        if self.cross_fitted is None:
             return np.empty((0, 2))
-        honest = np.asarray(self.honest, dtype=float)[shown["cascade"]]
-        honest = honest[np.isfinite(honest).all(axis=1)]
-        return honest[np.argsort(honest[:, 0], kind="stable")]
+        cross_fitted = np.asarray(self.cross_fitted, dtype=float)[shown["cascade"]]
+        cross_fitted = cross_fitted[np.isfinite(cross_fitted).all(axis=1)]
+        return cross_fitted[np.argsort(cross_fitted[:, 0], kind="stable")]
 
     def _draw(self, points, kind, own, name):
         """Draw the points of a kind, and return the line; None where there is none."""

@@ -15,7 +15,7 @@ _MOST_ROWS, _BUDGET = 10_000, 1.0
 
 
 @dataclass(frozen=True)
-class WholeComparison:
+class EnsembleComparison:
     """What early exit changes in the answers of one ensemble, and where the time saved comes from.
 
     Attributes
@@ -66,7 +66,7 @@ def compare_with_whole(
     whole: np.ndarray,
     classes: np.ndarray,
     counts: tuple[int, ...],
-) -> WholeComparison:
+) -> EnsembleComparison:
     """Compare labels, and time one call of each.
 
     Parameters
@@ -88,7 +88,7 @@ def compare_with_whole(
     batch = X
     if n_rows(X) > _MOST_ROWS:
         batch = take_rows(X, np.linspace(0, n_rows(X) - 1, _MOST_ROWS).astype(int))
-    return WholeComparison(
+    return EnsembleComparison(
         counts=counts,
         disagreement=float(differs.mean()),
         exit_disagreements=tuple(_share(differs[exit_stage == k]) for k in range(len(counts))),

@@ -44,9 +44,9 @@ from sklearn_cascade.rules._learned import (
 from sklearn_cascade.rules._paired_loss import (
     binomial_rows,
     check_share,
-    min_certification_rows,
-    paired_loss_pvalue,
-    paired_loss_upper,
+    min_certification_samples,
+    noninferiority_pvalue,
+    noninferiority_upper_bound,
 )
 from sklearn_cascade.rules._probabilities import ROUNDING, abstentions, check_proba
 from sklearn_cascade.rules._running_label import RunningLabel
@@ -101,11 +101,11 @@ __all__ = [
     "is_additive",
     "is_count",
     "lead_score",
-    "min_certification_rows",
+    "min_certification_samples",
     "numbers_by_name",
     "pair_columns",
-    "paired_loss_pvalue",
-    "paired_loss_upper",
+    "noninferiority_pvalue",
+    "noninferiority_upper_bound",
     "proba_columns",
     "row_costs",
     "row_gains",

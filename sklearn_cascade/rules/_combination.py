@@ -13,21 +13,21 @@ from sklearn_cascade.rules._probabilities import abstentions
 # How sure an answer is, as a rule.
 Confidence = str | Callable | LearnedStage | HeldOutStage
 
-COMBINATIONS = ("mean", "last", "best")
+COMBINATIONS = ("mean", "last", "most_confident")
 
 
 class RunningAnswer:
     """Combine the stages run so far, one stage at a time.
 
     With ``"mean"`` the answer is the weighted mean of the stages run so far, as in Wang et al.
-    (2022); with ``"last"`` it is the answer of the latest, as in Streeter (2018); with ``"best"``
+    (2022); with ``"last"`` it is the answer of the latest, as in Streeter (2018); with ``"most_confident"``
     that of the stage which is surest by itself, the later one among equals. A stage that abstains
     on a row (a row of NaN) is left out of that row's answer; while all of them abstain, the
     answer is NaN.
 
     Parameters
     ----------
-    combine : {"mean", "last", "best"}
+    combine : {"mean", "last", "most_confident"}
         How the stages are combined.
     allow_abstain : bool, default=False
         Look for rows of NaN.
@@ -61,14 +61,14 @@ class RunningAnswer:
     ) -> np.ndarray:
         """Take in one more stage and return the answer so far (n_samples, n_classes).
 
-        No array handed in is written to. "best" compares the stages by their confidence.
+        No array handed in is written to. "most_confident" compares the stages by their confidence.
         """
         silent = abstentions(proba) if self._allow_abstain else None
         if self._said is not None:
             self._said.append((np.maximum.reduce(proba, axis=1), proba.argmax(axis=1)))
         if self._combine == "last":
             answer = self._after_silence(proba, silent)
-        elif self._combine == "best":
+        elif self._combine == "most_confident":
             answer = self._surest(proba, confidence, silent)
         else:
             answer = self._add_to_mean(proba, weight, silent)
@@ -106,7 +106,7 @@ class RunningAnswer:
 
         What is known of each row already may take its place.
         """
-        if self._combine == "best":
+        if self._combine == "most_confident":
             return self._sure
         return self._judge(self.proba, confidence)
 

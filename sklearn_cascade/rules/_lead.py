@@ -73,7 +73,7 @@ class Lead(NamedTuple):
 
 
 def stage_confidences(confidence: str | Callable, weights: Sequence[float]) -> list:
-    """Return the confidence of each stage: "lead" depends on how many have voted.
+    """Return the confidence of each stage: "vote_margin" depends on how many have voted.
 
     All members together have no lead in standard errors, hence None after the last.
 
@@ -87,7 +87,7 @@ def stage_confidences(confidence: str | Callable, weights: Sequence[float]) -> l
     if len(weights) == 1:
         # Compared with nothing, and nothing follows.
         return ["max_proba"]
-    if confidence != "lead":
+    if confidence != "vote_margin":
         return [confidence] * len(weights)
     run = np.cumsum(weights)
     return [*(Lead(k, float(run[-1])) for k in run[:-1].tolist()), None]

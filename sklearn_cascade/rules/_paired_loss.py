@@ -15,14 +15,14 @@ _CLOSED_FORM_DELTA = 0.05
 _PRECISION = 1e-7
 
 
-def paired_loss_pvalue(losses: int, fixes: int, n: int, epsilon: float) -> float:
+def noninferiority_pvalue(regressions: int, corrections: int, n: int, epsilon: float) -> float:
     """Test whether a cascade is less accurate than its reference by less than `epsilon`.
 
     The exact unconditional score test of a trinomial: a row is *lost* where the reference is
     right and the cascade wrong, *fixed* where it is the other way round, or neither. The form of
-    the statistic is Tango's (1998); the largest probability is taken over all rates of fixes, as
-    Hsueh, Liu and Chen (2001) do. Without fixes it decides like the exact binomial test of
-    the losses, and fixes make up for losses. A small p-value says that the accuracy given up on
+    the statistic is Tango's (1998); the largest probability is taken over all rates of corrections, as
+    Hsueh, Liu and Chen (2001) do. Without corrections it decides like the exact binomial test of
+    the regressions, and corrections make up for regressions. A small p-value says that the accuracy given up on
     rows like these, P(loss) - P(fix), is less than `epsilon`.
 
     **The count must be of rows that chose nothing**: neither members, nor thresholds, nor the
@@ -30,9 +30,9 @@ def paired_loss_pvalue(losses: int, fixes: int, n: int, epsilon: float) -> float
 
     Parameters
     ----------
-    losses : int
+    regressions : int
         Rows on which the reference is right and the cascade wrong.
-    fixes : int
+    corrections : int
         Rows on which the cascade is right and the reference wrong.
     n : int
         Number of independent rows, all of them.
@@ -51,8 +51,8 @@ def paired_loss_pvalue(losses: int, fixes: int, n: int, epsilon: float) -> float
 
     See Also
     --------
-    paired_loss_upper : The smallest loss that these counts exclude.
-    min_certification_rows : How many rows it takes at the very least.
+    noninferiority_upper_bound : The smallest loss that these counts exclude.
+    min_certification_samples : How many rows it takes at the very least.
     CascadeClassifier.certify : Lower the thresholds of a cascade as far as this test allows.
 
     Notes
@@ -70,21 +70,23 @@ def paired_loss_pvalue(losses: int, fixes: int, n: int, epsilon: float) -> float
 
     Examples
     --------
-    >>> from sklearn_cascade import paired_loss_pvalue
-    >>> round(paired_loss_pvalue(9, 5, 1000, 0.01), 6)
+    >>> from sklearn_cascade import noninferiority_pvalue
+    >>> round(noninferiority_pvalue(9, 5, 1000, 0.01), 6)
     0.075376
-    >>> round(paired_loss_pvalue(10, 5, 1000, 0.01), 6)
+    >>> round(noninferiority_pvalue(10, 5, 1000, 0.01), 6)
     0.128877
     """
-    _check_counts(losses, fixes, n)
+    _check_counts(regressions, corrections, n)
     check_share("epsilon", epsilon)
-    return paired_pvalue(int(losses), int(fixes), int(n), float(epsilon))
+    return paired_pvalue(int(regressions), int(corrections), int(n), float(epsilon))
 
 
-def paired_loss_upper(losses: int, fixes: int, n: int, delta: float = 0.1) -> float:
+def noninferiority_upper_bound(
+    regressions: int, corrections: int, n: int, delta: float = 0.1
+) -> float:
     """Bound the accuracy that a cascade gives up against its reference from above.
 
-    The smallest ``epsilon`` at which `paired_loss_pvalue` is `delta` or less, floored at zero: with
+    The smallest ``epsilon`` at which `noninferiority_pvalue` is `delta` or less, floored at zero: with
     probability 1 - `delta` over draws of the rows, the true loss P(loss) - P(fix) is no
     larger.
 
@@ -93,9 +95,9 @@ def paired_loss_upper(losses: int, fixes: int, n: int, delta: float = 0.1) -> fl
 
     Parameters
     ----------
-    losses : int
+    regressions : int
         Rows on which the reference is right and the cascade wrong.
-    fixes : int
+    corrections : int
         Rows on which the cascade is right and the reference wrong.
     n : int
         Number of independent rows, all of them.
@@ -114,31 +116,31 @@ def paired_loss_upper(losses: int, fixes: int, n: int, delta: float = 0.1) -> fl
 
     See Also
     --------
-    paired_loss_pvalue : The test behind it.
+    noninferiority_pvalue : The test behind it.
 
     Examples
     --------
-    >>> from sklearn_cascade import paired_loss_upper
-    >>> round(paired_loss_upper(25, 20, 1000), 6)
+    >>> from sklearn_cascade import noninferiority_upper_bound
+    >>> round(noninferiority_upper_bound(25, 20, 1000), 6)
     0.014169
-    >>> round(paired_loss_upper(25, 0, 1000), 6)
+    >>> round(noninferiority_upper_bound(25, 0, 1000), 6)
     0.032585
     """
-    _check_counts(losses, fixes, n)
+    _check_counts(regressions, corrections, n)
     check_share("delta", delta)
-    low, high = max(0.0, (losses - fixes) / n), 1.0
-    if low == 0 and paired_pvalue(losses, fixes, n, _PRECISION) <= delta:
+    low, high = max(0.0, (regressions - corrections) / n), 1.0
+    if low == 0 and paired_pvalue(regressions, corrections, n, _PRECISION) <= delta:
         return 0.0
     while high - low > _PRECISION / 2:
         middle = (low + high) / 2
-        if paired_pvalue(losses, fixes, n, middle) <= delta:
+        if paired_pvalue(regressions, corrections, n, middle) <= delta:
             high = middle
         else:
             low = middle
     return high
 
 
-def min_certification_rows(epsilon: float, delta: float = 0.1) -> int:
+def min_certification_samples(epsilon: float, delta: float = 0.1) -> int:
     """Count the rows that a certificate takes at the very least, with not one row lost.
 
     Parameters
@@ -151,7 +153,7 @@ def min_certification_rows(epsilon: float, delta: float = 0.1) -> int:
     Returns
     -------
     n : int
-        Smallest number of rows that can certify, by `paired_loss_pvalue`.
+        Smallest number of rows that can certify, by `noninferiority_pvalue`.
 
     Raises
     ------
@@ -160,15 +162,15 @@ def min_certification_rows(epsilon: float, delta: float = 0.1) -> int:
 
     See Also
     --------
-    paired_loss_pvalue : The test that needs them.
+    noninferiority_pvalue : The test that needs them.
     CascadeClassifier.certify : Refuses fewer.
 
     Examples
     --------
-    >>> from sklearn_cascade import min_certification_rows
-    >>> min_certification_rows(0.01)
+    >>> from sklearn_cascade import min_certification_samples
+    >>> min_certification_samples(0.01)
     230
-    >>> min_certification_rows(0.005, delta=0.05)
+    >>> min_certification_samples(0.005, delta=0.05)
     598
     """
     check_share("epsilon", epsilon)
@@ -189,7 +191,7 @@ def binomial_rows(epsilon: float, delta: float) -> int:
 
 @lru_cache(maxsize=256)
 def _fewest_rows(epsilon: float, delta: float) -> int:
-    """Return the smallest number of rows whose p-value without losses or fixes is small enough."""
+    """Return the smallest number of rows whose p-value without regressions or corrections is small enough."""
     enough = binomial_rows(epsilon, delta)
     if delta >= _CLOSED_FORM_DELTA:
         return enough
@@ -206,13 +208,13 @@ def _fewest_rows(epsilon: float, delta: float) -> int:
     return enough
 
 
-def _check_counts(losses, fixes, n) -> None:
+def _check_counts(regressions, corrections, n) -> None:
     """Raise unless the counts are whole numbers that fit together."""
-    for parameter, value in (("losses", losses), ("fixes", fixes), ("n", n)):
+    for parameter, value in (("regressions", regressions), ("corrections", corrections), ("n", n)):
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
             raise ValueError(f"{parameter}={value!r}; expected a whole number of rows, 0 or more")
-    if n < 1 or losses + fixes > n:
+    if n < 1 or regressions + corrections > n:
         raise ValueError(
-            f"losses={losses!r} and fixes={fixes!r} of n={n!r} rows; expected at least one row, "
+            f"regressions={regressions!r} and corrections={corrections!r} of n={n!r} rows; expected at least one row, "
             f"and no row both lost and fixed"
         )

@@ -15,7 +15,7 @@ class RunningLabel:
 
     Parameters
     ----------
-    combine : {"last", "best"}
+    combine : {"last", "most_confident"}
         How the stages are combined; labels have no mean.
 
     Attributes
@@ -43,7 +43,7 @@ class RunningLabel:
             sure = confidence.judge(pair_columns(sure), label, self._said)
         # A new list: branches share the old one.
         self._said = [*self._said, given]
-        if self._combine == "best" and self.label is not None:
+        if self._combine == "most_confident" and self.label is not None:
             later = takes_over(sure, self._sure)
             sure, label = np.where(later, sure, self._sure), np.where(later, label, self.label)
         self._sure, self.label = sure, label

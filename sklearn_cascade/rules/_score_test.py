@@ -15,25 +15,28 @@ _TIE = 1e-9
 _SPREAD, _MARGIN = 8.0, 12
 
 
-def score_statistic(losses, fixes, n: int, epsilon: float) -> np.ndarray:
-    """Return the score statistic of a trinomial of losses, fixes and neither.
+def score_statistic(regressions, corrections, n: int, epsilon: float) -> np.ndarray:
+    """Return the score statistic of a trinomial of regressions, corrections and neither.
 
-    With the rate of fixes estimated under the null hypothesis P(loss) = P(fix) + epsilon (the
-    form of Tango, 1998). It rises in `losses` and never rises in `fixes`; very negative
+    With the rate of corrections estimated under the null hypothesis P(loss) = P(fix) + epsilon (the
+    form of Tango, 1998). It rises in `regressions` and never rises in `corrections`; very negative
     values speak against the null hypothesis.
     """
-    losses, fixes = np.asarray(losses, dtype=float), np.asarray(fixes, dtype=float)
-    slope = losses * (1 + epsilon) + fixes * (1 - epsilon) - 2 * n * epsilon
-    root = np.sqrt(slope * slope + 8 * n * fixes * epsilon * (1 - epsilon))
+    regressions, corrections = (
+        np.asarray(regressions, dtype=float),
+        np.asarray(corrections, dtype=float),
+    )
+    slope = regressions * (1 + epsilon) + corrections * (1 - epsilon) - 2 * n * epsilon
+    root = np.sqrt(slope * slope + 8 * n * corrections * epsilon * (1 - epsilon))
     fix_rate = np.maximum(0.0, (slope + root) / (4 * n))
     variance = n * (2 * fix_rate + epsilon - epsilon * epsilon)
-    return (losses - fixes - n * epsilon) / np.sqrt(variance)
+    return (regressions - corrections - n * epsilon) / np.sqrt(variance)
 
 
 def largest_size(tau: float, n: int, epsilon: float) -> float:
     """Return the largest probability, under the null hypothesis, of a statistic of `tau` or less.
 
-    Over all rates of fixes (the idea of Hsueh, Liu and Chen, 2001) at which at most 30 % of the
+    Over all rates of corrections (the idea of Hsueh, Liu and Chen, 2001) at which at most 30 % of the
     rows differ: a fine numerical search, not a proof with interval arithmetic.
     """
     top = (_MOST_DISCORDANT - epsilon) / 2
@@ -52,10 +55,10 @@ def largest_size(tau: float, n: int, epsilon: float) -> float:
     return float(max(sizes.max(), _sizes(finer * finer / n, tau, n, epsilon).max()))
 
 
-def paired_pvalue(losses: int, fixes: int, n: int, epsilon: float) -> float:
+def paired_pvalue(regressions: int, corrections: int, n: int, epsilon: float) -> float:
     """Return the p-value against "the loss rate exceeds the fix rate by `epsilon` or more"."""
-    tau = float(score_statistic(losses, fixes, n, epsilon)) + _TIE
-    discordant = binomial_cdf(losses + fixes, n, max(_MOST_DISCORDANT, epsilon))
+    tau = float(score_statistic(regressions, corrections, n, epsilon)) + _TIE
+    discordant = binomial_cdf(regressions + corrections, n, max(_MOST_DISCORDANT, epsilon))
     return float(max(largest_size(tau, n, epsilon), discordant))
 
 
@@ -76,25 +79,28 @@ def critical_values(n: int, epsilon: float, delta: float) -> tuple[float, int]:
     return low, most
 
 
-def certifies(losses: int, fixes: int, n: int, epsilon: float, delta: float) -> bool:
+def certifies(regressions: int, corrections: int, n: int, epsilon: float, delta: float) -> bool:
     """Tell whether the counts show, at level `delta`, a loss of less than `epsilon`."""
     tau, most = critical_values(n, epsilon, delta)
-    return bool(score_statistic(losses, fixes, n, epsilon) + _TIE <= tau and losses + fixes <= most)
+    return bool(
+        score_statistic(regressions, corrections, n, epsilon) + _TIE <= tau
+        and regressions + corrections <= most
+    )
 
 
 def _sizes(rates: np.ndarray, tau: float, n: int, epsilon: float) -> np.ndarray:
-    """Return the probability of a statistic of `tau` or less at some rates of fixes."""
+    """Return the probability of a statistic of `tau` or less at some rates of corrections."""
     highest = min(n, int(n * rates.max() + _SPREAD * np.sqrt(n * rates.max())) + _MARGIN + 1)
-    tops = _most_losses(np.arange(highest + 1), tau, n, epsilon)
+    tops = _most_regressions(np.arange(highest + 1), tau, n, epsilon)
     sizes = np.empty(len(rates))
     for place, rate in enumerate(rates):
         reach = _SPREAD * np.sqrt(n * rate * (1 - rate)) + _MARGIN
         first, last = max(0, int(n * rate - reach)), min(highest, int(n * rate + reach) + 1)
-        fixes = np.arange(first, last + 1)
-        # The rate of losses among the rows that are no fixes, on the boundary.
+        corrections = np.arange(first, last + 1)
+        # The rate of regressions among the rows that are no corrections, on the boundary.
         loss_rate = min((rate + epsilon) / (1 - rate), 1.0)
-        allowed = binomial_cdf(tops[fixes], n - fixes, loss_rate)
-        sizes[place] = _binomial_pmf(fixes, n, rate) @ allowed
+        allowed = binomial_cdf(tops[corrections], n - corrections, loss_rate)
+        sizes[place] = _binomial_pmf(corrections, n, rate) @ allowed
     return sizes
 
 
@@ -104,12 +110,12 @@ def binomial_cdf(k, n, rate: float) -> np.ndarray:
     return np.where(np.asarray(k) < 0, 0.0, bdtr(np.maximum(k, 0), n, rate))
 
 
-def _most_losses(fixes: np.ndarray, tau: float, n: int, epsilon: float) -> np.ndarray:
-    """Return the most losses with a statistic of `tau` or less, for each number of fixes; or -1."""
-    low, high = np.full(len(fixes), -1), n - fixes
+def _most_regressions(corrections: np.ndarray, tau: float, n: int, epsilon: float) -> np.ndarray:
+    """Return the most regressions with a statistic of `tau` or less, for each number of corrections; or -1."""
+    low, high = np.full(len(corrections), -1), n - corrections
     while (low < high).any():
         middle = (low + high + 1) // 2
-        inside = score_statistic(middle, fixes, n, epsilon) <= tau
+        inside = score_statistic(middle, corrections, n, epsilon) <= tau
         low = np.where(inside, middle, low)
         high = np.where(inside, high, middle - 1)
     return low

@@ -26,8 +26,8 @@ from sklearn_cascade.search._tuning import TunedLadder, tune_cascade
 
 __all__ = [
     "Answers",
-    "CascadeFront",
-    "FrontRow",
+    "ParetoFront",
+    "OperatingPoint",
     "Ladder",
     "LearnedConfidence",
     "N_TIMED",
@@ -37,7 +37,7 @@ __all__ = [
     "Risk",
     "Step",
     "TunedLadder",
-    "add_honest_scores",
+    "add_cross_fitted_scores",
     "as_learner",
     "binomial_upper",
     "build_ladder",
@@ -69,12 +69,12 @@ __all__ = [
 __getattr__ = imported_at_first_use(
     __name__,
     {
-        "CascadeFront": "sklearn_cascade.search._front",
-        "add_honest_scores": "sklearn_cascade.search._honesty",
+        "ParetoFront": "sklearn_cascade.search._front",
+        "add_cross_fitted_scores": "sklearn_cascade.search._honesty",
         "cross_fit_choice": "sklearn_cascade.search._honesty",
         "others_of": "sklearn_cascade.search._honesty",
         "prepare": "sklearn_cascade.search._finding",
-        "FrontRow": "sklearn_cascade.search._front_row",
+        "OperatingPoint": "sklearn_cascade.search._front_row",
         "Options": "sklearn_cascade.search._finding",
         "check_constraints": "sklearn_cascade.search._front",
         "find_fronts": "sklearn_cascade.search._finding",

@@ -21,7 +21,7 @@ from sklearn_cascade.search._learners import Learners
 from sklearn_cascade.search._recordings import Recordings
 
 if TYPE_CHECKING:
-    from sklearn_cascade.search._front_row import FrontRow
+    from sklearn_cascade.search._front_row import OperatingPoint
 
 
 class Committee(NamedTuple):
@@ -62,11 +62,11 @@ class Application(NamedTuple):
     pairs: bool
     committees: dict[tuple, Committee]
 
-    def committee(self, row: FrontRow) -> Committee:
+    def committee(self, row: OperatingPoint) -> Committee:
         """Return what a committee does at each stage."""
         return self.committees[row.combine, row.members, row.kind == "cascade"]
 
-    def apply(self, row: FrontRow, proba) -> CascadePrediction:
+    def apply(self, row: OperatingPoint, proba) -> CascadePrediction:
         """Return what a committee answers where its models have said `proba`."""
         committee = self.committee(row)
         said = [self._entry(proba, name) for name in row.members]

@@ -23,7 +23,7 @@ _CAUTION = 4.0
 def cautious_path(outcomes: Outcomes) -> list[tuple[float, ...]]:
     """Return the thresholds that trade caution against cost best, dearest first.
 
-    The caution of a candidate is ``max(losses - fixes / 2, 0) + 4 * share of early exits``,
+    The caution of a candidate is ``max(regressions - corrections / 2, 0) + 4 * share of early exits``,
     against the worst of the references. The last term orders candidates that lose nothing, as
     most do on few rows: without it the path begins at the cheapest of these, where a test on other
     rows fails. It is no part of what is certified.
@@ -105,7 +105,7 @@ class _Tree:
 def _contributions(outcomes: Outcomes) -> np.ndarray:
     """Return what a row adds if it exits at each stage: (n_stages, 2 + n_references, n_samples).
 
-    Its cost, whether that is early, and its losses less half of its fixes.
+    Its cost, whether that is early, and its regressions less half of its corrections.
     """
     net = (outcomes.lost - 0.5 * outcomes.fixed).transpose(1, 0, 2)
     n_stages, _, n_samples = net.shape

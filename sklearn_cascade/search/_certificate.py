@@ -12,9 +12,9 @@ from sklearn_cascade.rules import (
     binomial_cdf,
     binomial_rows,
     certifies,
-    min_certification_rows,
-    paired_loss_pvalue,
-    paired_loss_upper,
+    min_certification_samples,
+    noninferiority_pvalue,
+    noninferiority_upper_bound,
 )
 from sklearn_cascade.search._disagreement import binomial_upper
 from sklearn_cascade.search._outcomes import Outcomes
@@ -29,11 +29,11 @@ class Risk(NamedTuple):
     Attributes
     ----------
     pvalue : callable
-        ``(losses, fixes, n, epsilon)`` to p-value.
+        ``(regressions, corrections, n, epsilon)`` to p-value.
     passes : callable
-        ``(losses, fixes, n, epsilon, delta)`` to bool; the same decision, faster.
+        ``(regressions, corrections, n, epsilon, delta)`` to bool; the same decision, faster.
     upper : callable
-        ``(losses, fixes, n, delta)`` to the upper confidence limit of the loss.
+        ``(regressions, corrections, n, delta)`` to the upper confidence limit of the loss.
     fewest : callable
         ``(epsilon, delta)`` to the rows it takes without any loss.
     """
@@ -51,7 +51,7 @@ class Step(NamedTuple):
     ----------
     thresholds : tuple of float
         One per stage but the last.
-    losses, fixes : tuple of int
+    regressions, corrections : tuple of int
         Against each reference.
     mean_cost : float
         On the certification rows.
@@ -60,8 +60,8 @@ class Step(NamedTuple):
     """
 
     thresholds: tuple[float, ...]
-    losses: tuple[int, ...]
-    fixes: tuple[int, ...]
+    regressions: tuple[int, ...]
+    corrections: tuple[int, ...]
     mean_cost: float
     passed: bool
 
@@ -99,10 +99,12 @@ def descend(
     """
     n, steps = outcomes.n_samples, []
     for thresholds in path:
-        losses, fixes, cost = outcomes.count(thresholds)
-        counts = list(zip(losses.tolist(), fixes.tolist(), strict=True))
+        regressions, corrections, cost = outcomes.count(thresholds)
+        counts = list(zip(regressions.tolist(), corrections.tolist(), strict=True))
         passed = all(risk.passes(i, j, n, epsilon, delta) for i, j in counts)
-        steps.append(Step(thresholds, tuple(losses.tolist()), tuple(fixes.tolist()), cost, passed))
+        steps.append(
+            Step(thresholds, tuple(regressions.tolist()), tuple(corrections.tolist()), cost, passed)
+        )
         if not passed:
             break
     return steps
@@ -110,26 +112,26 @@ def descend(
 
 def worst_reference(step: Step, risk: Risk, n: int, epsilon: float) -> tuple[int, float]:
     """Return the reference that a step is worst against, and the p-value there."""
-    counts = zip(step.losses, step.fixes, strict=True)
+    counts = zip(step.regressions, step.corrections, strict=True)
     pvalues = [risk.pvalue(i, j, n, epsilon) for i, j in counts]
     # Of equal p-values the larger loss.
     return max(
         ((place, value) for place, value in enumerate(pvalues)),
-        key=lambda entry: (entry[1], step.losses[entry[0]] - step.fixes[entry[0]]),
+        key=lambda entry: (entry[1], step.regressions[entry[0]] - step.corrections[entry[0]]),
     )
 
 
 def rows_projected(
-    losses: int, fixes: int, n: int, *, epsilon: float, delta: float, risk: Risk
+    regressions: int, corrections: int, n: int, *, epsilon: float, delta: float, risk: Risk
 ) -> int | None:
     """Return about how many rows would certify these rates with probability 0.8; None: none.
 
     By the normal approximation, with one row more that differs.
     """
-    loss = (losses - fixes) / n
+    loss = (regressions - corrections) / n
     if loss >= epsilon:
         return None
-    spread = (losses + fixes + 1) / n - loss * loss
+    spread = (regressions + corrections + 1) / n - loss * loss
     reach = norm.isf(delta) + norm.ppf(_POWER)
     # Rounded first, so that round figures are not missed by the last digits.
     rows = np.ceil(np.round(reach**2 * spread / (epsilon - loss) ** 2, 6))
@@ -157,22 +159,26 @@ def mean_cost_upper(reaching: Sequence[int], n: int, costs: Sequence[float], del
     return float(costs[0] + np.dot(costs[1:], limits))
 
 
-def _binomial_pvalue(losses: int, fixes: int, n: int, epsilon: float) -> float:
-    """Return the p-value of the exact binomial test of the losses."""
-    return float(binomial_cdf(losses, n, epsilon))
+def _binomial_pvalue(regressions: int, corrections: int, n: int, epsilon: float) -> float:
+    """Return the p-value of the exact binomial test of the regressions."""
+    return float(binomial_cdf(regressions, n, epsilon))
 
 
-def _binomial_passes(losses: int, fixes: int, n: int, epsilon: float, delta: float) -> bool:
-    """Tell whether the exact binomial test of the losses certifies."""
-    return _binomial_pvalue(losses, fixes, n, epsilon) <= delta
+def _binomial_passes(
+    regressions: int, corrections: int, n: int, epsilon: float, delta: float
+) -> bool:
+    """Tell whether the exact binomial test of the regressions certifies."""
+    return _binomial_pvalue(regressions, corrections, n, epsilon) <= delta
 
 
-def _binomial_limit(losses: int, fixes: int, n: int, delta: float) -> float:
-    """Return the upper confidence limit of the share of losses."""
-    return binomial_upper(losses, n, delta)
+def _binomial_limit(regressions: int, corrections: int, n: int, delta: float) -> float:
+    """Return the upper confidence limit of the share of regressions."""
+    return binomial_upper(regressions, n, delta)
 
 
 RISKS = {
-    "accuracy_gap": Risk(paired_loss_pvalue, certifies, paired_loss_upper, min_certification_rows),
+    "accuracy_gap": Risk(
+        noninferiority_pvalue, certifies, noninferiority_upper_bound, min_certification_samples
+    ),
     "disagreement": Risk(_binomial_pvalue, _binomial_passes, _binomial_limit, binomial_rows),
 }

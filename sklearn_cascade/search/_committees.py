@@ -20,7 +20,7 @@ class Plan(NamedTuple):
 
     Attributes
     ----------
-    combine : {"mean", "last", "best"}
+    combine : {"mean", "last", "most_confident"}
         How the stages run so far are combined.
     members : tuple of int
         Positions in the pool, in running order.

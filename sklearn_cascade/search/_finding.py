@@ -16,8 +16,8 @@ from sklearn_cascade.search._committees import Found, Plan, count_cascades
 from sklearn_cascade.search._contest import ways_of
 from sklearn_cascade.search._engine import Explored, explore
 from sklearn_cascade.search._exhaustive import MAX_CELLS
-from sklearn_cascade.search._front import CascadeFront, check_constraints
-from sklearn_cascade.search._front_row import FrontRow
+from sklearn_cascade.search._front import ParetoFront, check_constraints
+from sklearn_cascade.search._front_row import OperatingPoint
 from sklearn_cascade.search._large_pools import explore_greedily
 from sklearn_cascade.search._learned import LearnedConfidence, as_learner
 from sklearn_cascade.search._learners import Learners
@@ -125,7 +125,7 @@ def find_fronts(
     rows: Sequence[np.ndarray | None] = (None,),
     names: Sequence[str] | None = None,
     train_costs: dict[str, float] | None = None,
-) -> list[CascadeFront]:
+) -> list[ParetoFront]:
     """Search a pool, and return a table for each view of its rows.
 
     Parameters
@@ -145,7 +145,7 @@ def find_fronts(
 
     Returns
     -------
-    fronts : list of CascadeFront
+    fronts : list of ParetoFront
         The rows of the first one can be applied.
     """
     explored = _explore(recordings, options, rows)
@@ -157,7 +157,7 @@ def find_fronts(
             scorer = {"scoring": options.scoring, "confidence": options.confidence}
             found = rescore(recordings, explored.plans, found, rows=part, **scorer)
         fronts.append(
-            CascadeFront(
+            ParetoFront(
                 _rows(recordings, explored.plans, found, train_costs),
                 scoring=options.scoring if isinstance(options.scoring, str) else "score",
                 cost_unit=cost_unit,
@@ -174,7 +174,7 @@ def _explore(recordings: Recordings, options: Options, rows) -> Explored:
     progress, settings = Progress(options.verbose), settings_of(recordings, options)
     greedy = _is_greedy(recordings, options, settings, progress)
     search = explore_greedily if greedy else explore
-    if isinstance(options.confidence, Learners) or (greedy and "best" in settings.ways):
+    if isinstance(options.confidence, Learners) or (greedy and "most_confident" in settings.ways):
         return explore_near_front(recordings, settings, search, rows=rows, progress=progress)
     return search(recordings, settings, rows=rows, progress=progress)
 
@@ -269,7 +269,7 @@ def seconds_of(recordings: Recordings, settings: Settings) -> float:
 
 def _rows(
     recordings: Recordings, plans: Sequence[Plan], found: Found, train_costs
-) -> list[FrontRow]:
+) -> list[OperatingPoint]:
     """Return what was found as rows of a table."""
     rows = []
     for i, place in enumerate(found.plan):
@@ -282,5 +282,5 @@ def _rows(
         score = round(float(found.score[i]), 12)
         rates = tuple(np.round(found.rates[i, :n_stages], 12).tolist())
         figures = (score, float(found.cost[i]), plan.worst_cost, rates, train)
-        rows.append(FrontRow(kind, members, plan.combine, thresholds, *figures))
+        rows.append(OperatingPoint(kind, members, plan.combine, thresholds, *figures))
     return rows

@@ -14,7 +14,7 @@ from sklearn_cascade.inspection import CascadePrediction, format_cost
 from sklearn_cascade.rules import within_limit
 from sklearn_cascade.search._application import Application
 from sklearn_cascade.search._dominance import SCORE_DECIMALS, non_dominated, round_cost, round_score
-from sklearn_cascade.search._front_row import FrontRow, by_cost
+from sklearn_cascade.search._front_row import OperatingPoint, by_cost
 from sklearn_cascade.search._front_text import table_of
 
 if TYPE_CHECKING:
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from sklearn_cascade.inspection import TradeoffDisplay
 
 
-class CascadeFront(Sequence):
+class ParetoFront(Sequence):
     """What a search found: the cascades nothing beats, all single models and all ensembles.
 
     A cascade is in the table if no other committee is at least as good in score, mean cost and
     worst-case cost. Rows come in order of mean cost. Scores and costs are those of the rows that
-    were searched on, hence optimistic for cascades; honest ones stand beside them.
+    were searched on, hence optimistic for cascades; cross-fitted ones stand beside them.
 
     Parameters
     ----------
-    rows : sequence of FrontRow
+    rows : sequence of OperatingPoint
         In any order.
     scoring : str
         Name of the score.
@@ -42,7 +42,7 @@ class CascadeFront(Sequence):
     n_evaluated : int
         Threshold vectors looked at.
     max_worst_cost : float, default=None
-        Limit of the worst-case cost that the search was given, which `best` keeps to.
+        Limit of the worst-case cost that the search was given, which `select` keeps to.
     application : Application, default=None
         What it takes to apply the committees.
 
@@ -70,16 +70,16 @@ class CascadeFront(Sequence):
     >>> cheap = np.array([[0.9, 0.1], [0.6, 0.4], [0.55, 0.45], [0.1, 0.9]])
     >>> dear = np.array([[0.8, 0.2], [0.7, 0.3], [0.2, 0.8], [0.3, 0.7]])
     >>> front = search_cascades([cheap, dear], y, costs=[1, 10], names=["cheap", "dear"])
-    >>> best = front.best()
+    >>> best = front.select()
     >>> best.members, best.score, best.mean_cost
     (('cheap', 'dear'), 1.0, 3.5)
-    >>> front.best(max_cost=1).members
+    >>> front.select(max_cost=1).members
     ('cheap',)
     """
 
     def __init__(
         self,
-        rows: Sequence[FrontRow],
+        rows: Sequence[OperatingPoint],
         *,
         scoring: str,
         cost_unit: str,
@@ -98,14 +98,14 @@ class CascadeFront(Sequence):
         self.worst_cost = np.array([row.worst_cost for row in self._rows])
         self.non_dominated = self._mark_non_dominated()
 
-    def best(
+    def select(
         self,
         *,
         min_score: float | None = None,
         max_score_loss: float | None = None,
         max_cost: float | None = None,
         max_worst_cost: float | None = None,
-    ) -> FrontRow:
+    ) -> OperatingPoint:
         """Return the best committee under constraints.
 
         With limits of the cost only: the best score within them. Otherwise the cheapest
@@ -127,7 +127,7 @@ class CascadeFront(Sequence):
 
         Returns
         -------
-        row : FrontRow
+        row : OperatingPoint
             One of the rows.
 
         Raises
@@ -138,7 +138,7 @@ class CascadeFront(Sequence):
             If a constraint is not a finite number.
         """
         return self._rows[
-            self.find_best(
+            self.find_index(
                 min_score=min_score,
                 max_score_loss=max_score_loss,
                 max_cost=max_cost,
@@ -146,7 +146,7 @@ class CascadeFront(Sequence):
             )
         ]
 
-    def find_best(
+    def find_index(
         self,
         *,
         min_score: float | None = None,
@@ -155,12 +155,12 @@ class CascadeFront(Sequence):
         max_worst_cost: float | None = None,
         nearest: bool = False,
     ) -> int:
-        """Return the position of the row that `best` returns.
+        """Return the position of the row that `select` returns.
 
         Parameters
         ----------
         min_score, max_score_loss, max_cost, max_worst_cost : float, default=None
-            As in `best`.
+            As in `select`.
         nearest : bool, default=False
             Where no row satisfies the constraints, return the best score within the limits of
             the cost, or else the cheapest row, instead of raising.
@@ -189,12 +189,12 @@ class CascadeFront(Sequence):
             return self._first(np.flatnonzero(affordable), True)
         return self._first(np.arange(len(self)), False)
 
-    def apply(self, row: FrontRow | int, proba: Sequence | Mapping) -> CascadePrediction:
+    def apply(self, row: OperatingPoint | int, proba: Sequence | Mapping) -> CascadePrediction:
         """Return what a committee of the table answers where its models have said something else.
 
         Parameters
         ----------
-        row : FrontRow or int
+        row : OperatingPoint or int
             A row of the table.
         proba : sequence, or dict from name
             What each model said of other rows, in the form and order that was searched; models
@@ -222,12 +222,12 @@ class CascadeFront(Sequence):
         >>> dear = np.array([[0.8, 0.2], [0.7, 0.3], [0.2, 0.8], [0.3, 0.7]])
         >>> front = search_cascades([cheap, dear], y, costs=[1, 10])
         >>> new = [np.array([[0.5, 0.5], [0.99, 0.01]]), np.array([[0.1, 0.9], [0.5, 0.5]])]
-        >>> front.apply(front.best(), new).label
+        >>> front.apply(front.select(), new).label
         array([1, 0])
-        >>> front.apply(front.best(), new).cost
+        >>> front.apply(front.select(), new).cost
         array([11.,  1.])
         """
-        if not isinstance(row, FrontRow):
+        if not isinstance(row, OperatingPoint):
             row = self._rows[row]
         if self.application is None:
             raise ValueError("this table was made without application=..., which it takes to apply")
@@ -241,18 +241,18 @@ class CascadeFront(Sequence):
         frame : pandas.DataFrame
             A row per committee, a column per figure, and whether it is non-dominated.
         """
-        pandas = import_optional("pandas", feature="CascadeFront.to_frame", extra="bench")
-        frame = pandas.DataFrame(self._rows, columns=FrontRow._fields)
+        pandas = import_optional("pandas", feature="ParetoFront.to_frame", extra="bench")
+        frame = pandas.DataFrame(self._rows, columns=OperatingPoint._fields)
         return frame.assign(non_dominated=self.non_dominated)
 
     def plot(
-        self, *, chosen: FrontRow | int | None = None, ax: Axes | None = None, **kwargs
+        self, *, chosen: OperatingPoint | int | None = None, ax: Axes | None = None, **kwargs
     ) -> TradeoffDisplay:
         """Draw score against cost.
 
         Parameters
         ----------
-        chosen : FrontRow or int, default=None
+        chosen : OperatingPoint or int, default=None
             A row to name.
         ax : matplotlib Axes, default=None
             Where to draw.
@@ -272,10 +272,10 @@ class CascadeFront(Sequence):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, position: int) -> FrontRow:
+    def __getitem__(self, position: int) -> OperatingPoint:
         return self._rows[position]
 
-    def __iter__(self) -> Iterator[FrontRow]:
+    def __iter__(self) -> Iterator[OperatingPoint]:
         return iter(self._rows)
 
     def __str__(self) -> str:
@@ -338,7 +338,7 @@ class CascadeFront(Sequence):
             nearest.append(f"that score costs at least {self._describe(row)}")
         return nearest
 
-    def _describe(self, row: FrontRow) -> str:
+    def _describe(self, row: OperatingPoint) -> str:
         """Return what a row costs, and which committee it is."""
         mean, worst = (
             format_cost(cost, self.cost_unit) for cost in (row.mean_cost, row.worst_cost)

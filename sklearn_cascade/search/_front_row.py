@@ -9,7 +9,7 @@ import numpy as np
 from sklearn_cascade.search._dominance import SCORE_DECIMALS
 
 
-class FrontRow(NamedTuple):
+class OperatingPoint(NamedTuple):
     """One committee at one operating point.
 
     Attributes
@@ -32,7 +32,7 @@ class FrontRow(NamedTuple):
         Share of the rows that exit at each stage.
     train_cost : float or None
         Cost of training its models, where that was given.
-    honest_score, honest_cost : float or None
+    cross_fitted_score, cross_fitted_cost : float or None
         Of a cascade that nothing beats: score and mean cost of the best committee of no higher
         mean cost, chosen on all folds but one and taken on that one. Nothing is tuned in the
         other committees.
@@ -47,8 +47,8 @@ class FrontRow(NamedTuple):
     worst_cost: float
     exit_rates: tuple[float, ...]
     train_cost: float | None
-    honest_score: float | None = None
-    honest_cost: float | None = None
+    cross_fitted_score: float | None = None
+    cross_fitted_cost: float | None = None
 
     @property
     def label(self) -> str:
@@ -56,7 +56,7 @@ class FrontRow(NamedTuple):
         return {"ensemble": " + "}.get(self.kind, " > ").join(self.members)
 
 
-def by_cost(row: FrontRow) -> tuple:
+def by_cost(row: OperatingPoint) -> tuple:
     """Return a key that puts rows in order of cost, and equals in order of merit."""
     cost = float(f"{row.mean_cost:.12g}")
     score = float(np.round(row.score, SCORE_DECIMALS))

@@ -9,24 +9,24 @@ import numpy as np
 from sklearn_cascade.inspection import Table, format_cost
 
 if TYPE_CHECKING:
-    from sklearn_cascade.search._front import CascadeFront
-    from sklearn_cascade.search._front_row import FrontRow
+    from sklearn_cascade.search._front import ParetoFront
+    from sklearn_cascade.search._front_row import OperatingPoint
 
 # Rows shown of each kind; the frame has all.
 _N_SHOWN = 12
 
 
-def table_of(front: CascadeFront) -> Table:
+def table_of(front: ParetoFront) -> Table:
     """Return the rows shown as a table."""
-    honest = any(row.honest_score is not None for row in front)
-    header = ["", "members", "thresholds", front.scoring, "honest", "mean cost", "worst case"]
+    cross_fitted = any(row.cross_fitted_score is not None for row in front)
+    header = ["", "members", "thresholds", front.scoring, "cross-fitted", "mean cost", "worst case"]
     body = [_row(front, front[i]) for i in _shown(front)]
-    if not honest:
+    if not cross_fitted:
         header, *body = [[*line[:4], *line[5:]] for line in (header, *body)]
-    return Table(_title(front), header, body, _remarks(front, honest), n_words=3)
+    return Table(_title(front), header, body, _remarks(front, cross_fitted), n_words=3)
 
 
-def _title(front: CascadeFront) -> str:
+def _title(front: ParetoFront) -> str:
     """Return how much was found."""
     counts = dict.fromkeys(("single", "ensemble", "cascade"), 0)
     for row in front:
@@ -38,7 +38,7 @@ def _title(front: CascadeFront) -> str:
     return f"{found}; {front.n_evaluated:,} threshold vectors looked at"
 
 
-def _shown(front: CascadeFront) -> list[int]:
+def _shown(front: ParetoFront) -> list[int]:
     """Return the rows to show: those on the front, and the single models, thinned evenly."""
     on_front = np.flatnonzero(front.non_dominated)
     singles = np.array([i for i, row in enumerate(front) if row.kind == "single"])
@@ -52,24 +52,26 @@ def _thinned(rows: np.ndarray) -> list[int]:
     return rows.tolist()
 
 
-def _row(front: CascadeFront, row: FrontRow) -> list[str]:
+def _row(front: ParetoFront, row: OperatingPoint) -> list[str]:
     """Return one row as text."""
     shown = ", ".join("never" if t == np.inf else f"{t:.4g}" for t in row.thresholds)
     costs = (format_cost(cost, front.cost_unit) for cost in (row.mean_cost, row.worst_cost))
     thresholds = f"{shown} ({row.combine})" if row.kind == "cascade" else ""
     # Nothing is chosen in a single model, nor in an ensemble.
-    honest = row.score if row.kind != "cascade" else row.honest_score
-    scores = ["" if score is None else f"{score:.4f}" for score in (row.score, honest)]
+    cross_fitted = row.score if row.kind != "cascade" else row.cross_fitted_score
+    scores = ["" if score is None else f"{score:.4f}" for score in (row.score, cross_fitted)]
     return [row.kind, row.label, thresholds, *scores, *costs]
 
 
-def _remarks(front: CascadeFront, honest: bool) -> list[str]:
+def _remarks(front: ParetoFront, cross_fitted: bool) -> list[str]:
     """Return the sentences below the table."""
     n_hidden = len(front) - len(_shown(front))
     lines = [f"{n_hidden:,} more rows in to_frame()."] if n_hidden else []
     lines.append("Scores and costs are those of the rows searched on, hence optimistic.")
-    if honest:
-        lines.append("Honest: the best of no higher cost, chosen without the fold it is scored on.")
+    if cross_fitted:
+        lines.append(
+            "Cross-fitted: the best of no higher cost, chosen without the fold it is scored on."
+        )
     else:
         lines.append("None is cross-fitted here: see the parameter cv.")
     return lines

@@ -9,8 +9,8 @@ import numpy as np
 
 from sklearn_cascade.search._dominance import round_cost, round_score
 from sklearn_cascade.search._finding import Options, seconds_of, settings_of
-from sklearn_cascade.search._front import CascadeFront
-from sklearn_cascade.search._front_row import FrontRow
+from sklearn_cascade.search._front import ParetoFront
+from sklearn_cascade.search._front_row import OperatingPoint
 from sklearn_cascade.search._recordings import Recordings
 from sklearn_cascade.search._replay import replay
 
@@ -21,7 +21,7 @@ _AFFORDABLE_SECONDS = 10.0
 
 
 def fold_rows(cv, recordings: Recordings, options: Options) -> tuple[bool, np.ndarray]:
-    """Return whether honest scores are wanted, and the fold of each row that counts.
+    """Return whether cross-fitted scores are wanted, and the fold of each row that counts.
 
     Parameters
     ----------
@@ -34,15 +34,15 @@ def fold_rows(cv, recordings: Recordings, options: Options) -> tuple[bool, np.nd
 
     Returns
     -------
-    honest : bool
+    cross_fitted : bool
     fold : ndarray of int of shape (n_samples,)
     """
     n_samples = recordings.n_samples
     if cv is None or (isinstance(cv, str) and cv == "auto"):
         n_folds = min(_N_FOLDS, n_samples)
         seconds = n_folds * seconds_of(recordings, settings_of(recordings, options))
-        honest = cv is not None and n_folds > 1 and seconds <= _AFFORDABLE_SECONDS
-        return honest, _draw(n_samples, n_folds)
+        cross_fitted = cv is not None and n_folds > 1 and seconds <= _AFFORDABLE_SECONDS
+        return cross_fitted, _draw(n_samples, n_folds)
     most = min(n_samples, _MOST_FOLDS)
     if isinstance(cv, Integral) and not isinstance(cv, bool) and 2 <= cv <= most:
         return True, _draw(n_samples, int(cv))
@@ -78,7 +78,7 @@ def others_of(fold: np.ndarray, sample: np.ndarray) -> tuple[list[np.ndarray], l
 def cross_fit_choice(
     recordings: Recordings,
     options: Options,
-    fronts: Sequence[CascadeFront],
+    fronts: Sequence[ParetoFront],
     parts: Sequence[np.ndarray],
     choices: Sequence[dict],
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -92,12 +92,12 @@ def cross_fit_choice(
         Answers of the pool.
     options : Options
         Parameters of the search, prepared.
-    fronts : sequence of CascadeFront
+    fronts : sequence of ParetoFront
         What was found without each fold.
     parts : sequence of ndarray of int
         Rows of each fold.
     choices : sequence of dict
-        Constraints of each choice, as for ``CascadeFront.best``.
+        Constraints of each choice, as for ``ParetoFront.select``.
 
     Returns
     -------
@@ -105,8 +105,8 @@ def cross_fit_choice(
     """
     if not choices:
         return np.empty(0), np.empty(0)
-    chosen: dict[FrontRow, int] = {}
-    best = [front[front.find_best(**c, nearest=True)] for c in choices for front in fronts]
+    chosen: dict[OperatingPoint, int] = {}
+    best = [front[front.find_index(**c, nearest=True)] for c in choices for front in fronts]
     places = np.array([chosen.setdefault(row, len(chosen)) for row in best])
     places = places.reshape(len(choices), len(fronts))
     folds = np.arange(len(parts))
@@ -116,14 +116,14 @@ def cross_fit_choice(
     return score[places, folds].mean(axis=1), cost[places, folds].mean(axis=1)
 
 
-def add_honest_scores(
+def add_cross_fitted_scores(
     recordings: Recordings,
     options: Options,
-    front: CascadeFront,
-    fronts: Sequence[CascadeFront],
+    front: ParetoFront,
+    fronts: Sequence[ParetoFront],
     parts: Sequence[np.ndarray],
-) -> CascadeFront:
-    """Return the front with honest scores of what was tuned beside those tuned.
+) -> ParetoFront:
+    """Return the front with cross-fitted scores of what was tuned beside those tuned.
 
     That of a cascade nothing beats is the score of the best committee of no higher mean cost,
     chosen without the fold it is taken on.
@@ -132,7 +132,7 @@ def add_honest_scores(
     ----------
     recordings, options
         As for `cross_fit_choice`.
-    front : CascadeFront
+    front : ParetoFront
         What was found on all rows.
     fronts, parts
         As for `cross_fit_choice`.
@@ -141,9 +141,13 @@ def add_honest_scores(
     choices = [{"max_cost": front[i].mean_cost} for i in places]
     score, cost = cross_fit_choice(recordings, options, fronts, parts, choices)
     rows = list(front)
-    for i, honest_score, honest_cost in zip(places, score.tolist(), cost.tolist(), strict=True):
-        rows[i] = rows[i]._replace(honest_score=round(honest_score, 12), honest_cost=honest_cost)
-    return CascadeFront(
+    for i, cross_fitted_score, cross_fitted_cost in zip(
+        places, score.tolist(), cost.tolist(), strict=True
+    ):
+        rows[i] = rows[i]._replace(
+            cross_fitted_score=round(cross_fitted_score, 12), cross_fitted_cost=cross_fitted_cost
+        )
+    return ParetoFront(
         rows,
         scoring=front.scoring,
         cost_unit=front.cost_unit,
@@ -153,7 +157,7 @@ def add_honest_scores(
     )
 
 
-def _unbeaten(front: CascadeFront) -> list[int]:
+def _unbeaten(front: ParetoFront) -> list[int]:
     """Return the non-dominated rows, with all that are equal to one in score and mean cost."""
     cost = round_cost(front.mean_cost, front.worst_cost.max(initial=0.0))
     figures = list(zip(round_score(front.score), cost, strict=True))

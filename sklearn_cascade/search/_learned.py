@@ -122,9 +122,9 @@ def learn_confidences(
     """
     ladders = {}
     # The surest stage is one of those that the last one is taken from: learned once.
-    for way in ("mean", "best" if "best" in ways else "last"):
+    for way in ("mean", "most_confident" if "most_confident" in ways else "last"):
         if way in ways:
-            n_judged = len(proba) - (way != "best")
+            n_judged = len(proba) - (way != "most_confident")
             lessons = _lessons(proba, y, way, weights, (sample_weight, fold, sample))
             judged = [
                 (part, teach(learned.estimator, part, proba[0].shape[1]))
@@ -134,8 +134,8 @@ def learn_confidences(
                 np.stack([_held_out(*pair) for pair in judged]),
                 [taught.stage for _, taught in judged],
             )
-    if "last" in ways and "best" in ways:
-        own = ladders["best"]
+    if "last" in ways and "most_confident" in ways:
+        own = ladders["most_confident"]
         ladders["last"] = LearnedLadder(own.confidence[:-1], own.stages[:-1])
     return {way: ladders[way] for way in ways}
 

@@ -68,7 +68,7 @@ class Learners:
 
     def stages(self, way: str, members: Sequence[int]) -> list[LearnedStage]:
         """Return what was learned from all rows, for each stage of a cascade that is judged."""
-        n_judged = len(members) - (way != "best")
+        n_judged = len(members) - (way != "most_confident")
         return [self._teach(way, members[:k]).stage for k in range(1, n_judged + 1)]
 
     def costs(self, way: str, n_stages: int) -> np.ndarray:
@@ -83,7 +83,7 @@ class Learners:
         if self._seconds is None:
             self._seconds = self._measure()
         seconds = np.full(n_stages, self._seconds)
-        if way != "best":
+        if way != "most_confident":
             seconds[-1] = 0.0
         return seconds
 

@@ -78,10 +78,12 @@ class Outcomes(NamedTuple):
         return exit_stages(self.confidence, thresholds)
 
     def count(self, thresholds: Sequence[float]) -> tuple[np.ndarray, np.ndarray, float]:
-        """Return losses and fixes against each reference (n_references,), and the mean cost."""
+        """Return regressions and corrections against each reference (n_references,), and the mean cost."""
         stage, rows = self.exit_stages(thresholds), np.arange(self.n_samples)
-        losses, fixes = (part[:, stage, rows].sum(axis=1) for part in (self.lost, self.fixed))
-        return losses, fixes, float(cumulative_costs(self.costs)[stage].mean())
+        regressions, corrections = (
+            part[:, stage, rows].sum(axis=1) for part in (self.lost, self.fixed)
+        )
+        return regressions, corrections, float(cumulative_costs(self.costs)[stage].mean())
 
 
 def collect_answers(

@@ -88,11 +88,11 @@ def build_ladder(
         Column of the true class.
     costs : ndarray of shape (n_stages,)
         Cost of one row in each stage.
-    combine : {"mean", "last", "best"}
+    combine : {"mean", "last", "most_confident"}
         How the stages run so far are combined.
     confidence : str, callable or ndarray of shape (n_judged, n_samples)
         As in `CascadeClassifier`, or what is known of each row after each stage but the last;
-        for "best", of each stage by itself.
+        for "most_confident", of each stage by itself.
     weights : sequence of float
         Weight of each stage in the mean.
     scoring : str

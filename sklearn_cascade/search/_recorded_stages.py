@@ -52,7 +52,7 @@ class RecordedStages:
         """
         confidence = self._confidence
         if isinstance(confidence, Learners):
-            known = judged or way == "best"
+            known = judged or way == "most_confident"
             confidence = confidence.held_out(way, members, self._block) if known else None
         answer = running.add(self._read(members[-1]), 1.0, confidence)
         return answer, running.how_sure(confidence) if judged else None

@@ -32,8 +32,8 @@ class Recordings(NamedTuple):
         Instead: arrays of shape (n_recorded,).
     counted : ndarray of int of shape (n_samples,) or None
         The recorded rows that have a weight above zero; None where all have.
-    extra_cost : callable or None
-        ``extra_cost(name, names already run)``: cost of a model where work is shared.
+    marginal_cost : callable or None
+        ``marginal_cost(name, names already run)``: cost of a model where work is shared.
     """
 
     names: tuple[str, ...]
@@ -44,7 +44,7 @@ class Recordings(NamedTuple):
     proba: list | None
     pairs: list | None
     counted: np.ndarray | None
-    extra_cost: Callable | None
+    marginal_cost: Callable | None
 
     @property
     def n_models(self) -> int:
@@ -83,14 +83,14 @@ class Recordings(NamedTuple):
 
     def stage_costs(self, members: Sequence[int]) -> np.ndarray:
         """Return the cost of each stage of a committee, with shared work credited."""
-        if self.extra_cost is None:
+        if self.marginal_cost is None:
             return self.costs[list(members)]
         names = [self.names[member] for member in members]
-        costs = [self.extra_cost(name, tuple(names[:k])) for k, name in enumerate(names)]
-        costs = as_numbers("extra_cost", costs)
+        costs = [self.marginal_cost(name, tuple(names[:k])) for k, name in enumerate(names)]
+        costs = as_numbers("marginal_cost", costs)
         if not np.isfinite(costs).all() or (costs < 0).any():
             raise ValueError(
-                f"extra_cost returned {costs.tolist()} for {names}; expected finite numbers, none "
+                f"marginal_cost returned {costs.tolist()} for {names}; expected finite numbers, none "
                 f"below zero"
             )
         return costs
@@ -111,7 +111,7 @@ def record(
     costs: np.ndarray,
     classes=None,
     sample_weight: np.ndarray | None = None,
-    extra_cost: Callable | None = None,
+    marginal_cost: Callable | None = None,
 ) -> Recordings:
     """Check what was recorded and put the models in order of cost; the costs are checked.
 
@@ -129,7 +129,7 @@ def record(
         Label of each column.
     sample_weight : ndarray of shape (n_samples,), default=None
         Weights of the rows, none below zero.
-    extra_cost : callable, default=None
+    marginal_cost : callable, default=None
         Cost of a model once others have run.
 
     Returns
@@ -155,7 +155,7 @@ def record(
     if counted is not None:
         y = y[counted]
     return Recordings(
-        names, costs[order], y, classes, sample_weight, proba, pairs, counted, extra_cost
+        names, costs[order], y, classes, sample_weight, proba, pairs, counted, marginal_cost
     )
 
 

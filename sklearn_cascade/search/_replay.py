@@ -10,7 +10,7 @@ from sklearn_cascade.rules import cumulative_costs, exit_stages, is_additive
 from sklearn_cascade.search._committees import Plan, cascade_of
 from sklearn_cascade.search._engine import collect_for
 from sklearn_cascade.search._finding import Options, settings_of
-from sklearn_cascade.search._front_row import FrontRow
+from sklearn_cascade.search._front_row import OperatingPoint
 from sklearn_cascade.search._lots import lots_by_rows
 from sklearn_cascade.search._recordings import Recordings
 from sklearn_cascade.search._rescoring import give_answers, score_given
@@ -20,7 +20,7 @@ from sklearn_cascade.search._views import view_rows
 def replay(
     recordings: Recordings,
     options: Options,
-    rows: Sequence[FrontRow],
+    rows: Sequence[OperatingPoint],
     parts: Sequence[np.ndarray],
     wanted: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +32,7 @@ def replay(
         Answers of the pool.
     options : Options
         Parameters of the search, prepared.
-    rows : sequence of FrontRow
+    rows : sequence of OperatingPoint
         The committees.
     parts : sequence of ndarray of int
         Positions of the rows of each part.
@@ -65,7 +65,7 @@ def replay(
     return score, cost
 
 
-def _plan(recordings: Recordings, row: FrontRow, confidence) -> Plan:
+def _plan(recordings: Recordings, row: OperatingPoint, confidence) -> Plan:
     """Return the plan of a row of the table."""
     members = tuple(recordings.names.index(name) for name in row.members)
     if row.kind == "cascade":

@@ -10,8 +10,8 @@ import numpy as np
 from sklearn_cascade.inspection import MeasuredCosts
 from sklearn_cascade.rules import DEFAULT_UNIT, check_weights_of_rows, numbers_by_name
 from sklearn_cascade.search._finding import Options, find_fronts, prepare
-from sklearn_cascade.search._front import CascadeFront
-from sklearn_cascade.search._honesty import add_honest_scores, fold_rows, others_of
+from sklearn_cascade.search._front import ParetoFront
+from sklearn_cascade.search._honesty import add_cross_fitted_scores, fold_rows, others_of
 from sklearn_cascade.search._learned import LearnedConfidence
 from sklearn_cascade.search._recordings import record
 
@@ -28,7 +28,7 @@ def search_cascades(
     cost_unit: str | None = None,
     classes: ArrayLike | None = None,
     train_costs: ArrayLike | Mapping[str, float] | None = None,
-    extra_cost: Callable[[str, tuple[str, ...]], float] | None = None,
+    marginal_cost: Callable[[str, tuple[str, ...]], float] | None = None,
     max_stages: int = 4,
     order: str = "cost",
     combine: str = "auto",
@@ -41,7 +41,7 @@ def search_cascades(
     cv: int | str | ArrayLike | None = "auto",
     n_jobs: int | None = None,
     verbose: int = 0,
-) -> CascadeFront:
+) -> ParetoFront:
     """Find the cascades of a pool of models that trade score against cost best.
 
     Looks at recorded predictions of rows that no model was fitted on, and at every cascade of at
@@ -69,15 +69,15 @@ def search_cascades(
         numbers and lacks some of them.
     train_costs : array-like of shape (n_models,) or dict, default=None
         Cost of training each model, for the table.
-    extra_cost : callable, default=None
-        ``extra_cost(name, names_run)`` returns the cost of one row in a model once those of the
+    marginal_cost : callable, default=None
+        ``marginal_cost(name, names_run)`` returns the cost of one row in a model once those of the
         tuple `names_run` have run on it, where models share work; `costs` then only give the
         order.
     max_stages : int, default=4
         The most models in one committee.
     order : {"cost", "any"}, default="cost"
         Run the models of a set cheapest first, or try every order.
-    combine : {"auto", "mean", "last", "best"}, default="auto"
+    combine : {"auto", "mean", "last", "most_confident"}, default="auto"
         Answer with the mean of the stages run so far, with the last of them or with the surest;
         "auto" tries the first two, and all where the confidence is learned. Confidences with
         labels have no mean.
@@ -103,7 +103,7 @@ def search_cascades(
     max_worst_cost : float, default=None
         Leave out sets of models that cost more in the worst case.
     cv : int, "auto", array-like of shape (n_samples,) or None, default="auto"
-        Folds for honest scores, and for a learned confidence: how many, or the fold of each row.
+        Folds for cross-fitted scores, and for a learned confidence: how many, or the fold of each row.
         "auto": five, where that is a matter of a minute at most; None: none, but five for a learned
         confidence, whose thresholds are chosen on rows that the learner did not see.
     n_jobs : int, default=None
@@ -114,8 +114,8 @@ def search_cascades(
 
     Returns
     -------
-    front : CascadeFront
-        The table, and ``front.best(...)``.
+    front : ParetoFront
+        The table, and ``front.select(...)``.
 
     Raises
     ------
@@ -159,9 +159,9 @@ def search_cascades(
     ...     for model in (LogisticRegression(), KNeighborsClassifier(10))
     ... ]
     >>> front = search_cascades(proba, y, names=["linear", "neighbors"], costs=[1, 40])
-    >>> front.best().members
+    >>> front.select().members
     ('linear', 'neighbors')
-    >>> bool(front.best().mean_cost < 20)
+    >>> bool(front.select().mean_cost < 20)
     True
     """
     given = (max_stages, order, combine, confidence, n_thresholds, method, scoring)
@@ -174,7 +174,7 @@ def search_cascades(
         costs=numbers_by_name("costs", costs, names),
         classes=classes,
         sample_weight=check_weights_of_rows(sample_weight, np.asarray(y)),
-        extra_cost=extra_cost,
+        marginal_cost=marginal_cost,
     )
     unit = cost_unit or getattr(costs, "unit", None) or DEFAULT_UNIT["given"]
     train_costs = _check_train_costs(train_costs, names)
@@ -183,18 +183,18 @@ def search_cascades(
     return _find_front(recordings, options, cv, isinstance(costs, MeasuredCosts), table)
 
 
-def _find_front(recordings, options: Options, cv, measured: bool, table: dict) -> CascadeFront:
-    """Search all rows, and once without each fold for honest scores."""
-    honest, fold = fold_rows(cv, recordings, options)
+def _find_front(recordings, options: Options, cv, measured: bool, table: dict) -> ParetoFront:
+    """Search all rows, and once without each fold for cross-fitted scores."""
+    cross_fitted, fold = fold_rows(cv, recordings, options)
     # Seconds of a learned confidence can be added to no other unit.
     billed = measured and recordings.proba is not None
     sample = np.arange(recordings.n_samples)
     options = prepare(recordings, options, fold=fold, sample=sample, billed=billed)
-    if not honest:
+    if not cross_fitted:
         return find_fronts(recordings, options, **table)[0]
     parts, others = others_of(fold, sample)
     front, *fronts = find_fronts(recordings, options, rows=[None, *others], **table)
-    return add_honest_scores(recordings, options, front, fronts, parts)
+    return add_cross_fitted_scores(recordings, options, front, fronts, parts)
 
 
 def _check_train_costs(train_costs, names: list[str]) -> dict[str, float] | None:

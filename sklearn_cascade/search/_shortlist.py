@@ -61,7 +61,7 @@ def explore_near_front(
         some = plan_cascades(recordings, ("last",), max_stages, settings.order)
         members = [plan.members for plan in some]
     else:
-        ways = tuple(way for way in settings.ways if way != "best") or ("last",)
+        ways = tuple(way for way in settings.ways if way != "most_confident") or ("last",)
         learned = isinstance(settings.confidence, Learners)
         confidence = "max_proba" if learned else settings.confidence
         plain = settings._replace(ways=ways, confidence=confidence)

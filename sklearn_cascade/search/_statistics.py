@@ -41,7 +41,7 @@ class Statistics(NamedTuple):
 
 def prefix_of(combine: str, members: Sequence[int], learned: bool = False) -> Key:
     """Return what the answer and its confidence depend on once `members` have run."""
-    if learned or combine == "best":
+    if learned or combine == "most_confident":
         return (combine, *members)
     return (members[-1],) if combine == "last" else tuple(sorted(members))
 

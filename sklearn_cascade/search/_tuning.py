@@ -18,12 +18,12 @@ class TunedLadder(NamedTuple):
     Attributes
     ----------
     combine : str
-        "mean", "last" or "best".
+        "mean", "last" or "most_confident".
     thresholds : tuple of float
         One per stage but the last.
     score, cost : float
         On the rows that chose them, hence optimistic.
-    honest_score, honest_cost : float
+    cross_fitted_score, cross_fitted_cost : float
         Cross-fitted: chosen on all folds but one, taken on that one.
     floor : float
         The score that was to be reached: the best of any stage alone and no early exit.
@@ -33,8 +33,8 @@ class TunedLadder(NamedTuple):
     thresholds: tuple[float, ...]
     score: float
     cost: float
-    honest_score: float
-    honest_cost: float
+    cross_fitted_score: float
+    cross_fitted_cost: float
     floor: float
 
     @property
@@ -73,17 +73,17 @@ def tune_cascade(
         Cost of one row in each stage.
     classes : ndarray of shape (n_classes,)
         Label of each column.
-    combine : {"auto", "mean", "last", "best"}
-        "auto" takes the best of them, "best" among them only where confidences are known.
+    combine : {"auto", "mean", "last", "most_confident"}
+        "auto" takes the best of them, "most_confident" among them only where confidences are known.
     confidence : str, callable or mapping from combination to ndarray
         As in `CascadeClassifier`, or what is known of each row after each stage but the last, of
-        shape (n_stages - 1, n_samples); for "best", of each stage by itself.
+        shape (n_stages - 1, n_samples); for "most_confident", of each stage by itself.
     weights, scoring
         As in `CascadeClassifier`; weights as one number per stage.
     sample_weight : ndarray of shape (n_samples,)
         Weights of the rows; rows of weight zero are left out.
     fold : ndarray of int of shape (n_samples,)
-        Fold of each row, for the honest estimate.
+        Fold of each row, for the cross-fitted estimate.
     sample : ndarray of int of shape (n_samples,), default=None
         Which sample each row is, where folds overlap: none is scored by a choice it had a part in.
     class_shares : ndarray of shape (n_classes,), default=None
@@ -111,10 +111,12 @@ def tune_cascade(
         scoring=scoring,
     )
     way, point, floor = contest.choose(np.arange(len(y)))
-    honest_score, honest_cost = _cross_fit(contest, fold, sample)
+    cross_fitted_score, cross_fitted_cost = _cross_fit(contest, fold, sample)
     # Sums of shares miss round figures by the last bits.
-    score, honest_score = round(point.score, 12), round(honest_score, 12)
-    return TunedLadder(way, point.thresholds, score, point.cost, honest_score, honest_cost, floor)
+    score, cross_fitted_score = round(point.score, 12), round(cross_fitted_score, 12)
+    return TunedLadder(
+        way, point.thresholds, score, point.cost, cross_fitted_score, cross_fitted_cost, floor
+    )
 
 
 def _cross_fit(contest: Contest, fold: np.ndarray, sample: np.ndarray) -> tuple[float, float]:

@@ -49,19 +49,21 @@ def test_earlier_stage_keeps_its_answer_while_it_is_surer():
         [[0.35, 0.65], [0.5, 0.5], [0.45, 0.55]],
     )
     cascade = CascadeClassifier(
-        members, thresholds=[0.85, 0.75], combine="best", costs=[1, 10, 100]
+        members, thresholds=[0.85, 0.75], combine="most_confident", costs=[1, 10, 100]
     )
     found = cascade.fit(numbered_rows(3), [0, 1, 1]).predict_details(numbered_rows(3))
     assert_allclose(found.proba, [[0.7, 0.3], [0.9, 0.1], [0.2, 0.8]])
     assert_array_equal(found.exit_stage, [2, 0, 1])
     assert_array_equal(found.cost, [111, 1, 11])
-    assert "surest stage run" in str(cascade.compute_report(numbered_rows(3)))
+    assert "surest stage run" in str(cascade.cost_report(numbered_rows(3)))
 
 
 def test_members_that_abstain_or_fail_leave_the_surest_answer():
     """Check rows of NaN among stages of which the surest answers."""
     members = tables([[0.6, 0.4], ABSTAIN], [ABSTAIN, [0.3, 0.7]], [[0.45, 0.55], ABSTAIN])
-    cascade = CascadeClassifier(members, thresholds=0.9, combine="best", allow_abstain=True)
+    cascade = CascadeClassifier(
+        members, thresholds=0.9, combine="most_confident", allow_abstain=True
+    )
     proba = cascade.fit(numbered_rows(2), [0, 1]).predict_proba(numbered_rows(2))
     assert_allclose(proba, [[0.6, 0.4], [0.3, 0.7]])
 
@@ -72,10 +74,10 @@ def test_tuned_cascade_answers_alike_however_it_is_asked(data, confidence):
     """Check batches, single rows, copies and pickles of a tuned cascade."""
     X, y = data
     cascade = CascadeClassifier(
-        pool(), combine="best", confidence=confidence, costs=[1, 3, 30], cv=3
+        pool(), combine="most_confident", confidence=confidence, costs=[1, 3, 30], cv=3
     ).fit(X, y)
     expected = cascade.predict_details(X)
-    assert cascade.combine_ == "best"
+    assert cascade.combine_ == "most_confident"
     assert_array_equal(expected.proba.argmax(axis=1), expected.label)
     rows = np.arange(0, 600, 23)
     alone = [cascade.predict_details(X[[row]]) for row in rows]
@@ -83,8 +85,8 @@ def test_tuned_cascade_answers_alike_however_it_is_asked(data, confidence):
     assert_allclose(np.concatenate([d.proba for d in alone]), expected.proba[rows], atol=1e-12)
     for copy in (pickle.loads(pickle.dumps(cascade)), clone(cascade).fit(X, y)):
         assert_array_equal(copy.predict_details(X).exit_stage, expected.exit_stage)
-    assert 0 < cascade.honest_score_ <= 1
-    report = cascade.with_thresholds(0.0).compute_report(X, y)
+    assert 0 < cascade.cross_fitted_score_ <= 1
+    report = cascade.with_thresholds(0.0).cost_report(X, y)
     assert report.mean_cost == pytest.approx(cascade.costs_[0])
 
 
@@ -104,7 +106,7 @@ def test_auto_considers_the_surest_stage_where_the_confidence_is_learned():
     X = numbered_rows(4000)
     cascade = CascadeClassifier(members, costs=[1, 10], confidence="learned").fit(X, y)
     expected = np.where(easy, second, first)
-    assert cascade.combine_ == "best"
+    assert cascade.combine_ == "most_confident"
     assert_array_equal(cascade.predict(X), expected)
     assert CascadeClassifier(members, costs=[1, 10]).fit(X, y).combine_ in ("mean", "last")
 
@@ -113,7 +115,7 @@ def test_auto_considers_the_surest_stage_where_the_confidence_is_learned():
 def test_confidence_of_the_last_stage_is_measured_where_it_is_asked(data):
     """Check the seconds of a learned confidence: of the last stage only if the surest answers."""
     X, y = data
-    for combine, asked in (("best", True), ("last", False), ("mean", False)):
+    for combine, asked in (("most_confident", True), ("last", False), ("mean", False)):
         cascade = CascadeClassifier(
             pool(), combine=combine, confidence="learned", costs=[1, 3, 30], cv=3
         ).fit(X, y)
@@ -130,14 +132,14 @@ def test_certificate_counts_what_the_surest_stage_answers(data):
     rows = rng.integers(0, 600, 3000)
     new, truth = X[rows] + rng.normal(0, 1e-3, (3000, 8)), y[rows]
     cascade = CascadeClassifier(
-        pool(), combine="best", confidence="learned", costs=[1, 3, 30], cv=3
+        pool(), combine="most_confident", confidence="learned", costs=[1, 3, 30], cv=3
     ).fit(X, y)
     report = cascade.certify(new, truth, epsilon=0.05, on_refusal="warn")
-    assert report.combine == "best"
+    assert report.combine == "most_confident"
     details = cascade.with_thresholds(report).predict_details(new)
     never = cascade.with_thresholds(np.inf).predict(new)
     right, reference = details.label == truth, never == truth
-    assert (report.losses, report.fixes) == (
+    assert (report.regressions, report.corrections) == (
         int(np.sum(reference & ~right)),
         int(np.sum(right & ~reference)),
     )
@@ -146,12 +148,16 @@ def test_certificate_counts_what_the_surest_stage_answers(data):
 def test_lead_is_no_confidence_of_the_surest_stage():
     """Check that parts of one ensemble are averaged."""
     X, y = make_classification(200, random_state=0)
-    cascade = CascadeClassifier(pool(), thresholds=1.0, confidence="lead", combine="best")
-    with pytest.raises(ValueError, match=r"'lead'.*combine='best'; expected .* mean"):
+    cascade = CascadeClassifier(
+        pool(), thresholds=1.0, confidence="vote_margin", combine="most_confident"
+    )
+    with pytest.raises(
+        ValueError, match=r"'vote_margin'.*combine='most_confident'; expected .* mean"
+    ):
         cascade.fit(X, y)
 
 
-@pytest.mark.parametrize("combine", ["auto", "best", "mean", "last"])
+@pytest.mark.parametrize("combine", ["auto", "most_confident", "mean", "last"])
 def test_search_builds_cascades_that_decide_as_learned(data, combine):
     """Check operating points of a learned search against cascades fitted with these thresholds."""
     X, y = data
@@ -165,29 +171,31 @@ def test_search_builds_cascades_that_decide_as_learned(data, combine):
         random_state=0,
     ).fit(X, y)
     rows = [row for row in search.front_ if row.kind == "cascade"]
-    built = search.at(max_cost=rows[len(rows) // 2].mean_cost)
-    row = search.front_.best(max_cost=rows[len(rows) // 2].mean_cost)
+    built = search.select(max_cost=rows[len(rows) // 2].mean_cost)
+    row = search.front_.select(max_cost=rows[len(rows) // 2].mean_cost)
     asked = [member.predict_proba(X) for member in search.estimators_]
     expected = search.front_.apply(row, asked)
     found = built.predict_details(X)
     assert_array_equal(found.exit_stage, expected.exit_stage)
     assert_array_equal(found.cost, expected.cost)
     assert_allclose(found.proba, expected.proba, atol=1e-12)
-    assert built.combine_ in (("mean", "last", "best") if combine == "auto" else (combine,))
+    assert built.combine_ in (
+        ("mean", "last", "most_confident") if combine == "auto" else (combine,)
+    )
 
 
 def test_search_says_how_optimistic_its_choice_is(data):
-    """Check optimism_, and the honest figures in the results, beside those of the front."""
+    """Check optimism_, and the cross-fitted figures in the results, beside those of the front."""
     X, y = data
     search = CascadeSearchCV(pool(), costs=[1, 3, 30], n_thresholds=12, cv=3).fit(X, y)
-    assert search.optimism_ == search.best_score_ - search.honest_score_
-    honest = search.cv_results_["honest_score"]
+    assert search.optimism_ == search.best_score_ - search.cross_fitted_score_
+    cross_fitted = search.cv_results_["cross_fitted_score"]
     cascades = np.array([row.kind == "cascade" for row in search.front_])
-    assert np.isnan(honest[~cascades]).all()
+    assert np.isnan(cross_fitted[~cascades]).all()
     shown = cascades & search.front_.non_dominated
-    assert np.isfinite(honest[shown]).all()
-    assert np.mean(search.front_.score[shown] - honest[shown]) > -0.02
-    assert "honest" in str(search.front_)
+    assert np.isfinite(cross_fitted[shown]).all()
+    assert np.mean(search.front_.score[shown] - cross_fitted[shown]) > -0.02
+    assert "cross-fitted" in str(search.front_)
 
 
 def test_measured_costs_of_a_search_hold_the_seconds_of_the_confidence(data):
@@ -201,7 +209,7 @@ def test_measured_costs_of_a_search_hold_the_seconds_of_the_confidence(data):
             assert row.worst_cost > full
         else:
             assert row.worst_cost == pytest.approx(full)
-    cascade = search.at(max_cost=max(search.front_.mean_cost))
+    cascade = search.select(max_cost=max(search.front_.mean_cost))
     if len(cascade.costs_) > 1 and cascade.confidence_seconds_ is not None:
         assert_allclose(
             cascade.costs_ - cascade.confidence_seconds_,
@@ -217,7 +225,7 @@ def test_learner_of_a_search_is_the_one_asked_for(data, learner):
         pool()[:2], costs=[1, 3], confidence=LearnedConfidence(learner), n_thresholds=8, cv=3
     ).fit(X, y)
     rows = [row for row in search.front_ if row.kind == "cascade"]
-    cascade = search.at(max_cost=rows[0].mean_cost)
+    cascade = search.select(max_cost=rows[0].mean_cost)
     assert cascade.confidence.estimator is learner
     assert clone(search).confidence.estimator is not learner or learner is None
 
@@ -230,7 +238,7 @@ def test_too_few_rows_for_a_learner_are_refused_by_the_search():
         search.fit(X, y)
 
 
-@pytest.mark.parametrize("combine", ["mean", "last", "best"])
+@pytest.mark.parametrize("combine", ["mean", "last", "most_confident"])
 @pytest.mark.parametrize("n_stages", [1, 5])
 def test_any_number_of_stages_can_be_learned(data, combine, n_stages):
     """Check single stages and ladders of five, whose learners look at all stages before."""

@@ -14,7 +14,7 @@ from sklearn.naive_bayes import GaussianNB
 
 from sklearn_cascade import (
     CascadeClassifier,
-    paired_loss_pvalue,
+    noninferiority_pvalue,
 )
 from tests.estimators.certified import (
     COSTS,
@@ -42,8 +42,8 @@ def test_report_counts_what_predict_answers(combine, confidence):
     full = cascade.with_thresholds(np.inf).predict(X[1000:])
     counts = losses_and_fixes(details.label, full, y[1000:])
     assert report.certified
-    assert (report.losses, report.fixes) == counts
-    assert report.p_value == paired_loss_pvalue(*counts, 5000, 0.02)
+    assert (report.regressions, report.corrections) == counts
+    assert report.p_value == noninferiority_pvalue(*counts, 5000, 0.02)
     assert report.p_value <= 0.1
     assert report.loss_estimate == (counts[0] - counts[1]) / 5000
     assert report.mean_cost == pytest.approx(details.cost.mean(), rel=1e-12)
@@ -138,13 +138,13 @@ def test_compute_report_shows_the_certificate():
     """Check text, HTML and dict of the report of a certified cascade, and of one that is not."""
     cascade = frozen_cascade()
     report = cascade.certify(X, Y)
-    shown = cascade.with_thresholds(report).compute_report(X, Y)
+    shown = cascade.with_thresholds(report).cost_report(X, Y)
     assert shown.certificate is report
     assert report.message in str(shown)
     assert report.message in shown._repr_html_()
     assert shown.to_dict()["certificate"] == report.to_dict()
-    assert cascade.compute_report(X, Y).certificate is None
-    assert "ertified" not in str(cascade.compute_report(X, Y))
+    assert cascade.cost_report(X, Y).certificate is None
+    assert "ertified" not in str(cascade.cost_report(X, Y))
 
 
 def test_certificate_survives_skops():

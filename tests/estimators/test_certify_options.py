@@ -36,10 +36,10 @@ def test_disagreement_needs_no_labels():
     report = cascade.certify(X, risk="disagreement", epsilon=0.03)
     label = cascade.with_thresholds(report).predict(X)
     full = cascade.with_thresholds(np.inf).predict(X)
-    assert report.fixes == 0
-    assert 0 < report.losses / 4800 < 0.03
+    assert report.corrections == 0
+    assert 0 < report.regressions / 4800 < 0.03
     # The rows set aside are among these.
-    assert report.losses <= (label != full).sum() <= report.losses + 1200 * 0.06
+    assert report.regressions <= (label != full).sum() <= report.regressions + 1200 * 0.06
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_unfitted_cascade_is_refused():
         CascadeClassifier(scripted(*TABLES)).certify(X, Y)
 
 
-@pytest.mark.parametrize("on_stage_error", ["raise", "answer"])
+@pytest.mark.parametrize("on_stage_error", ["raise", "keep_previous"])
 def test_member_that_fails_is_named(on_stage_error):
     """Check that nobody certifies what a member would have said, had it answered."""
     members = [*scripted(*TABLES[:2], classes=NAMES), ("net", FailingMember(TABLES[2], NAMES))]
@@ -168,10 +168,10 @@ def test_abstaining_members_certify_as_they_predict():
         label = cascade.with_thresholds(report).predict(X)
     with pytest.warns(UserWarning, match="every member abstained"):
         full = cascade.with_thresholds(np.inf).predict(X)
-    losses, fixes = losses_and_fixes(label, full, Y)
-    assert report.losses <= losses
-    assert report.fixes <= fixes
-    assert report.loss_estimate == pytest.approx((losses - fixes) / N_ROWS, abs=0.01)
+    regressions, corrections = losses_and_fixes(label, full, Y)
+    assert report.regressions <= regressions
+    assert report.corrections <= corrections
+    assert report.loss_estimate == pytest.approx((regressions - corrections) / N_ROWS, abs=0.01)
 
 
 def test_dropped_members_are_left_out():
@@ -184,7 +184,7 @@ def test_dropped_members_are_left_out():
     assert_array_equal(cascade.with_thresholds(report).thresholds_, report.thresholds)
 
 
-@pytest.mark.parametrize("options", [{}, {"max_disagreement": 0.05}], ids=["margin", "lead"])
+@pytest.mark.parametrize("options", [{}, {"max_disagreement": 0.05}], ids=["margin", "vote_margin"])
 def test_parts_of_one_ensemble_certify(options):
     """Check a split forest: its path, its counts, and the ensemble as best member."""
     rng = np.random.default_rng(0)
@@ -196,7 +196,7 @@ def test_parts_of_one_ensemble_certify(options):
     report = cascade.certify(A[1000:], risk="disagreement", epsilon=0.02)
     certified = cascade.with_thresholds(report)
     differs = certified.predict(A[1000:]) != forest.predict(A[1000:])
-    assert report.losses <= differs.sum() <= report.losses + 40
+    assert report.regressions <= differs.sum() <= report.regressions + 40
     assert certified.predict_details(A[1000:]).cost.mean() < 40
     against = cascade.certify(A[1000:], b[1000:], reference="best_member", epsilon=0.03)
     assert against.certified
@@ -236,7 +236,7 @@ def test_weights_that_keep_too_few_rows_say_how_many_to_pass():
     words = r"of them kept by their weights, \d\d % of them used for tuning"
     with pytest.raises(CertificationError, match=words) as caught:
         frozen_cascade().certify(X[:1000], Y[:1000], sample_weight=weight)
-    assert 2000 < caught.value.report.rows_needed < 4500
+    assert 2000 < caught.value.report.samples_needed < 4500
 
 
 def test_unknown_labels_are_wrong_for_both_sides():
@@ -266,6 +266,6 @@ def test_degenerate_rows_certify_or_say_why(kind):
     report = cascade.certify(X, y)
     # The members say the same, so nothing is ever lost: all rows exit at once.
     assert report.certified
-    assert (report.losses, report.fixes) == (0, 0)
+    assert (report.regressions, report.corrections) == (0, 0)
     assert report.thresholds == (-np.inf,)
     assert report.mean_cost == 1

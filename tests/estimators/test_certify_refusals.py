@@ -47,11 +47,11 @@ def test_too_few_rows_are_refused_before_anybody_is_asked():
     )
     report = caught.value.report
     assert not report.certified
-    assert report.rows_needed == 288
+    assert report.samples_needed == 288
     assert report.thresholds == (np.inf, np.inf)
     assert report.mean_cost is None
     assert [member.asked for member in cascade.estimators_] == [[], [], []]
-    assert pickle.loads(pickle.dumps(caught.value)).report.rows_needed == 288
+    assert pickle.loads(pickle.dumps(caught.value)).report.samples_needed == 288
 
 
 def test_as_many_rows_as_were_asked_for_suffice():
@@ -102,11 +102,11 @@ def test_refusal_tells_about_how_many_rows_would_do():
     report = caught.value.report
     assert 0 < report.loss_estimate < 0.01
     assert report.p_value > 0.1
-    assert report.losses == report.stopped_at["losses"][0]
-    assert f"about {report.rows_needed} certification rows would certify it" in str(caught.value)
-    assert report.rows_needed > 640
+    assert report.regressions == report.stopped_at["regressions"][0]
+    assert f"about {report.samples_needed} certification rows would certify it" in str(caught.value)
+    assert report.samples_needed > 640
     # And twice as many do.
-    enough = int(2 * report.rows_needed / 0.8)
+    enough = int(2 * report.samples_needed / 0.8)
     assert cascade.certify(X[:enough], Y[:enough], reference="m1").certified
 
 
@@ -114,7 +114,7 @@ def test_refusal_tells_where_no_rows_would_help():
     """Check the words where the estimated loss is above epsilon at the most cautious setting."""
     with pytest.raises(CertificationError, match="No number of rows is likely to help") as caught:
         misled_cascade(40).certify(X, Y, reference="m1")
-    assert caught.value.report.rows_needed is None
+    assert caught.value.report.samples_needed is None
     assert caught.value.report.thresholds == (np.inf,)
 
 

@@ -116,7 +116,7 @@ def test_wrong_labels_are_refused(committee, y, error, message):
         lambda m: m.predict(X),
         lambda m: m.predict_proba(X),
         lambda m: m.predict_details(X),
-        lambda m: m.compute_report(X),
+        lambda m: m.cost_report(X),
         lambda m: m.score(X, Y),
     ],
 )

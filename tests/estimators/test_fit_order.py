@@ -77,7 +77,7 @@ def test_masks_split_like_positions(iris):
     members = [("nb", GaussianNB()), ("lr", LogisticRegression(max_iter=500))]
     one, two = (CascadeClassifier(members, cv=cv).fit(X, y) for cv in (masks, places))
     np.testing.assert_array_equal(one.thresholds_, two.thresholds_)
-    assert one.honest_score_ == two.honest_score_
+    assert one.cross_fitted_score_ == two.cross_fitted_score_
 
 
 def test_labels_inside_a_grid_keep_their_meaning(iris):

@@ -79,7 +79,7 @@ def test_certain_never_disagrees_and_saves():
     """Check on an easy table that rows leave early, and that none of them could have turned."""
     easy, y = load_iris(return_X_y=True)
     fitted = RandomForestClassifier(100, random_state=0).fit(easy[::2], y[::2])
-    cascade = CascadeClassifier.from_ensemble(fitted, exit="certain")
+    cascade = CascadeClassifier.from_ensemble(fitted, stopping="exact")
     assert [part.stop for part in cascade.estimators_] == [*range(55, 100, 5), 100]
     found = cascade.predict_details(easy)
     assert_array_equal(found.label, fitted.predict(easy))
@@ -94,7 +94,7 @@ def test_certain_never_disagrees_and_saves():
 
 def test_certain_never_disagrees_for_unlike_members(voting):
     """Check the certificate by weight on a soft vote, whose exits are certain too."""
-    cascade = CascadeClassifier.from_ensemble(voting, exit="certain", costs=[1, 2, 3, 4])
+    cascade = CascadeClassifier.from_ensemble(voting, stopping="exact", costs=[1, 2, 3, 4])
     found = cascade.predict_details(X[700:])
     assert_array_equal(found.label, voting.predict(X[700:]))
     assert set(found.exit_stage) == {2, 3}
@@ -105,7 +105,7 @@ def test_certain_never_disagrees_for_unlike_members(voting):
 
 def test_bound_is_refused_for_unlike_members(voting):
     """Check that a vote of whole models is told why, and what to take instead."""
-    message = "exit='bound'.*VotingClassifier.*random draw.*exit='certain', or max_disagreement"
+    message = "stopping='probabilistic'.*VotingClassifier.*random draw.*stopping='exact', or max_disagreement"
     with pytest.raises(ValueError, match=message):
         CascadeClassifier.from_ensemble(voting, costs=[1, 1, 1, 1])
 
@@ -115,9 +115,9 @@ def test_unlike_members_want_costs_or_rows_to_measure_them(voting, costs):
     """Check that costs are asked for by name, and measured where rows are given."""
     message = rf"costs={costs!r}: .*measured.*X_tune.*'members_0_1', 'members_1_2'"
     with pytest.raises(ValueError, match=message):
-        CascadeClassifier.from_ensemble(voting, exit="certain", costs=costs)
+        CascadeClassifier.from_ensemble(voting, stopping="exact", costs=costs)
     cascade = CascadeClassifier.from_ensemble(
-        voting, exit="certain", costs=costs, X_tune=X[700:730]
+        voting, stopping="exact", costs=costs, X_tune=X[700:730]
     )
     assert cascade.cost_unit_ == "s"
     assert cascade.cost_conditions_ is not None
@@ -143,8 +143,11 @@ def test_costs_and_unit_may_be_given(forest):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"exit": "lead"}, "exit='lead'; expected 'bound' or 'certain'"),
-        ({"exit": None}, "exit=None; expected 'bound' or 'certain'"),
+        (
+            {"stopping": "vote_margin"},
+            "stopping='vote_margin'; expected 'probabilistic' or 'exact'",
+        ),
+        ({"stopping": None}, "stopping=None; expected 'probabilistic' or 'exact'"),
         ({"delta": 0}, "delta=0; expected a number above 0 and below 1"),
         ({"delta": 1.0}, r"delta=1\.0; expected a number above 0"),
         ({"delta": "5 %"}, "delta='5 %'; expected a number above 0"),
@@ -156,7 +159,7 @@ def test_costs_and_unit_may_be_given(forest):
         ({"max_disagreement": True, "X_tune": X}, "max_disagreement=True; expected a number"),
         ({"max_disagreement": 0.01}, r"max_disagreement=0\.01 is tuned on rows.*as X_tune"),
         ({"checkpoints": [70, 60]}, r"checkpoints=\[70, 60\]; expected rising numbers"),
-        ({"checkpoints": [100], "exit": "certain"}, r"checkpoints=\[100\]; expected rising"),
+        ({"checkpoints": [100], "stopping": "exact"}, r"checkpoints=\[100\]; expected rising"),
     ],
 )
 def test_wrong_options_are_named(forest, options, message):
@@ -191,7 +194,7 @@ def test_tuned_figures_are_those_of_the_rows(tuned, forest):
     differs = tuned.predict(X[TUNE]) != forest.predict(X[TUNE])
     assert tuned.tuned_disagreement_ == differs.mean()
     assert tuned.tuned_disagreement_ <= tuned.disagreement_bound_ <= 0.02
-    assert tuned.confidence == "lead"
+    assert tuned.confidence == "vote_margin"
     assert tuned.thresholds_.tolist() == [tuned.thresholds] * 3
     found = tuned.predict_details(X[TEST])
     assert found.cost.mean() < 60
@@ -267,11 +270,11 @@ def test_raising_the_threshold_never_saves(tuned, pair):
     assert (low <= high).all()
 
 
-@pytest.mark.parametrize("exit", ["bound", "certain"])
-def test_a_single_tree_is_a_cascade_of_one_part(exit):
+@pytest.mark.parametrize("stopping", ["probabilistic", "exact"])
+def test_a_single_tree_is_a_cascade_of_one_part(stopping):
     """Check that an ensemble without parts works, and answers as it does."""
     fitted = RandomForestClassifier(1, random_state=0).fit(X[FIT], NAMES[FIT])
-    cascade = CascadeClassifier.from_ensemble(fitted, exit=exit)
+    cascade = CascadeClassifier.from_ensemble(fitted, stopping=stopping)
     found = cascade.predict_details(X[TEST])
     assert_array_equal(found.proba, fitted.predict_proba(X[TEST]))
     assert set(found.cost) == {1}
@@ -287,8 +290,8 @@ def test_a_single_tree_needs_no_tuning():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"exit": "certain"}, {"max_disagreement": 0.02, "X_tune": X[TUNE]}],
-    ids=["bound", "certain", "tuned"],
+    [{}, {"stopping": "exact"}, {"max_disagreement": 0.02, "X_tune": X[TUNE]}],
+    ids=["probabilistic", "exact", "tuned"],
 )
 def test_a_single_class_is_refused(options):
     """Check that a forest which knows one label only is told apart."""

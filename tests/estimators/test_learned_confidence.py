@@ -75,10 +75,10 @@ def test_confidence_is_a_probability_of_being_right(blobs):
 
 
 def test_estimates_stand_beside_each_other(cascade):
-    """Check that the tuned and the honest estimate are there, and the report says "learned"."""
-    assert 0 < cascade.honest_score_ <= 1
+    """Check that the tuned and the cross-fitted estimate are there, and the report says "learned"."""
+    assert 0 < cascade.cross_fitted_score_ <= 1
     assert cascade.tuned_cost_ <= 41
-    assert "learned" in str(cascade.compute_report(np.zeros((3, cascade.n_features_in_))))
+    assert "learned" in str(cascade.cost_report(np.zeros((3, cascade.n_features_in_))))
 
 
 def test_batch_and_single_rows_agree(cascade, blobs):
@@ -219,12 +219,12 @@ def test_certificate_counts_what_a_learned_cascade_answers():
     report = cascade.certify(X[1000:], y[1000:], epsilon=0.05)
     details = cascade.with_thresholds(report).predict_details(X[1000:])
     assert report.certified
-    assert report.losses == np.sum(details.label != y[1000:])
+    assert report.regressions == np.sum(details.label != y[1000:])
     assert [stage["n_rows"] for stage in report.stages] == np.bincount(details.exit_stage).tolist()
     assert report.mean_cost == pytest.approx(details.cost.mean())
 
 
-@pytest.mark.parametrize("combine", ["mean", "last", "best"])
+@pytest.mark.parametrize("combine", ["mean", "last", "most_confident"])
 def test_constant_features_make_all_rows_equally_sure(combine):
     """Check that nothing is told apart where nothing differs, and that all rows exit together."""
     X, y = np.zeros((300, 2)), np.arange(300) % 3 > 0
@@ -235,7 +235,7 @@ def test_constant_features_make_all_rows_equally_sure(combine):
     assert details.label.all()
 
 
-@pytest.mark.parametrize("combine", ["mean", "last", "best"])
+@pytest.mark.parametrize("combine", ["mean", "last", "most_confident"])
 def test_class_that_some_members_never_saw_is_judged(combine):
     """Check that rows of a rare class, which folds and members lack, are answered."""
     rng = np.random.default_rng(0)

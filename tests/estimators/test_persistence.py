@@ -121,7 +121,7 @@ def test_questions_leave_no_trace(fitted, iris):
     fitted.predict(X)
     fitted.predict_proba(X[:1])
     fitted.predict_details(X)
-    fitted.compute_report(X, fitted.predict(X))
+    fitted.cost_report(X, fitted.predict(X))
     assert {name: id(value) for name, value in vars(fitted).items()} == before
     assert pickle.dumps(fitted) == saved
 

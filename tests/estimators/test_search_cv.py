@@ -143,28 +143,28 @@ def test_honest_figures_are_chosen_without_the_fold_they_are_taken_on(data):
     figures = []
     for others, part in splits:
         proba = [model.predict_proba(X[others]) for model in models]
-        row = search_cascades(proba, y[others], costs=[1, 5], names=["nb", "lr"]).best()
+        row = search_cascades(proba, y[others], costs=[1, 5], names=["nb", "lr"]).select()
         details = fitted._build(row).predict_details(X[part])
         figures.append((accuracy_score(y[part], details.label), details.cost.mean()))
-    honest = (fitted.honest_score_, fitted.honest_cost_)
-    np.testing.assert_allclose(honest, np.mean(figures, axis=0))
+    cross_fitted = (fitted.cross_fitted_score_, fitted.cross_fitted_cost_)
+    np.testing.assert_allclose(cross_fitted, np.mean(figures, axis=0))
 
 
 def test_at_gives_another_operating_point_without_a_fit(data):
     """Check that `at` obeys its constraints and shares the fitted members."""
     fitted = search().fit(*data)
-    cheap = fitted.at(max_cost=1.0)
+    cheap = fitted.select(max_cost=1.0)
     assert isinstance(cheap, CascadeClassifier)
     assert cheap.estimators_[0] is fitted.named_estimators_["nb"]
-    assert fitted.at(max_worst_cost=3.0).costs_.sum() <= 3.0
+    assert fitted.select(max_worst_cost=3.0).costs_.sum() <= 3.0
     with pytest.raises(InfeasibleConstraintError, match="the best score is"):
-        fitted.at(min_score=1.01)
+        fitted.select(min_score=1.01)
 
 
 def test_constraints_are_those_of_the_front(data):
     """Check that parameters of the search choose what `front_.best` chooses."""
     fitted = search(max_cost=4.0).fit(*data)
-    assert fitted.front_[fitted.best_index_] == fitted.front_.best(max_cost=4.0)
+    assert fitted.front_[fitted.best_index_] == fitted.front_.select(max_cost=4.0)
     limited = search(max_worst_cost=3.0, max_score_loss=0.5).fit(*data)
     assert limited.best_estimator_.costs_.sum() <= 3.0
 
@@ -182,8 +182,8 @@ def test_search_delegates_to_its_best_estimator(data):
     best = fitted.best_estimator_
     np.testing.assert_array_equal(fitted.predict_proba(X), best.predict_proba(X))
     np.testing.assert_array_equal(fitted.predict(X), best.predict(X))
-    assert fitted.compute_report(X, y).scoring == "neg_log_loss"
-    assert fitted.score(X, y) == pytest.approx(fitted.compute_report(X, y).score)
+    assert fitted.cost_report(X, y).scoring == "neg_log_loss"
+    assert fitted.score(X, y) == pytest.approx(fitted.cost_report(X, y).score)
 
 
 def test_search_works_in_pipelines_and_cross_validation(data):
@@ -233,13 +233,13 @@ def test_weights_of_zero_are_as_absent(data):
         for labels in (y, np.where(weight == 0, (y + 1) % 3, y))
     ]
     assert list(tables[0].front_) == list(tables[1].front_)
-    assert tables[0].honest_score_ == tables[1].honest_score_
+    assert tables[0].cross_fitted_score_ == tables[1].cross_fitted_score_
 
 
 def test_a_single_split_has_no_honest_figure(data):
     """Check that one split leaves nothing to choose on."""
     fitted = search(cv=ShuffleSplit(1, random_state=0)).fit(*data)
-    assert np.isnan(fitted.honest_score_)
+    assert np.isnan(fitted.cross_fitted_score_)
 
 
 def test_groups_reach_the_splitter(data):

@@ -47,7 +47,7 @@ def never(fitted, checkpoints=CHECKPOINTS):
     """Return the cascade of an ensemble's parts from which no row exits early."""
     parts = split_ensemble(fitted, checkpoints)
     cascade = CascadeClassifier.from_ensemble(
-        fitted, exit="certain", checkpoints=checkpoints, costs=[1] * len(parts.estimators)
+        fitted, stopping="exact", checkpoints=checkpoints, costs=[1] * len(parts.estimators)
     )
     return cascade.with_thresholds(np.inf)
 

@@ -66,7 +66,7 @@ def test_lead_counts_other_members_by_weight(blobs, forest, linear):
     parts = split_ensemble(forest, [10])
     cascade = CascadeClassifier(
         [("linear", FrozenEstimator(linear)), *parts.estimators],
-        confidence="lead",
+        confidence="vote_margin",
         thresholds=[3.0, 2.0],
         weights=[5, *parts.weights],
     ).fit(X, y)
@@ -160,11 +160,11 @@ def test_failing_part_is_named_or_leaves_the_answer_before():
     sure = np.tile([[0.9, 0.1], [0.55, 0.45]], (5, 1))
     failing = FailingMember(sure)
     vote, X = vote_of_scripts(ScriptedMember(sure), ScriptedMember(sure), failing)
-    cascade = CascadeClassifier.from_ensemble(vote, exit="certain", costs=[1, 1, 1])
+    cascade = CascadeClassifier.from_ensemble(vote, stopping="exact", costs=[1, 1, 1])
     cascade = cascade.with_thresholds(0.5)
     with pytest.raises(MemberFailedError, match=r"'members_2_3'.*the service hung up"):
         cascade.predict(X)
-    cascade.set_params(on_stage_error="answer")
+    cascade.set_params(on_stage_error="keep_previous")
     with pytest.warns(StageFailedWarning, match="members_2_3") as caught:
         found = cascade.predict_details(X)
     assert caught[0].message.rows.tolist() == [1, 3, 5, 7, 9]
@@ -179,11 +179,11 @@ def test_failing_part_is_named_or_leaves_the_answer_before():
     "options", [{}, {"thresholds": 2.0, "combine": "last"}, {"thresholds": "auto"}], ids=str
 )
 def test_lead_wants_thresholds_and_the_mean(blobs, forest, options):
-    """Check that "lead" with tuned thresholds or the last answer is refused, with the way out."""
+    """Check that "vote_margin" with tuned thresholds or the last answer is refused, with the way out."""
     X, y = blobs
     members = split_ensemble(forest).estimators
-    cascade = CascadeClassifier(members, confidence="lead", **options)
-    message = "confidence='lead' with .*; expected thresholds in standard errors and the mean.*from"
+    cascade = CascadeClassifier(members, confidence="vote_margin", **options)
+    message = "confidence='vote_margin' with .*; expected thresholds in standard errors and the mean.*from"
     with pytest.raises(ValueError, match=message):
         cascade.fit(X, y)
 
@@ -192,9 +192,13 @@ def test_searches_list_the_confidences_they_take(blobs, forest):
     """Check that a search over thresholds refuses the lead and names what it knows."""
     X, y = blobs
     proba = [part.predict_proba(X) for _, part in split_ensemble(forest).estimators]
-    with pytest.raises(ValueError, match=r"confidence='lead'.*'max_proba', 'margin', 'entropy'"):
-        search_cascades(proba, y, costs=[1, 2], confidence="lead")
+    with pytest.raises(
+        ValueError, match=r"confidence='vote_margin'.*'max_proba', 'margin', 'entropy'"
+    ):
+        search_cascades(proba, y, costs=[1, 2], confidence="vote_margin")
     search = CascadeSearchCV([("nb", GaussianNB()), ("lr", LogisticRegression())])
-    search.set_params(confidence="lead")
-    with pytest.raises(ValueError, match=r"'confidence'.*CascadeSearchCV.*'margin'.*Got 'lead'"):
+    search.set_params(confidence="vote_margin")
+    with pytest.raises(
+        ValueError, match=r"'confidence'.*CascadeSearchCV.*'margin'.*Got 'vote_margin'"
+    ):
         search.fit(X, y)

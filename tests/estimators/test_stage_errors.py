@@ -46,7 +46,7 @@ def test_failed_stage_keeps_earlier_answers_and_is_billed(failure):
     first = ScriptedMember([SURE, UNSURE, SURE, UNSURE, SURE, UNSURE])
     last = ScriptedMember([OTHER] * 6)
     stages = (first, FAILURES[failure], last)
-    cascade = fit_cascade(*stages, costs=[1, 10, 100], on_stage_error="answer")
+    cascade = fit_cascade(*stages, costs=[1, 10, 100], on_stage_error="keep_previous")
     with pytest.warns(StageFailedWarning, match="stage 1 failed, so 3 rows") as caught:
         found = cascade.predict_details(X)
     assert len(caught) == 1
@@ -65,7 +65,7 @@ def test_late_failure_keeps_the_mean_of_the_stages_before():
     first = ScriptedMember([SURE, UNSURE, UNSURE, UNSURE, SURE, UNSURE])
     second = ScriptedMember([SURE, SURE, OTHER, SURE, SURE, OTHER])
     stages = (first, second, FailingMember([SURE] * 6))
-    cascade = fit_cascade(*stages, costs=[1, 10, 100], on_stage_error="answer")
+    cascade = fit_cascade(*stages, costs=[1, 10, 100], on_stage_error="keep_previous")
     with pytest.warns(StageFailedWarning) as caught:
         found = cascade.predict_details(X)
     assert caught[0].message.rows.tolist() == [2, 5]
@@ -78,7 +78,7 @@ def test_late_failure_keeps_the_mean_of_the_stages_before():
 def test_first_stage_always_raises():
     """Check that without an earlier answer there is nothing to fall back to."""
     stages = FailingMember([SURE] * 6), ScriptedMember([SURE] * 6)
-    cascade = fit_cascade(*stages, on_stage_error="answer")
+    cascade = fit_cascade(*stages, on_stage_error="keep_previous")
     with pytest.raises(MemberFailedError, match="stage 0"):
         cascade.predict(X)
 
@@ -142,7 +142,9 @@ def test_failure_after_silence_answers_by_the_class_shares():
     """Check rows that only a failed stage could have answered: shares, two warnings, two bills."""
     first = ScriptedMember([SILENT, UNSURE, SURE, SILENT, SURE, SURE])
     stages = (first, FailingMember([SURE] * 6))
-    cascade = fit_cascade(*stages, costs=[1, 10], allow_abstain=True, on_stage_error="answer")
+    cascade = fit_cascade(
+        *stages, costs=[1, 10], allow_abstain=True, on_stage_error="keep_previous"
+    )
     with pytest.warns(StageFailedWarning), pytest.warns(AllAbstainedWarning, match="on 2 rows"):
         found = cascade.predict_details(X)
     assert_array_equal(found.proba, [[0.5, 0.5], UNSURE, SURE, [0.5, 0.5], SURE, SURE])
@@ -153,7 +155,7 @@ def test_failure_while_tuning_is_not_survived():
     """Check that thresholds are not tuned around a member that is down."""
     members = [("a", ScriptedMember([UNSURE] * 6)), ("b", FailingMember([SURE] * 6))]
     with pytest.raises(MemberFailedError, match="stage 1 'b'"):
-        CascadeClassifier(members, cv=2, on_stage_error="answer").fit(X, Y)
+        CascadeClassifier(members, cv=2, on_stage_error="keep_previous").fit(X, Y)
 
 
 @pytest.mark.parametrize("known", [[1, 2], [0, 1], [0, 2]])

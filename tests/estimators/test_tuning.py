@@ -19,11 +19,11 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_cascade import CascadeClassifier
-from sklearn_cascade.exceptions import UnreachedFloorWarning
+from sklearn_cascade.exceptions import ScoreNotReachedWarning
 from tests.probes import LOGS, CountingNB, ScriptedMember, log, numbered_rows, scripted
 from tests.strategies import ladders
 
-TUNED = ("tuned_score_", "tuned_cost_", "honest_score_", "honest_cost_")
+TUNED = ("tuned_score_", "tuned_cost_", "cross_fitted_score_", "cross_fitted_cost_")
 # A scorer that no sum over rows stands for.
 MACRO_F1 = make_scorer(f1_score, average="macro", zero_division=0.0)
 
@@ -171,7 +171,7 @@ def test_any_splitter_holds_rows_out(iris, key, cv, n_splits):
     assert sizes == sorted([150] + [len(train) for train, _ in splits])
     assert log(key)["predictions"] == [len(test) for _, test in splits]
     assert len(splits) == n_splits
-    assert np.isnan(cascade.honest_score_) == (n_splits == 1)
+    assert np.isnan(cascade.cross_fitted_score_) == (n_splits == 1)
 
 
 @pytest.mark.parametrize("random_state", [None, 0, 1])
@@ -203,7 +203,7 @@ def test_jobs_change_nothing(blobs):
 
 @pytest.mark.parametrize(("n_members", "limits"), [(2, 0.7), (2, [0.7]), (1, "auto"), (1, 0.7)])
 def test_fitting_again_forgets_the_tuning(iris, three_members, n_members, limits):
-    """Check that without tuning there is no tuned or honest score, also left over from before."""
+    """Check that without tuning there is no tuned or cross-fitted score, also left over from before."""
     X, y = iris
     cascade = CascadeClassifier(three_members, cv=3).fit(X, y)
     assert all(np.isfinite(getattr(cascade, attribute)) for attribute in TUNED)
@@ -215,21 +215,21 @@ def test_fitting_again_forgets_the_tuning(iris, three_members, n_members, limits
 
 
 def test_honest_score_is_lower_where_tuning_overfits():
-    """Check that the honest score of members that only guess is no better than guessing."""
+    """Check that the cross-fitted score of members that only guess is no better than guessing."""
     y, tables = noisy_tables(60, seed=5, skill=(0.0, 0.0, 0.0), n_classes=2)
     cascade = CascadeClassifier(scripted(*tables), cv=5).fit(numbered_rows(60), y)
-    assert cascade.tuned_score_ > cascade.honest_score_ + 0.03
-    assert cascade.honest_score_ == pytest.approx(0.5, abs=0.05)
+    assert cascade.tuned_score_ > cascade.cross_fitted_score_ + 0.03
+    assert cascade.cross_fitted_score_ == pytest.approx(0.5, abs=0.05)
 
 
 def test_honest_score_never_chooses_on_the_rows_it_scores():
-    """Check that holding the same rows out twice leaves the honest score as it is."""
+    """Check that holding the same rows out twice leaves the cross-fitted score as it is."""
     y, tables = noisy_tables(60, skill=(0.0, 0.0, 0.0), n_classes=2)
     X, splits = numbered_rows(60), list(StratifiedKFold(5).split(tables[0], y))
     once = CascadeClassifier(scripted(*tables), cv=splits).fit(X, y)
     twice = CascadeClassifier(scripted(*tables), cv=splits + splits).fit(X, y)
     assert twice.tuned_score_ == pytest.approx(once.tuned_score_, abs=1e-12)
-    assert twice.honest_score_ == pytest.approx(once.honest_score_, abs=1e-12)
+    assert twice.cross_fitted_score_ == pytest.approx(once.cross_fitted_score_, abs=1e-12)
 
 
 def test_unreached_floor_warns():
@@ -237,7 +237,7 @@ def test_unreached_floor_warns():
     y = np.tile([0, 1], 10)
     right = np.where(np.eye(2)[y] == 1, 0.6, 0.4)
     members, X = scripted(np.where(np.eye(2)[y] == 1, 0.1, 0.9), right), numbered_rows(20)
-    with pytest.warns(UnreachedFloorWarning, match=r"combine='mean' reaches 0 .* 1 is reached"):
+    with pytest.warns(ScoreNotReachedWarning, match=r"combine='mean' reaches 0 .* 1 is reached"):
         mean = CascadeClassifier(members, combine="mean", cv=2).fit(X, y)
     assert mean.tuned_score_ == 0
     either = CascadeClassifier(members, combine="auto", cv=2).fit(X, y)

@@ -11,8 +11,8 @@ from sklearn_cascade import AveragingEnsemble, CascadeClassifier
 from sklearn_cascade.exceptions import (
     AllAbstainedWarning,
     IgnoredWeightsWarning,
+    ScoreNotReachedWarning,
     StageFailedWarning,
-    UnreachedFloorWarning,
     UnseenClassWarning,
 )
 from tests.probes import FailingMember, ScriptedMember, numbered_rows, scripted
@@ -21,7 +21,7 @@ X, Y = numbered_rows(6), np.array([0, 1] * 3)
 COMMITTEES = {"ensemble": AveragingEnsemble, "cascade": CascadeClassifier}
 each_committee = pytest.mark.parametrize("kind", COMMITTEES)
 each_question = pytest.mark.parametrize(
-    "question", ["predict", "predict_proba", "predict_details", "compute_report"]
+    "question", ["predict", "predict_proba", "predict_details", "cost_report"]
 )
 
 
@@ -53,7 +53,7 @@ def test_unreached_floor_points_at_fit():
     """Check that the warning of a score out of reach names the line that called fit."""
     right = np.where(np.eye(2)[Y] == 1, 0.6, 0.4)
     members = scripted(np.where(np.eye(2)[Y] == 1, 0.1, 0.9), right)
-    with pytest.warns(UnreachedFloorWarning) as caught:
+    with pytest.warns(ScoreNotReachedWarning) as caught:
         CascadeClassifier(members, combine="mean", cv=3).fit(X, Y)
     assert caught[0].filename == __file__
 
@@ -62,7 +62,7 @@ def test_unreached_floor_points_at_fit():
 def test_failed_stage_points_at_the_question(question):
     """Check that the warning of a failed stage names the line that asked."""
     members = [("good", ScriptedMember([[0.6, 0.4]] * 6)), ("bad", FailingMember([[0.5, 0.5]] * 6))]
-    cascade = build("cascade", members, on_stage_error="answer").fit(X, Y)
+    cascade = build("cascade", members, on_stage_error="keep_previous").fit(X, Y)
     with pytest.warns(StageFailedWarning) as caught:
         getattr(cascade, question)(X)
     assert caught[0].filename == __file__

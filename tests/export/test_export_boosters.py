@@ -22,7 +22,7 @@ skl2onnx = pytest.importorskip("skl2onnx", reason="the export needs skl2onnx")
 pytestmark = [
     # Small members are no dearer than the routing, which is no matter here.
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.NoGainWarning"),
-    pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewRowsWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewSamplesWarning"),
     # LightGBM invents names for the columns of arrays, and then misses them.
     pytest.mark.filterwarnings("ignore:X does not have valid feature names, but LGBM:UserWarning"),
     # Wheels built for a newer numpy say so on import; numpy itself silences it outside pytest.

@@ -40,7 +40,7 @@ from tests.members.graphs import build, linear_net, node, port  # noqa: E402
 # Small members are no dearer than the routing, which is no matter here.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.NoGainWarning"),
-    pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewRowsWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewSamplesWarning"),
 ]
 rng = np.random.default_rng(0)
 X = rng.normal(size=(120, 4)).astype("f4")
@@ -337,11 +337,11 @@ def test_logits_are_refused_with_the_way_round():
     assert len(model.graph.output) == 4
 
 
-@pytest.mark.parametrize("rtol", [0, -1e-4, 1, np.nan, np.inf, "tiny", None])
-def test_tolerance_is_checked(rtol):
+@pytest.mark.parametrize("atol", [0, -1e-4, 1, np.nan, np.inf, "tiny", None])
+def test_tolerance_is_checked(atol):
     """Check tolerances that can only be meant otherwise."""
-    with pytest.raises(ValueError, match=r"rtol=.*expected a number above 0 and below 1"):
-        to_onnx(cascade(), X, rtol=rtol)
+    with pytest.raises(ValueError, match=r"atol=.*expected a number above 0 and below 1"):
+        to_onnx(cascade(), X, atol=atol)
 
 
 @pytest.mark.parametrize(

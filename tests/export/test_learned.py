@@ -52,9 +52,9 @@ for package in ("onnx", "onnxruntime", "skl2onnx"):
 # Small members are no dearer than the routing, and some stages are reached by few: no matter here.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_cascade.exceptions.NoGainWarning",
-    "ignore::sklearn_cascade.exceptions.FewRowsWarning",
+    "ignore::sklearn_cascade.exceptions.FewSamplesWarning",
 )
-WAYS = ("mean", "last", "best")
+WAYS = ("mean", "last", "most_confident")
 LADDER = ("nb", "linear", "forest")
 # One of each table of classes: two columns, three, and one number beyond twenty classes.
 THRESHOLDS = {2: [0.93, 0.9], 3: [0.85, 0.8], 25: [0.6, 0.55]}
@@ -265,7 +265,11 @@ LEARNERS = {
 @pytest.mark.parametrize(
     ("kind", "combine"),
     # Histograms take their time to fit.
-    [pair for pair in product(LEARNERS, ["mean", "best"]) if pair != ("histograms", "best")],
+    [
+        pair
+        for pair in product(LEARNERS, ["mean", "most_confident"])
+        if pair != ("histograms", "most_confident")
+    ],
 )
 def test_learner_of_choice_is_exported(problem, members, kind, combine):
     """Check learners that skl2onnx converts, in files that were verified, for both types."""
@@ -348,7 +352,7 @@ def test_learned_cascade_in_other_estimators(problem, combine):
 
 def test_learned_file_keeps_to_the_opset_asked_for(problem, members):
     """Check the lowest version and the default, each on the same rows."""
-    cascade = learned_on(problem, members, thresholds=[0.85, 0.8], combine="best")
+    cascade = learned_on(problem, members, thresholds=[0.85, 0.8], combine="most_confident")
     rows = problem.more[:1000].astype(np.float32)
     for opset in (18, None):
         assert_same(cascade, to_onnx(cascade, rows, target_opset=opset, verify=False), rows)
@@ -356,7 +360,7 @@ def test_learned_file_keeps_to_the_opset_asked_for(problem, members):
 
 def test_metadata_tell_of_a_learned_confidence(problem, members):
     """Check the names of confidence and combination in the file."""
-    cascade = learned_on(problem, members, thresholds=0.8, combine="best")
+    cascade = learned_on(problem, members, thresholds=0.8, combine="most_confident")
     entries = {e.key: e.value for e in to_onnx(cascade, problem.more).metadata_props}
-    assert (entries["confidence"], entries["combine"]) == ("learned", "best")
+    assert (entries["confidence"], entries["combine"]) == ("learned", "most_confident")
     assert entries["verification"].startswith("verified")

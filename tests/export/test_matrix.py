@@ -35,7 +35,7 @@ for package in ("onnx", "onnxruntime", "skl2onnx"):
 # Small members are no dearer than the routing, and some stages are reached by few: no matter here.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_cascade.exceptions.NoGainWarning",
-    "ignore::sklearn_cascade.exceptions.FewRowsWarning",
+    "ignore::sklearn_cascade.exceptions.FewSamplesWarning",
 )
 LADDERS = {
     2: ("linear", "forest"),
@@ -144,8 +144,8 @@ SPLIT = {
     ),
 }
 WAYS = {
-    "bound": {},
-    "certain": {"exit": "certain"},
+    "probabilistic": {},
+    "exact": {"stopping": "exact"},
     "tuned": {"max_disagreement": 0.05},
 }
 
@@ -159,7 +159,7 @@ def split_ensembles(problem):
 @pytest.mark.parametrize(
     ("kind", "way"),
     # The bound holds for draws at random, which the members of a vote are not.
-    [pair for pair in product(SPLIT, WAYS) if pair != ("vote", "bound")],
+    [pair for pair in product(SPLIT, WAYS) if pair != ("vote", "probabilistic")],
 )
 def test_file_routes_as_a_split_ensemble(problem, split_ensembles, kind, way):
     """Check cascades of the parts of one ensemble, with the lead, the bound and certainty."""
@@ -175,7 +175,7 @@ def test_file_routes_as_a_split_ensemble(problem, split_ensembles, kind, way):
 def test_certain_file_keeps_every_label_of_the_forest(two_sided):
     """Check in float32 that rows whose lead the trees left could tie go on, as in Python."""
     forest = RandomForestClassifier(12, random_state=0).fit(two_sided.X, two_sided.words)
-    cascade = CascadeClassifier.from_ensemble(forest, exit="certain")
+    cascade = CascadeClassifier.from_ensemble(forest, stopping="exact")
     rows = two_sided.more.astype(np.float32)
     model = to_onnx(cascade, rows, verify=False)
     np.testing.assert_array_equal(run(model, rows)["label"], forest.predict(rows))

@@ -33,7 +33,7 @@ from benchmarks.onnx_members import kinds, problem
 # Small members are no dearer than the routing, and some are asked about few rows here.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.NoGainWarning"),
-    pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewRowsWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewSamplesWarning"),
     # skl2onnx looks at an attribute that scikit-learn is about to drop.
     pytest.mark.filterwarnings("ignore:Attribute `prob._` was deprecated:FutureWarning"),
     # Short trainings are long enough for what is compared.

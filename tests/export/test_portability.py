@@ -21,7 +21,7 @@ skl2onnx = pytest.importorskip("skl2onnx", reason="the export needs skl2onnx")
 # Small members are no dearer than the routing, and some stages are reached by few: no matter here.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_cascade.exceptions.NoGainWarning",
-    "ignore::sklearn_cascade.exceptions.FewRowsWarning",
+    "ignore::sklearn_cascade.exceptions.FewSamplesWarning",
 )
 
 
@@ -49,8 +49,8 @@ def file(cascade, rows):
     ("dtype", "combine", "confidence"),
     [
         *product([np.float32, np.float64], ["mean", "last"], ["max_proba", "margin", "entropy"]),
-        *product([np.float32, np.float64], ["mean", "last", "best"], ["learned"]),
-        *product([np.float32, np.float64], ["best"], ["max_proba", "margin", "entropy"]),
+        *product([np.float32, np.float64], ["mean", "last", "most_confident"], ["learned"]),
+        *product([np.float32, np.float64], ["most_confident"], ["max_proba", "margin", "entropy"]),
     ],
 )
 def test_file_passes_the_full_check_and_the_reference(

@@ -33,7 +33,7 @@ for package in ("onnx", "onnxruntime", "skl2onnx"):
 # Small members are no dearer than the routing, and some stages are reached by few: no matter here.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_cascade.exceptions.NoGainWarning",
-    "ignore::sklearn_cascade.exceptions.FewRowsWarning",
+    "ignore::sklearn_cascade.exceptions.FewSamplesWarning",
 )
 LADDER = ("linear", "net", "forest")
 
@@ -160,7 +160,7 @@ def test_file_tells_stage_and_cost_as_a_member(profiled, problem, members):
     inner = OnnxClassifier(profiled.model, cost=4.0)
     told, details = inner.outputs(profiled.rows), profiled.cascade.predict_details(profiled.rows)
     np.testing.assert_array_equal(told["exit_stage"], details.exit_stage)
-    np.testing.assert_allclose(told["cost"], details.cost, rtol=1e-6)
+    np.testing.assert_allclose(told["cost"], details.cost, atol=1e-6)
     np.testing.assert_array_equal(inner.classes_, profiled.cascade.classes_)
     stages = [("nb", members["nb"]), ("file", inner), ("forest", members["forest"])]
     outer = CascadeClassifier(

@@ -23,7 +23,7 @@ for package in ("onnx", "onnxruntime", "skl2onnx"):
 # Small members are no dearer than the routing, and some stages are reached by few: no matter here.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_cascade.exceptions.NoGainWarning",
-    "ignore::sklearn_cascade.exceptions.FewRowsWarning",
+    "ignore::sklearn_cascade.exceptions.FewSamplesWarning",
 )
 THRESHOLDS = {
     "max_proba": [0.85, 0.8, 0.75],
@@ -36,7 +36,7 @@ LADDER = ("nb", "linear", "net", "forest")
 def surest_of(members, problem, names=LADDER, **parameters):
     """Return a cascade that answers by its surest stage."""
     stages = [(name, members[name]) for name in names]
-    given = {"combine": "best", "costs": [1, 2, 7, 30][: len(names)], **parameters}
+    given = {"combine": "most_confident", "costs": [1, 2, 7, 30][: len(names)], **parameters}
     return CascadeClassifier(stages, **given).fit(problem.X, problem.y)
 
 
@@ -113,7 +113,9 @@ def test_later_stage_answers_among_equals(problem):
         RandomForestClassifier(10, random_state=seed).fit(problem.X, problem.y) for seed in range(3)
     ]
     stages = [(f"forest{k}", FrozenEstimator(forest)) for k, forest in enumerate(forests)]
-    cascade = CascadeClassifier(stages, combine="best", thresholds=0.95).fit(problem.X, problem.y)
+    cascade = CascadeClassifier(stages, combine="most_confident", thresholds=0.95).fit(
+        problem.X, problem.y
+    )
     said = [forest.predict_proba(problem.more) for forest in forests]
     equal = said[0].max(axis=1) == said[1].max(axis=1)
     assert (equal & (said[0].argmax(axis=1) != said[1].argmax(axis=1))).any()
@@ -145,7 +147,7 @@ def opposites(n_tied):
     rows = rng.normal(size=(1000, 2)).astype(np.float32)
     rows[:n_tied, 1] = -rows[:n_tied, 0]
     cascade = CascadeClassifier(
-        list(zip("ab", models, strict=True)), combine="best", thresholds=0.999
+        list(zip("ab", models, strict=True)), combine="most_confident", thresholds=0.999
     )
     return cascade.fit(rows, rows[:, 0] > 0), rows
 
@@ -189,7 +191,7 @@ def test_answer_that_is_not_a_number_gives_way():
     rows = np.array([[3, 0], [0, np.inf], [0, 3]], dtype=np.float32)
     for confidence in ("max_proba", "margin", "entropy"):
         cascade = CascadeClassifier(
-            stages, combine="best", thresholds=0.999, confidence=confidence
+            stages, combine="most_confident", thresholds=0.999, confidence=confidence
         ).fit(known, [0, 1])
         answers = run(to_onnx(cascade, known, verify=False), rows)
         assert answers["exit_stage"].tolist() == [1, 1, 1]

@@ -29,7 +29,7 @@ from sklearn_cascade import (
 )
 from sklearn_cascade.exceptions import (
     ConversionError,
-    FewRowsWarning,
+    FewSamplesWarning,
     NoGainWarning,
     OnnxMismatchError,
     UnconvertibleMemberError,
@@ -42,7 +42,7 @@ skl2onnx = pytest.importorskip("skl2onnx", reason="the export needs skl2onnx")
 # Small members are no dearer than the routing, which is no matter here.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_cascade.exceptions.NoGainWarning",
-    "ignore::sklearn_cascade.exceptions.FewRowsWarning",
+    "ignore::sklearn_cascade.exceptions.FewSamplesWarning",
 )
 OUTPUTS = ["label", "probabilities", "exit_stage", "cost"]
 
@@ -89,7 +89,7 @@ def assert_same(estimator, model, X):
     np.testing.assert_array_equal(answers["label"], expected.label)
     np.testing.assert_array_equal(answers["exit_stage"], expected.exit_stage)
     np.testing.assert_allclose(answers["probabilities"], expected.proba, atol=2e-5)
-    np.testing.assert_allclose(answers["cost"], expected.cost, rtol=1e-6)
+    np.testing.assert_allclose(answers["cost"], expected.cost, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -273,11 +273,14 @@ def test_own_confidence_is_refused(rows):
 
 
 @pytest.mark.filterwarnings("default::sklearn_cascade.exceptions.NoGainWarning")
-@pytest.mark.filterwarnings("default::sklearn_cascade.exceptions.FewRowsWarning")
+@pytest.mark.filterwarnings("default::sklearn_cascade.exceptions.FewSamplesWarning")
 def test_to_onnx_warns_of_little_to_see_and_to_gain(rows):
     """Check the warnings for rows that hardly reach a stage, and for members not worth guarding."""
     X, y, more = rows
     cascade = CascadeClassifier([("a", GaussianNB()), ("b", GaussianNB())], thresholds=-np.inf)
     cascade.fit(X, y)
-    with pytest.warns(FewRowsWarning, match="'b': 0"), pytest.warns(NoGainWarning, match="not pay"):
+    with (
+        pytest.warns(FewSamplesWarning, match="'b': 0"),
+        pytest.warns(NoGainWarning, match="not pay"),
+    ):
         to_onnx(cascade, more)

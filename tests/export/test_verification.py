@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier, ExportReport, to_onnx
-from sklearn_cascade.exceptions import FewRowsWarning, NoGainWarning, OnnxMismatchError
+from sklearn_cascade.exceptions import FewSamplesWarning, NoGainWarning, OnnxMismatchError
 from sklearn_cascade.rules import threshold_at
 from tests.export.sessions import run
 
@@ -28,7 +28,7 @@ skl2onnx = pytest.importorskip("skl2onnx", reason="the export needs skl2onnx")
 
 quiet = pytest.mark.filterwarnings(
     "ignore::sklearn_cascade.exceptions.NoGainWarning",
-    "ignore::sklearn_cascade.exceptions.FewRowsWarning",
+    "ignore::sklearn_cascade.exceptions.FewSamplesWarning",
 )
 # What a row may fall short of a threshold by and exit all the same.
 ALLOWANCE = 1e-5
@@ -199,8 +199,8 @@ def test_other_exits_that_are_no_ties_are_an_error(rows, members):
 def test_error_carries_a_report_that_travels(rows, members):
     """Check the report of an error, as text, as figures, and after pickling."""
     cascade = cascade_of(members, "nb linear", rows)
-    with pytest.raises(OnnxMismatchError, match=r"rtol=1e-09") as caught:
-        to_onnx(cascade, rows[2], rtol=1e-9)
+    with pytest.raises(OnnxMismatchError, match=r"atol=1e-09") as caught:
+        to_onnx(cascade, rows[2], atol=1e-9)
     report = caught.value.report
     assert isinstance(report, ExportReport)
     assert list(report.problems) == caught.value.problems
@@ -214,7 +214,7 @@ def test_error_carries_a_report_that_travels(rows, members):
 @quiet
 def test_float64_stands_a_narrow_tolerance(rows, members):
     """Check that the tolerance which float32 misses is kept in float64."""
-    model = to_onnx(cascade_of(members, "nb linear", rows), rows[2].astype("f8"), rtol=1e-9)
+    model = to_onnx(cascade_of(members, "nb linear", rows), rows[2].astype("f8"), atol=1e-9)
     assert figures(model)["difference"] < 1e-12
 
 
@@ -226,14 +226,14 @@ def test_few_rows_at_a_stage_are_warned_of(rows, members, n_reached):
     between = (sure[max(n_reached - 1, 0)] + sure[n_reached]) / 2 if n_reached else -np.inf
     cascade = cascade_of(members, "linear forest", rows, thresholds=between + ALLOWANCE)
     if n_reached < 30:
-        with pytest.warns(FewRowsWarning, match=rf"600 rows .*\('forest': {n_reached}\)"):
+        with pytest.warns(FewSamplesWarning, match=rf"600 rows .*\('forest': {n_reached}\)"):
             model = to_onnx(cascade, rows[2])
     else:
         model = to_onnx(cascade, rows[2])
     assert figures(model)["members"][1]["n_reached"] == n_reached
 
 
-@pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewRowsWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewSamplesWarning")
 def test_small_members_are_warned_not_to_pay(rows, members):
     """Check that a cascade which always runs both members is warned of."""
     cascade = cascade_of(members, "nb linear", rows, thresholds=np.inf)
@@ -242,7 +242,7 @@ def test_small_members_are_warned_not_to_pay(rows, members):
     assert figures(model)["advice"] in told(model)["verification"]
 
 
-@pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewRowsWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewSamplesWarning")
 def test_large_last_member_pays(rows, members):
     """Check that there is no warning where a large net is spared, and the times in the advice."""
     cascade = cascade_of(members, "linear large", rows, thresholds=0.6)
@@ -268,11 +268,11 @@ def test_advice_is_for_cascades_alone(rows, members):
     assert "the whole ensemble" in figures(to_onnx(split, more))["advice"]
 
 
-@pytest.mark.parametrize("rtol", [1e-4, 1e-9])
-def test_unverified_file_says_so(rows, members, rtol):
+@pytest.mark.parametrize("atol", [1e-4, 1e-9])
+def test_unverified_file_says_so(rows, members, atol):
     """Check that without verification there is no warning, no error, no figures, but a mark."""
     cascade = cascade_of(members, "nb linear", rows, thresholds=-np.inf)
-    entries = told(to_onnx(cascade, rows[2], verify=False, rtol=rtol))
+    entries = told(to_onnx(cascade, rows[2], verify=False, atol=atol))
     assert entries["verification"] == "unverified"
     assert "verification_figures" not in entries
 

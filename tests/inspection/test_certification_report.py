@@ -74,9 +74,9 @@ def test_text_shows_promise_stages_cost_and_limits(report):
     assert 150 < n_unsure < 250
     first = cells(report, "exit 0 small")
     share = f"{(800 - n_unsure) / 800:.1%}"
-    assert first[1:5] == [str(800 - n_unsure), share, str(report.losses), "0"]
+    assert first[1:5] == [str(800 - n_unsure), share, str(report.regressions), "0"]
     assert cells(report, "exit 1 large")[:4] == [str(n_unsure), f"{n_unsure / 800:.1%}", "0", "0"]
-    assert cells(report, "all rows")[:4] == ["800", "100.0%", str(report.losses), "0"]
+    assert cells(report, "all rows")[:4] == ["800", "100.0%", str(report.regressions), "0"]
     assert report.message in lines
     cost = 1 + 9 * n_unsure / 800
     assert any(
@@ -153,7 +153,7 @@ def test_rows_and_frame_hold_the_stages(report):
     frame = report.to_frame()
     assert isinstance(frame, pandas.DataFrame)
     assert frame["name"].tolist() == ["small", "large"]
-    assert frame["losses"].sum() == report.losses
+    assert frame["regressions"].sum() == report.regressions
     assert frame["share"].sum() == pytest.approx(1)
 
 

@@ -119,7 +119,7 @@ def test_given_axes_are_drawn_on():
 
 def test_report_is_drawn():
     """Check the display of a report that is counted by hand, with and without labels."""
-    report = cascade_w().compute_report(X, Y)
+    report = cascade_w().cost_report(X, Y)
     drawn = ExitDisplay.from_report(report, name="six rows", bar_kwargs={"color": "0.5"})
     assert drawn.stage_names == ("a", "b", "c")
     assert drawn.exit_counts.tolist() == [3, 1, 2]
@@ -127,7 +127,7 @@ def test_report_is_drawn():
     assert drawn.exit_scores.tolist() == [1, 1, 1]
     assert drawn.scoring == "accuracy"
     assert drawn.ax_.get_title() == "six rows"
-    assert ExitDisplay.from_report(cascade_w().compute_report(X)).exit_scores is None
+    assert ExitDisplay.from_report(cascade_w().cost_report(X)).exit_scores is None
 
 
 def test_cascade_is_asked_once_for_the_rows_that_reach_each_stage():
@@ -152,11 +152,11 @@ def test_weights_and_scoring_reach_the_report():
 
 def test_what_is_no_cascade_is_refused():
     """Check the errors for other estimators, unfitted cascades and other reports."""
-    with pytest.raises(TypeError, match="GaussianNB without compute_report; expected a fitted"):
+    with pytest.raises(TypeError, match="GaussianNB without cost_report; expected a fitted"):
         ExitDisplay.from_estimator(GaussianNB(), X, Y)
     with pytest.raises(NotFittedError, match="CascadeClassifier"):
         ExitDisplay.from_estimator(CascadeClassifier(members_w()), X, Y)
-    with pytest.raises(TypeError, match=r"report=\{\}; expected a ComputeReport"):
+    with pytest.raises(TypeError, match=r"report=\{\}; expected a CostReport"):
         ExitDisplay.from_report({})
 
 

@@ -67,7 +67,7 @@ def test_wrong_batch_is_refused_and_leaves_no_trace(served, error, message):
 @pytest.mark.parametrize(
     ("reference", "names", "error", "message"),
     [
-        (np.array([1, 2]), None, TypeError, "reference is a ndarray; expected a ComputeReport"),
+        (np.array([1, 2]), None, TypeError, "reference is a ndarray; expected a CostReport"),
         (counted(3, 2), None, ValueError, "names=None; a prediction does not tell"),
         (counted(3, 2), ["a"], ValueError, "reference.exit_stage runs from 0 to 1"),
         (counted(3, 2), "ab", ValueError, "names='ab'; expected 2 names"),
@@ -88,7 +88,7 @@ def test_committee_without_certificate_is_referred_to_its_rows(watched_digits):
     with pytest.raises(TypeError, match="without predict_details"):
         ExitMonitor.from_estimator(GaussianNB(), X_cal)
     with pytest.raises(ValueError, match=r"names=.*expected 2 names"):
-        ExitMonitor(cascade.compute_report(X_cal), names=NAMES)
+        ExitMonitor(cascade.cost_report(X_cal), names=NAMES)
     certified = cascade.certify(X_cal, y_cal, epsilon=0.05)
     with pytest.raises(ValueError, match="certifies nothing"):
         ExitMonitor(uncertified(certified))

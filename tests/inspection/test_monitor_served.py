@@ -37,7 +37,7 @@ def test_report_certificate_and_certified_cascade_tell_the_shares(watched_digits
     cascade, (X_cal, y_cal), X = watched_digits
     certificate = cascade.certify(X_cal, y_cal, epsilon=0.01)
     certified = cascade.with_thresholds(certificate)
-    report = certified.compute_report(X_cal)
+    report = certified.cost_report(X_cal)
     for reference in (report, certificate, certified):
         monitor = ExitMonitor(reference)
         summary = monitor.update(certified.predict_details(X)).summary()
@@ -50,7 +50,7 @@ def test_report_certificate_and_certified_cascade_tell_the_shares(watched_digits
         assert monitor.reset().update(counted(300, 300)).drifted
         copy = ExitMonitor.from_dict(json.loads(json.dumps(monitor.to_dict())))
         assert copy.summary() == monitor.summary()
-    monitor = ExitMonitor(cascade.compute_report(X_cal))
+    monitor = ExitMonitor(cascade.cost_report(X_cal))
     assert monitor.update(cascade.predict_details(16 - X)).drifted
     then = [stage["share_then"] for stage in ExitMonitor(report).summary()["stages"]]
     np.testing.assert_allclose(then, report.exit_rates, rtol=1e-12)
@@ -77,7 +77,7 @@ def test_ensemble_is_watched_by_its_confidence_alone(iris):
     assert monitor.drifted
     assert "No drift" not in str(monitor)
     with pytest.raises(ValueError, match="all leave at one exit"):
-        ExitMonitor(ensemble.compute_report(X))
+        ExitMonitor(ensemble.cost_report(X))
 
 
 def test_confidence_of_the_exits_need_not_be_a_probability():

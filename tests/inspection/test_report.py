@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import f1_score, log_loss
 
-from sklearn_cascade import AveragingEnsemble, CascadeClassifier, ComputeReport
+from sklearn_cascade import AveragingEnsemble, CascadeClassifier, CostReport
 from sklearn_cascade.exceptions import StageFailedWarning
 from tests.probes import (
     COSTS_W,
@@ -45,8 +45,8 @@ def half_interval(cost, weight):
 
 def test_figures_of_a_cascade_are_those_counted_by_hand():
     """Check every figure of the report on six rows."""
-    report = cascade_w().compute_report(X, Y)
-    assert isinstance(report, ComputeReport)
+    report = cascade_w().cost_report(X, Y)
+    assert isinstance(report, CostReport)
     assert (report.names, report.unit, report.n_samples) == (("a", "b", "c"), "MFLOPs", 6)
     assert (report.scoring, report.exits_early, report.conditions) == ("accuracy", True, None)
     assert report.exit_counts == (3, 1, 2)
@@ -69,7 +69,7 @@ def test_weights_enter_every_figure():
     """Check shares, costs, scores and the interval where rows weigh unlike."""
     weight = np.array([1.0, 2, 3, 4, 5, 6])
     y = np.array([0, 1, 1, 0, 1, 0])
-    report = cascade_w().compute_report(X, y, sample_weight=weight)
+    report = cascade_w().cost_report(X, y, sample_weight=weight)
     assert report.exit_counts == (3, 1, 2)
     assert report.exit_rates == pytest.approx((8 / 21, 4 / 21, 9 / 21))
     assert report.exit_costs == pytest.approx((1, 5, 15))
@@ -94,7 +94,7 @@ def test_figures_agree_with_the_details_of_the_rows(drawn, threshold, data):
     combine = data.draw(st.sampled_from(["mean", "last"]))
     cascade = CascadeClassifier(members, thresholds=threshold, combine=combine, costs=costs)
     cascade.fit(rows, y)
-    details, report = cascade.predict_details(rows), cascade.compute_report(rows, y)
+    details, report = cascade.predict_details(rows), cascade.cost_report(rows, y)
     count = np.bincount(details.exit_stage, minlength=len(costs))
     assert report.exit_counts == tuple(count)
     assert report.exit_rates == pytest.approx(tuple(count / len(y)))
@@ -109,7 +109,7 @@ def test_figures_agree_with_the_details_of_the_rows(drawn, threshold, data):
 
 def test_stage_that_answers_no_row_has_no_score_but_its_price():
     """Check a cascade that always exits at once."""
-    report = cascade_w(thresholds=-np.inf).compute_report(X, Y)
+    report = cascade_w(thresholds=-np.inf).cost_report(X, Y)
     assert report.exit_counts == (6, 0, 0)
     assert report.exit_rates == (1, 0, 0)
     assert report.exit_costs == (1, 5, 15)
@@ -121,7 +121,7 @@ def test_stage_that_answers_no_row_has_no_score_but_its_price():
 def test_without_labels_there_are_no_scores():
     """Check that only costs are reported, from the rows that reach each member."""
     members = members_w()
-    report = cascade_w(members).compute_report(X)
+    report = cascade_w(members).cost_report(X)
     assert report.mean_cost == pytest.approx(38 / 6)
     assert report.exit_scores is report.score is report.member_scores is report.full_score is None
     assert report.best_member is None
@@ -134,11 +134,11 @@ def test_compare_decides_what_members_are_asked():
     everything = [0, 1, 2, 3, 4, 5]
     members = members_w()
     cascade = cascade_w(members)
-    compared = cascade.compute_report(X, Y)
+    compared = cascade.cost_report(X, Y)
     assert [member.asked for _, member in members] == [[everything]] * 3
     for _, member in members:
         member.asked.clear()
-    alone = cascade.compute_report(X, Y, compare=False)
+    alone = cascade.cost_report(X, Y, compare=False)
     assert [member.asked for _, member in members] == [[everything], [[2, 3, 5]], [[2, 5]]]
     assert (alone.score, alone.mean_cost) == (compared.score, compared.mean_cost)
     assert alone.member_scores is alone.full_score is alone.best_member is None
@@ -148,9 +148,9 @@ def test_member_that_fails_has_no_score_of_its_own():
     """Check that a failure that is survived costs its call and spoils no other figure."""
     members = members_w()
     members[1] = ("b", FailingMember(members[1][1].table))
-    cascade = cascade_w(members, on_stage_error="answer")
+    cascade = cascade_w(members, on_stage_error="keep_previous")
     with pytest.warns(StageFailedWarning, match="stage 1 failed, so 3 rows"):
-        report = cascade.compute_report(X, Y)
+        report = cascade.cost_report(X, Y)
     # Rows 2, 3 and 5 keep the answers 0 1 0 of the first stage, all wrong.
     assert report.exit_counts == (6, 0, 0)
     assert report.mean_cost == pytest.approx((3 * 1 + 3 * 5) / 6)
@@ -161,7 +161,7 @@ def test_member_that_fails_has_no_score_of_its_own():
     assert report.full_score == 1
     assert report.best_member == "c"
     with pytest.warns(StageFailedWarning, match="stage 1 failed, so 3 rows"):
-        weighted = cascade.compute_report(X, sample_weight=[1, 2, 3, 4, 5, 6])
+        weighted = cascade.cost_report(X, sample_weight=[1, 2, 3, 4, 5, 6])
     assert weighted.exit_costs == pytest.approx(((8 * 1 + 13 * 5) / 21, 5, 15))
 
 
@@ -170,13 +170,13 @@ def test_best_member_is_the_cheaper_of_equals(costs, best):
     """Check the member that others are compared with where scores are equal."""
     table = members_w()[0][1].table
     members = [("a", ScriptedMember(table)), ("b", ScriptedMember(table))]
-    report = AveragingEnsemble(members, costs=costs).fit(X, Y).compute_report(X, Y)
+    report = AveragingEnsemble(members, costs=costs).fit(X, Y).cost_report(X, Y)
     assert report.best_member == best
 
 
 def test_report_of_an_ensemble_has_no_exits():
     """Check the figures and the text of a committee whose members all run."""
-    report = AveragingEnsemble(members_w(), costs=COSTS_W).fit(X, Y).compute_report(X, Y)
+    report = AveragingEnsemble(members_w(), costs=COSTS_W).fit(X, Y).cost_report(X, Y)
     assert not report.exits_early
     assert report.cost_interval == (report.mean_cost, report.mean_cost) == (15, 15)
     assert report.score == report.full_score == pytest.approx(5 / 6)
@@ -188,15 +188,15 @@ def test_scoring_is_the_one_asked_for_else_the_committees_own():
     """Check named scorers and a function, for the committee and for members alone."""
     cascade = cascade_w(scoring="neg_log_loss")
     details = cascade.predict_details(X)
-    own = cascade.compute_report(X, Y)
+    own = cascade.cost_report(X, Y)
     assert own.scoring == "neg_log_loss"
     assert own.score == pytest.approx(-log_loss(Y, details.proba))
     tables = [np.column_stack([p, 1 - np.array(p)]) for p in LADDER_W.values()]
     assert own.member_scores == pytest.approx([-log_loss(Y, table) for table in tables])
     assert own.full_score == pytest.approx(-log_loss(Y, np.mean(tables, axis=0)))
-    asked = cascade.compute_report(X, 1 - Y, scoring="f1_macro")
+    asked = cascade.cost_report(X, 1 - Y, scoring="f1_macro")
     assert asked.score == pytest.approx(f1_score(1 - Y, details.label, average="macro"))
-    counted = cascade.compute_report(X, Y, scoring=lambda est, rows, y: est.predict(rows).sum())
+    counted = cascade.cost_report(X, Y, scoring=lambda est, rows, y: est.predict(rows).sum())
     assert (counted.scoring, counted.score) == ("score", 3)
     assert counted.exit_scores == (1, 0, 2)
 
@@ -206,7 +206,7 @@ def test_labels_may_be_text():
     names = np.array(["cat", "dog"])
     members = members_w(["dog", "cat"])
     cascade = CascadeClassifier(members, thresholds=THRESHOLDS).fit(X, names[1 - Y])
-    report = cascade.compute_report(X, names[1 - Y])
+    report = cascade.cost_report(X, names[1 - Y])
     assert report.score == 1
     # Ties fall to "cat" now, which is the second class of before.
     assert report.member_scores == pytest.approx((3 / 6, 3 / 6, 4 / 6))
@@ -215,7 +215,7 @@ def test_labels_may_be_text():
 @pytest.mark.parametrize("y", [None, Y])
 def test_dict_survives_json(y):
     """Check that all figures come back from JSON as they went in, with what follows from them."""
-    report = cascade_w().compute_report(X, y)
+    report = cascade_w().cost_report(X, y)
     values = report.to_dict()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["names"] == ["a", "b", "c"]
@@ -227,7 +227,7 @@ def test_dict_survives_json(y):
 def test_frame_holds_the_table():
     """Check the columns and lines of the table as pandas and as plain dicts."""
     pytest.importorskip("pandas")
-    report = cascade_w().compute_report(X, Y)
+    report = cascade_w().cost_report(X, Y)
     frame = report.to_frame()
     assert list(frame.columns) == ["kind", "name", "n_rows", "share", "cost", "score"]
     assert frame.to_dict("records") == report.rows()
@@ -241,7 +241,7 @@ def test_frame_holds_the_table():
 def test_conditions_of_measured_costs_are_kept():
     """Check that the report repeats how the costs were measured."""
     cascade = cascade_w(costs="measured", cost_unit=None)
-    report = cascade.compute_report(X)
+    report = cascade.cost_report(X)
     assert report.unit == "s"
     assert report.conditions == cascade.cost_conditions_
     assert report.conditions["batch_size"] == 6
@@ -250,12 +250,12 @@ def test_conditions_of_measured_costs_are_kept():
 def test_unfitted_committee_has_no_report():
     """Check that an unfitted committee says so."""
     with pytest.raises(NotFittedError, match="CascadeClassifier instance is not fitted"):
-        CascadeClassifier(members_w()).compute_report(X)
+        CascadeClassifier(members_w()).cost_report(X)
 
 
 def test_dict_holds_none_where_a_figure_is_undefined():
     """Check that a stage that answers no row has no score in the dict, which strict JSON takes."""
     cascade = CascadeClassifier(members_w(), thresholds=-np.inf).fit(numbered_rows(6), LABELS_W)
-    values = cascade.compute_report(numbered_rows(6), LABELS_W).to_dict()
+    values = cascade.cost_report(numbered_rows(6), LABELS_W).to_dict()
     assert values["exit_scores"] == [0.5, None, None]
     assert json.loads(json.dumps(values, allow_nan=False)) == values

@@ -32,12 +32,12 @@ def test_abstentions_count_as_the_class_shares(scoring):
     """Check that members and the full ensemble are scored as they would answer alone."""
     members = two(silent=0.3)
     ensemble = AveragingEnsemble(members, allow_abstain=True).fit(X, Y)
-    report = ensemble.compute_report(X, Y, scoring=scoring)
+    report = ensemble.cost_report(X, Y, scoring=scoring)
     assert report.full_score == report.score
     for name, member in members:
         alone = AveragingEnsemble([(name, member)], allow_abstain=True).fit(X, Y)
         score = report.member_scores[report.names.index(name)]
-        assert score == alone.compute_report(X, Y, scoring=scoring).score
+        assert score == alone.cost_report(X, Y, scoring=scoring).score
     assert report.score == pytest.approx(report.full_score, abs=0)
 
 
@@ -47,9 +47,9 @@ def test_log_loss_of_rows_that_lack_a_class():
     rows = Y < 2
     truth = cascade.predict_proba(X[rows])[np.arange(rows.sum()), Y[rows]]
     expected = pytest.approx(np.log(truth).mean(), rel=1e-12)
-    assert cascade.compute_report(X[rows], Y[rows]).score == expected
+    assert cascade.cost_report(X[rows], Y[rows]).score == expected
     assert make_cost_scorer("neg_log_loss")(cascade, X[rows], Y[rows]) == expected
-    assert cascade.compute_report(X, Y).score == pytest.approx(cascade.tuned_score_, abs=1e-12)
+    assert cascade.cost_report(X, Y).score == pytest.approx(cascade.tuned_score_, abs=1e-12)
 
 
 class Poisoned(ScriptedMember):
@@ -61,7 +61,7 @@ class Poisoned(ScriptedMember):
         return super().predict_proba(X)
 
 
-@pytest.mark.parametrize("on_stage_error", ["answer", "raise"])
+@pytest.mark.parametrize("on_stage_error", ["keep_previous", "raise"])
 def test_failure_on_rows_that_never_reach_a_stage_does_not_count(on_stage_error):
     """Check that the report shows the exits of predict_details, though the member alone failed."""
     sure = table(0.2)
@@ -69,7 +69,7 @@ def test_failure_on_rows_that_never_reach_a_stage_does_not_count(on_stage_error)
     members = [("a", ScriptedMember(sure)), ("b", Poisoned(table(0.9)))]
     cascade = CascadeClassifier(members, thresholds=0.95, on_stage_error=on_stage_error)
     details = cascade.fit(X, Y).predict_details(X)
-    report = cascade.compute_report(X, Y)
+    report = cascade.cost_report(X, Y)
     assert report.exit_counts == tuple(np.bincount(details.exit_stage).tolist())
     assert report.score == accuracy_score(Y, details.label)
     assert np.isnan(report.member_scores[1])
@@ -83,6 +83,6 @@ def test_free_members_are_printed(costs, saving, words):
     """Check the sentence below the table where the best member costs nothing."""
     best_first = [("a", ScriptedMember(table(0.9))), ("b", ScriptedMember(table(0.1)))]
     cascade = CascadeClassifier(best_first, thresholds=np.inf, costs=costs).fit(X, Y)
-    report = cascade.compute_report(X, Y)
+    report = cascade.cost_report(X, Y)
     assert (report.best_member, report.saving) == ("a", saving)
     assert words in str(report)

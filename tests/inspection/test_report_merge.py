@@ -13,7 +13,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
-from sklearn_cascade import AveragingEnsemble, CascadeClassifier, ComputeReport
+from sklearn_cascade import AveragingEnsemble, CascadeClassifier, CostReport
 from sklearn_cascade.exceptions import StageFailedWarning
 from tests.probes import COSTS_W, LABELS_W, ScriptedMember, members_w, numbered_rows
 
@@ -36,7 +36,7 @@ def parts(n_rows, n_parts=5):
 def merged(committee, X, y=None, weight=None, **options):
     """Return the report merged from parts."""
     reports = [
-        committee.compute_report(
+        committee.cost_report(
             X[p], None if y is None else y[p], None if weight is None else weight[p], **options
         )
         for p in parts(len(X))
@@ -68,7 +68,7 @@ def assert_equal(report, expected, exact=False):
 
 def test_merged_counts_give_the_very_same_report(cascade, blobs):
     """Check that without weights all figures of accuracy and cost agree to the last digit."""
-    assert_equal(merged(cascade, *blobs), cascade.compute_report(*blobs), exact=True)
+    assert_equal(merged(cascade, *blobs), cascade.cost_report(*blobs), exact=True)
 
 
 @pytest.mark.parametrize("scoring", ADDITIVE)
@@ -79,45 +79,45 @@ def test_merged_report_equals_that_of_all_rows(cascade, blobs, scoring, weighted
     X, y = blobs
     weight = np.random.default_rng(0).integers(0, 3, len(y)) + 0.3 if weighted else None
     options = {"scoring": scoring, "compare": compare}
-    expected = cascade.compute_report(X, y, weight, **options)
+    expected = cascade.cost_report(X, y, weight, **options)
     assert_equal(merged(cascade, X, y, weight, **options), expected)
 
 
 def test_means_of_parts_would_be_wrong(cascade, blobs):
     """Check on unequal parts that the merged score is not the mean of their scores."""
     X, y = blobs
-    reports = [cascade.compute_report(X[p], y[p]) for p in parts(len(X))]
+    reports = [cascade.cost_report(X[p], y[p]) for p in parts(len(X))]
     mean = np.mean([report.score for report in reports])
-    expected = cascade.compute_report(X, y).score
+    expected = cascade.cost_report(X, y).score
     assert reports[0].merge(*reports[1:]).score == expected
     assert abs(mean - expected) > 1e-3
 
 
 def test_report_without_labels_merges(cascade, blobs):
     """Check costs and exit shares where no score is known."""
-    assert_equal(merged(cascade, blobs[0]), cascade.compute_report(blobs[0]), exact=True)
+    assert_equal(merged(cascade, blobs[0]), cascade.cost_report(blobs[0]), exact=True)
 
 
 def test_ensemble_reports_merge(blobs):
     """Check a committee whose members all run, with labels that are words."""
     X, y = blobs[0], np.array(["a", "b", "c", "d"])[blobs[1]]
     ensemble = AveragingEnsemble([("nb", GaussianNB()), ("lr", LogisticRegression())]).fit(X, y)
-    assert_equal(merged(ensemble, X, y), ensemble.compute_report(X, y), exact=True)
+    assert_equal(merged(ensemble, X, y), ensemble.cost_report(X, y), exact=True)
 
 
 def test_any_grouping_gives_the_same_report(cascade, blobs):
     """Check a tree, a chain and another order against one report, as engines merge in any."""
     X, y = blobs
-    a, b, c, d, e = (cascade.compute_report(X[p], y[p]) for p in parts(len(X)))
-    expected = cascade.compute_report(X, y)
+    a, b, c, d, e = (cascade.cost_report(X[p], y[p]) for p in parts(len(X)))
+    expected = cascade.cost_report(X, y)
     assert_equal(a.merge(b).merge(c.merge(d.merge(e))), expected, exact=True)
-    assert_equal(functools.reduce(ComputeReport.merge, [e, c, a, d, b]), expected, exact=True)
+    assert_equal(functools.reduce(CostReport.merge, [e, c, a, d, b]), expected, exact=True)
 
 
 def test_merging_changes_neither_report(cascade, blobs):
     """Check that a report can be merged twice, and alone."""
     X, y = blobs
-    first, second = cascade.compute_report(X[:100], y[:100]), cascade.compute_report(X[100:])
+    first, second = cascade.cost_report(X[:100], y[:100]), cascade.cost_report(X[100:])
     before = first.to_dict()
     assert_equal(first.merge(), first, exact=True)
     with pytest.raises(ValueError, match="y for all parts"):
@@ -129,30 +129,30 @@ def test_reports_travel(cascade, blobs):
     """Check that a pickled report still merges, and that its figures fit into JSON."""
     X, y = blobs
     first, second = (
-        pickle.loads(pickle.dumps(cascade.compute_report(X[k::2], y[k::2]))) for k in range(2)
+        pickle.loads(pickle.dumps(cascade.cost_report(X[k::2], y[k::2]))) for k in range(2)
     )
     report = first.merge(second)
-    assert_equal(report, cascade.compute_report(X, y), exact=True)
+    assert_equal(report, cascade.cost_report(X, y), exact=True)
     assert "_sums" not in json.loads(json.dumps(report.to_dict()))
-    assert str(report) == str(cascade.compute_report(X, y))
+    assert str(report) == str(cascade.cost_report(X, y))
 
 
 def test_stage_that_answers_no_row_of_a_part_counts_nothing(cascade, blobs):
     """Check parts sorted by exit stage, so that each of them lacks one."""
     X, y = blobs
     stage = cascade.predict_details(X).exit_stage
-    first, second = (cascade.compute_report(X[stage == k], y[stage == k]) for k in range(2))
+    first, second = (cascade.cost_report(X[stage == k], y[stage == k]) for k in range(2))
     assert np.isnan(first.exit_scores[1])
     assert np.isnan(second.exit_scores[0])
-    assert_equal(first.merge(second), cascade.compute_report(X, y), exact=True)
+    assert_equal(first.merge(second), cascade.cost_report(X, y), exact=True)
 
 
 def test_label_that_nobody_knows_is_wrong_in_every_part(cascade, blobs):
     """Check that the accuracy counts rows of a new class, as it does for all rows at once."""
     X, y = blobs
     y = np.where(np.arange(len(y)) < 30, 17, y)
-    report = cascade.compute_report(X, y)
-    assert report.score < cascade.compute_report(*blobs).score
+    report = cascade.cost_report(X, y)
+    assert report.score < cascade.cost_report(*blobs).score
     assert_equal(merged(cascade, X, y), report, exact=True)
 
 
@@ -170,11 +170,11 @@ def test_member_that_failed_in_a_part_has_no_score():
     X, y = numbered_rows(6), LABELS_W
     members = members_w()
     members[2] = ("c", FailsOnRowZero(members[2][1].table))
-    options = {"thresholds": 0.99, "costs": COSTS_W, "on_stage_error": "answer"}
+    options = {"thresholds": 0.99, "costs": COSTS_W, "on_stage_error": "keep_previous"}
     cascade = CascadeClassifier(members, **options).fit(X, y)
     with pytest.warns(StageFailedWarning, match="hung up"):
-        first = cascade.compute_report(X[:3], y[:3])
-    second = cascade.compute_report(X[3:], y[3:])
+        first = cascade.cost_report(X[:3], y[:3])
+    second = cascade.cost_report(X[3:], y[3:])
     assert np.isfinite(second.member_scores).all()
     report = first.merge(second)
     assert np.isnan(report.member_scores[2])
@@ -188,8 +188,8 @@ def test_parts_of_one_ensemble_merge(blobs):
     X, y = blobs
     forest = RandomForestClassifier(30, max_depth=4, random_state=0).fit(X[::2], y[::2])
     cascade = CascadeClassifier.from_ensemble(forest, max_disagreement=0.05, X_tune=X[1::2])
-    reports = [cascade.compute_report(X[p], y[p]) for p in parts(len(X))]
-    report, expected = reports[0].merge(*reports[1:]), cascade.compute_report(X, y)
+    reports = [cascade.cost_report(X[p], y[p]) for p in parts(len(X))]
+    report, expected = reports[0].merge(*reports[1:]), cascade.cost_report(X, y)
     whole, at_once = report.whole, expected.whole
     assert whole.disagreement == at_once.disagreement
     assert whole.exit_disagreements == pytest.approx(at_once.exit_disagreements, nan_ok=True)
@@ -203,21 +203,21 @@ def test_parts_of_one_ensemble_merge(blobs):
 def test_scores_that_are_no_sums_do_not_merge(cascade, blobs):
     """Check that a merged F1 is refused, and that its reports without labels merge."""
     X, y = blobs
-    reports = [cascade.compute_report(X[p], y[p], scoring="f1_macro") for p in parts(len(X), 2)]
+    reports = [cascade.cost_report(X[p], y[p], scoring="f1_macro") for p in parts(len(X), 2)]
     with pytest.raises(ValueError, match="scoring='f1_macro' is no sum over"):
         reports[0].merge(reports[1])
-    costs = [cascade.compute_report(X[p], scoring="f1_macro") for p in parts(len(X), 2)]
+    costs = [cascade.cost_report(X[p], scoring="f1_macro") for p in parts(len(X), 2)]
     assert costs[0].merge(costs[1]).n_samples == len(X)
 
 
 def test_reports_of_other_committees_are_refused(cascade, blobs):
     """Check the errors for another threshold's title, other costs and no report at all."""
     X, y = blobs
-    report = cascade.compute_report(X, y)
+    report = cascade.cost_report(X, y)
     dearer = CascadeClassifier(cascade.estimators, thresholds=0.8, costs=[1, 7]).fit(X, y)
     with pytest.raises(ValueError, match=r"another member_costs: \(1.0, 7.0\)"):
-        report.merge(dearer.compute_report(X, y))
+        report.merge(dearer.cost_report(X, y))
     with pytest.raises(ValueError, match="another scoring: 'neg_log_loss'"):
-        report.merge(cascade.compute_report(X, y, scoring="neg_log_loss"))
+        report.merge(cascade.cost_report(X, y, scoring="neg_log_loss"))
     with pytest.raises(TypeError, match="other is a dict"):
         report.merge(report.to_dict())

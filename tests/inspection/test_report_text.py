@@ -26,7 +26,7 @@ def cells(report, start):
 
 def test_text_shows_every_line_and_says_what_is_saved():
     """Check the printed table line by line."""
-    report = cascade_w().compute_report(X, Y)
+    report = cascade_w().cost_report(X, Y)
     lines = str(report).splitlines()
     assert repr(report) == str(report)
     assert lines[0] == "Cascade of 3 stages · mean of the stages run · max_proba, 6 rows"
@@ -50,7 +50,7 @@ def test_html_shows_the_same_and_escapes_names():
     """Check the table of a notebook, with names that would be markup."""
     members = [("<b>", members_w()[0][1]), ("c & d", members_w()[2][1])]
     cascade = CascadeClassifier(members, thresholds=0.8, cost_unit="<i>").fit(X, Y)
-    report = cascade.compute_report(X, Y)
+    report = cascade.cost_report(X, Y)
     html = report._repr_html_()
     assert html.count("<tr>") == 2 + len(report.rows()) - 1
     assert "exit 0 &lt;b&gt;" in html
@@ -82,18 +82,18 @@ def test_html_shows_the_same_and_escapes_names():
 def test_costs_are_shown_to_three_digits(cost, unit, shown):
     """Check that costs keep their unit, and that seconds are shown in a fitting multiple."""
     ensemble = AveragingEnsemble(members_w()[:1], costs=[cost], cost_unit=unit).fit(X, Y)
-    assert f"Worst case {shown} per row." in str(ensemble.compute_report(X))
+    assert f"Worst case {shown} per row." in str(ensemble.cost_report(X))
 
 
 def test_dash_stands_for_what_is_not_known():
     """Check the line of a stage that answers no row."""
-    report = cascade_w(thresholds=-np.inf).compute_report(X, Y)
+    report = cascade_w(thresholds=-np.inf).cost_report(X, Y)
     assert cells(report, "exit 1 b") == ["0", "0.0%", "5.00", "MFLOPs", "-"]
 
 
 def test_without_labels_the_text_is_about_costs():
     """Check that scores are left out, and that the saving is against all members."""
-    report = cascade_w().compute_report(X)
+    report = cascade_w().cost_report(X)
     assert "accuracy" not in str(report)
     assert cells(report, "alone c") == ["10.0", "MFLOPs"]
     assert "2.37 times cheaper than running all members." in str(report)
@@ -111,13 +111,13 @@ def test_without_labels_the_text_is_about_costs():
 def test_verdict_says_how_the_scores_differ(scoring, y, sentence):
     """Check the sentence for an ensemble: points for shares, plain numbers for other scores."""
     ensemble = AveragingEnsemble(members_w(), costs=COSTS_W).fit(X, Y)
-    assert sentence in str(ensemble.compute_report(X, y, scoring=scoring))
+    assert sentence in str(ensemble.cost_report(X, y, scoring=scoring))
 
 
 def test_measured_costs_come_with_their_conditions():
     """Check that the text says under which conditions seconds were measured."""
     cascade = cascade_w(costs="measured", cost_unit=None)
-    line = str(cascade.compute_report(X)).splitlines()[-1]
+    line = str(cascade.cost_report(X)).splitlines()[-1]
     assert line.startswith("Cost: ")
     for part in ("seconds per row", "6 rows", "1 thread", "median of 5"):
         assert part in line

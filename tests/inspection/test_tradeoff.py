@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from sklearn_cascade.inspection._tradeoff import TradeoffDisplay
-from sklearn_cascade.search import FrontRow
+from sklearn_cascade.search import OperatingPoint
 
 matplotlib = pytest.importorskip("matplotlib")
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -32,7 +32,7 @@ class Front(list):
 
 def row(kind, members, score, cost):
     """Return one row with what is drawn of it."""
-    return FrontRow(kind, tuple(members), "mean", (), score, cost, cost, (), None)
+    return OperatingPoint(kind, tuple(members), "mean", (), score, cost, cost, (), None)
 
 
 def family(n_singles=5, n_cascades=20):
@@ -119,17 +119,19 @@ def test_each_kind_is_drawn_with_its_own_marker():
 
 
 def test_cross_fitted_scores_are_a_dashed_line():
-    """Check the honest points of the cascades shown, by rising cost, and none without them."""
+    """Check the cross-fitted points of the cascades shown, by rising cost, and none without them."""
     rows = family()
     for place, figures in ((-1, (0.8, 39.0)), (-3, (0.81, 41.0)), (0, (0.5, 1.0))):
-        rows[place] = rows[place]._replace(honest_score=figures[0], honest_cost=figures[1])
+        rows[place] = rows[place]._replace(
+            cross_fitted_score=figures[0], cross_fitted_cost=figures[1]
+        )
     drawn = TradeoffDisplay.from_front(Front(rows))
-    assert points(drawn.honest_) == [(39.0, 0.8), (41.0, 0.81)]
-    assert drawn.honest_.get_linestyle() == "--"
+    assert points(drawn.cross_fitted_) == [(39.0, 0.8), (41.0, 0.81)]
+    assert drawn.cross_fitted_.get_linestyle() == "--"
     legend = [text.get_text() for text in drawn.ax_.get_legend().get_texts()]
     assert "cascades, cross-fitted" in legend
-    assert TradeoffDisplay.from_front(Front(family())).honest_ is None
-    assert display().plot().honest_ is None
+    assert TradeoffDisplay.from_front(Front(family())).cross_fitted_ is None
+    assert display().plot().cross_fitted_ is None
 
 
 def test_single_models_are_joined_by_rising_cost():
@@ -192,9 +194,9 @@ def test_of_many_single_models_only_the_best_are_named():
     """Check that beyond twelve, models dominated by another single one have no name."""
     rng = np.random.default_rng(0)
     rows = [row("single", [f"m{k}"], s, k + 1) for k, s in enumerate(rng.uniform(0.5, 0.6, 28))]
-    rows += [row("single", ["best"], 0.9, 0.5)]
+    rows += [row("single", ["most_confident"], 0.9, 0.5)]
     drawn = TradeoffDisplay.from_front(Front(rows))
-    assert [text.get_text() for text in drawn.labels_] == ["best"]
+    assert [text.get_text() for text in drawn.labels_] == ["most_confident"]
     assert len(drawn.dominated_.get_xydata()) == 28
 
 

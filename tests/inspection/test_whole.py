@@ -43,7 +43,7 @@ def hasty(forest):
 @pytest.fixture(scope="module")
 def report(hasty):
     """Return the report on the rows that the forest has not seen."""
-    return hasty.compute_report(X[TEST], NAMES[TEST])
+    return hasty.cost_report(X[TEST], NAMES[TEST])
 
 
 def cut(forest, n_trees):
@@ -87,7 +87,7 @@ def test_alone_means_the_truncated_ensemble(report, forest):
 
 def test_truncated_scores_use_probabilities_too(hasty, forest):
     """Check another score of the first k trees, and of the cascade."""
-    report = hasty.compute_report(X[TEST], NAMES[TEST], scoring="neg_log_loss")
+    report = hasty.cost_report(X[TEST], NAMES[TEST], scoring="neg_log_loss")
     expected = [-log_loss(NAMES[TEST], cut(forest, k).predict_proba(X[TEST])) for k in (60, 100)]
     # A mean of a thousand logarithms in two orders.
     assert list(report.member_scores[2:]) == pytest.approx(expected, rel=1e-12)
@@ -106,7 +106,7 @@ def test_saving_is_against_the_whole(report, hasty):
 
 def test_cascade_that_never_exits_is_the_whole(hasty, forest):
     """Check that without early exit nothing differs, and parts without rows have no share."""
-    report = hasty.with_thresholds(np.inf).compute_report(X[TEST], NAMES[TEST])
+    report = hasty.with_thresholds(np.inf).cost_report(X[TEST], NAMES[TEST])
     assert report.whole.disagreement == 0
     assert np.isnan(report.whole.exit_disagreements[:3]).all()
     assert report.whole.exit_disagreements[3] == 0
@@ -118,13 +118,13 @@ def test_cascade_that_never_exits_is_the_whole(hasty, forest):
 def test_labels_that_the_whole_never_gives_have_no_share(hasty, forest):
     """Check that rows of one label leave NaN for the others."""
     rows = X[TEST][forest.predict(X[TEST]) == "digit 3"]
-    shares = hasty.compute_report(rows).whole.class_disagreements
+    shares = hasty.cost_report(rows).whole.class_disagreements
     assert [label for label, share in shares.items() if not np.isnan(share)] == ["digit 3"]
 
 
 def test_report_works_without_labels(report, hasty):
     """Check that disagreement and times need no y, and that scores are then absent."""
-    blind = hasty.compute_report(X[TEST])
+    blind = hasty.cost_report(X[TEST])
     assert blind.whole.disagreement == report.whole.disagreement
     assert blind.whole.exit_disagreements == report.whole.exit_disagreements
     assert (blind.score, blind.member_scores, blind.exit_scores) == (None, None, None)
@@ -135,7 +135,7 @@ def test_report_works_without_labels(report, hasty):
 @pytest.mark.parametrize("y", [None, NAMES[TEST]], ids=["blind", "scored"])
 def test_nothing_is_compared_where_it_is_not_wanted(hasty, y):
     """Check that compare=False has no part about the whole, and keeps the costs."""
-    report = hasty.compute_report(X[TEST], y, compare=False)
+    report = hasty.cost_report(X[TEST], y, compare=False)
     assert report.whole is None
     assert report.member_scores is None
     assert report.mean_cost == pytest.approx(hasty.predict_details(X[TEST]).cost.mean())
@@ -159,7 +159,7 @@ def test_large_tables_are_timed_on_some_rows():
     X, y = load_iris(return_X_y=True)
     fitted = RandomForestClassifier(4, max_depth=2, random_state=0).fit(X, y)
     cascade = CascadeClassifier.from_ensemble(fitted)
-    report = cascade.compute_report(np.tile(X, (70, 1)))
+    report = cascade.cost_report(np.tile(X, (70, 1)))
     assert (report.n_samples, report.whole.n_timed) == (10_500, 10_000)
 
 
@@ -187,7 +187,7 @@ def test_dict_is_ready_for_json(labels):
     """Check that all figures survive JSON, with None where they are undefined."""
     fitted = RandomForestClassifier(24, max_depth=5, random_state=0).fit(X[:300], labels[:300])
     cascade = CascadeClassifier.from_ensemble(fitted).with_thresholds(-np.inf)
-    report = cascade.compute_report(X[TEST], labels[TEST])
+    report = cascade.cost_report(X[TEST], labels[TEST])
     figures = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     whole = figures["whole"]
     assert whole["counts"] == [15, 24]
@@ -204,7 +204,7 @@ def test_frames_are_reported_by_their_names():
     frame = pandas.DataFrame(X, columns=[f"p{k}" for k in range(64)])
     fitted = RandomForestClassifier(30, random_state=0).fit(frame[:700], Y[:700])
     cascade = CascadeClassifier.from_ensemble(fitted)
-    report = cascade.compute_report(frame[TEST], Y[TEST])
+    report = cascade.cost_report(frame[TEST], Y[TEST])
     differs = cascade.predict(frame[TEST]) != fitted.predict(frame[TEST])
     assert report.whole.disagreement == differs.mean()
     assert list(report.to_frame()["kind"]) == ["exit"] * 2 + ["all rows"] + ["alone"] * 2
@@ -232,9 +232,9 @@ def test_other_ensembles_are_compared_alike(fitted, checkpoints):
     """Check votes and bags: disagreement by a recount, and the first members' scores."""
     fitted.fit(X[:700], NAMES[:700])
     cascade = CascadeClassifier.from_ensemble(
-        fitted, exit="certain", checkpoints=checkpoints, costs=[1, 2, 3]
+        fitted, stopping="exact", checkpoints=checkpoints, costs=[1, 2, 3]
     ).with_thresholds(0.6)
-    report = cascade.compute_report(X[TEST], NAMES[TEST])
+    report = cascade.cost_report(X[TEST], NAMES[TEST])
     differs = cascade.predict(X[TEST]) != fitted.predict(X[TEST])
     assert report.whole.disagreement == differs.mean() > 0
     assert report.alone_names[:2] == tuple(f"first {k}" for k in checkpoints)
@@ -248,7 +248,7 @@ def test_parts_among_other_members_are_reported_as_members(forest):
     linear = LogisticRegression(max_iter=20).fit(X[:700] / 16, NAMES[:700])
     members = [("linear", FrozenEstimator(linear)), *split_ensemble(forest, [50]).estimators]
     cascade = CascadeClassifier(members, thresholds=0.9).fit(X[:700], NAMES[:700])
-    report = cascade.compute_report(X[TEST], NAMES[TEST])
+    report = cascade.cost_report(X[TEST], NAMES[TEST])
     assert report.whole is None
     assert report.alone_names == ("linear", "members_0_50", "members_50_100")
     assert len(report.member_scores) == 3
@@ -257,7 +257,7 @@ def test_parts_among_other_members_are_reported_as_members(forest):
 def test_weights_of_rows_enter_scores_and_shares(hasty, forest):
     """Check that weighted scores of the truncated forests are those of the metric."""
     weight = np.random.default_rng(0).integers(1, 4, size=len(X[TEST])).astype(float)
-    report = hasty.compute_report(X[TEST], NAMES[TEST], sample_weight=weight)
+    report = hasty.cost_report(X[TEST], NAMES[TEST], sample_weight=weight)
     expected = cut(forest, 15).score(X[TEST], NAMES[TEST], sample_weight=weight)
     # Sums of a thousand small numbers.
     assert report.member_scores[0] == pytest.approx(expected, rel=1e-12)
@@ -268,7 +268,7 @@ def test_weights_of_rows_enter_scores_and_shares(hasty, forest):
 def test_reporting_leaves_no_trace(hasty, forest):
     """Check that neither the cascade nor the forest changes."""
     before = pickle.dumps((hasty, forest))
-    hasty.compute_report(X[TEST], NAMES[TEST])
+    hasty.cost_report(X[TEST], NAMES[TEST])
     assert pickle.dumps((hasty, forest)) == before
 
 
@@ -278,12 +278,12 @@ def test_failing_part_keeps_the_report():
     rows, y = numbered_rows(10), np.arange(10) % 2
     vote = VotingClassifier([("a", GaussianNB()), ("b", GaussianNB())], voting="soft").fit(rows, y)
     vote.estimators_ = [ScriptedMember(sure), FailingMember(sure)]
-    cascade = CascadeClassifier.from_ensemble(vote, exit="certain", costs=[1, 1])
-    cascade = cascade.with_thresholds(0.5).set_params(on_stage_error="answer")
+    cascade = CascadeClassifier.from_ensemble(vote, stopping="exact", costs=[1, 1])
+    cascade = cascade.with_thresholds(0.5).set_params(on_stage_error="keep_previous")
     with pytest.warns(StageFailedWarning, match="members_1_2"):
         found = cascade.predict_details(rows)
     with pytest.warns(StageFailedWarning, match="members_1_2"):
-        report = cascade.compute_report(rows, y)
+        report = cascade.cost_report(rows, y)
     assert_array_equal(found.cost, [1, 2] * 5)
     assert report.mean_cost == 1.5
     assert report.score == np.mean(found.label == y)

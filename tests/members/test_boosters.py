@@ -258,7 +258,7 @@ def test_costs_are_measured_and_reported(library):
     assert cascade.cost_unit_ == "s"
     # From 10 nanoseconds to 10 milliseconds a row: no machine is outside.
     assert ((cascade.costs_ > 1e-8) & (cascade.costs_ < 1e-2)).all()
-    report = cascade.compute_report(X, y)
+    report = cascade.cost_report(X, y)
     expected = np.unique(y)[alone(member, X, y).predict_proba(X).argmax(axis=1)]
     assert report.member_scores[1] == pytest.approx((expected == y).mean(), abs=1e-12)
     assert report.exit_counts == (open_rows(X).sum(), (~open_rows(X)).sum())
@@ -281,7 +281,7 @@ def test_search_over_boosters_scores_each_as_alone():
         folds = cross_val_score(member, X, codes, cv=splits)
         assert singles[(name,)] == pytest.approx(np.average(folds, weights=sizes), abs=1e-12)
     assert search.best_score_ >= max(singles.values()) - 1e-12
-    assert search.at(max_cost=15).score(X, y) > 0.5
+    assert search.select(max_cost=15).score(X, y) > 0.5
     assert set(search.best_estimator_.predict(X)) <= {"a", "m", "z"}
 
 

@@ -95,7 +95,7 @@ def walk(family, row):
 @pytest.mark.parametrize("max_cost", [4.0, 9.6, 25.0])
 def test_cascade_found_on_predictions_runs_as_predicted(family, front, max_cost):
     """Check exits, answers and costs of real nets on real images, row for row."""
-    row = front.best(max_cost=max_cost)
+    row = front.select(max_cost=max_cost)
     assert row.kind == "cascade"
     members = [family.member(name) for name in row.members]
     cascade = CascadeClassifier(members, thresholds=list(row.thresholds), combine=row.combine)
@@ -109,7 +109,7 @@ def test_cascade_found_on_predictions_runs_as_predicted(family, front, max_cost)
     assert len(np.unique(stage)) == len(row.members)
     # Far above the 10 % of guessing; 500 rows tell no finer.
     assert np.mean(details.label == family.y_test) > 0.7
-    report = cascade.compute_report(family.X, family.y_test)
+    report = cascade.cost_report(family.X, family.y_test)
     assert report.mean_cost == pytest.approx(costs.mean())
 
 

@@ -317,7 +317,7 @@ def test_cascades_tune_and_report(iris, position):
     net = cascade.named_estimators_["net"]
     assert net is dict(cascade.estimators)["net"]
     assert (cascade.costs_ > 0).all()
-    assert cascade.compute_report(X, y).n_samples == len(X)
+    assert cascade.cost_report(X, y).n_samples == len(X)
     if position == "first":
         always = cascade.with_thresholds([-np.inf])
         np.testing.assert_allclose(always.predict_proba(X), net.predict_proba(X), **CLOSE)

@@ -135,7 +135,7 @@ def test_service_answers_the_open_rows_in_batches(service, member, blobs, forest
 def test_no_row_is_lost_when_the_service_fails(service, client, member, blobs, fault):
     """Check that open rows keep the cheap answer, are named, and pay for the call that failed."""
     X = blobs[0][200:]
-    cascade = fit_cascade(member, blobs, on_stage_error="answer")
+    cascade = fit_cascade(member, blobs, on_stage_error="keep_previous")
     break_down(service, client, fault)
     with pytest.warns(StageFailedWarning, match=FAULTS[fault][1]) as caught:
         found = cascade.predict_details(X)
@@ -168,7 +168,7 @@ def test_service_that_comes_first_always_raises(service, client, member, blobs, 
     """Check that there is nothing to keep where the service is the first to be asked."""
     X, y = blobs
     members = [("service", member), ("nb", GaussianNB())]
-    params = {"thresholds": THRESHOLD, "costs": [1, 1], "on_stage_error": "answer"}
+    params = {"thresholds": THRESHOLD, "costs": [1, 1], "on_stage_error": "keep_previous"}
     cascade = CascadeClassifier(members, **params).fit(X[:200], y[:200])
     break_down(service, client, fault)
     with pytest.raises(FAULTS[fault][0], match=FAULTS[fault][1]):
@@ -179,7 +179,7 @@ def test_service_that_comes_first_always_raises(service, client, member, blobs, 
 def test_passing_fault_is_healed_by_a_retry(service, client, member, blobs, fault):
     """Check that one failed request is sent once more, and that nobody notices."""
     X = blobs[0][200:]
-    cascade = fit_cascade(member, blobs, on_stage_error="answer")
+    cascade = fit_cascade(member, blobs, on_stage_error="keep_previous")
     expected = cascade.predict_proba(X)
     service.batches.clear()
     break_down(service, client, fault, n_faults=1)
@@ -193,7 +193,7 @@ def test_passing_fault_is_healed_by_a_retry(service, client, member, blobs, faul
 def test_service_recovers(service, member, blobs):
     """Check that the cascade uses the service again as soon as it is back."""
     X = blobs[0][200:]
-    cascade = fit_cascade(member, blobs, on_stage_error="answer")
+    cascade = fit_cascade(member, blobs, on_stage_error="keep_previous")
     expected = cascade.predict_proba(X)
     service.break_down("garbage")
     with pytest.warns(StageFailedWarning):

@@ -1,4 +1,4 @@
-"""Tests of "best": the surest stage run so far answers."""
+"""Tests of "most_confident": the surest stage run so far answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.strategies import ladders
 def test_best_is_the_surest_of_every_prefix(drawn, confidence):
     """Check answer and confidence against a look at all stages, the last among equals."""
     probas, _, _ = drawn
-    running = RunningAnswer("best")
+    running = RunningAnswer("most_confident")
     for k in range(len(probas)):
         answer = running.add(probas[k], 1.0, confidence)
         sure = np.stack([compute_confidence(proba, confidence) for proba in probas[: k + 1]])
@@ -47,7 +47,7 @@ def test_abstaining_stage_never_takes_over():
     """Check that a row of NaN keeps the answer before, whatever a function makes of NaN."""
     first = np.array([[0.6, 0.4], [np.nan, np.nan]])
     second = np.array([[np.nan, np.nan], [0.3, 0.7]])
-    running = RunningAnswer("best", allow_abstain=True)
+    running = RunningAnswer("most_confident", allow_abstain=True)
     running.add(first, 1.0, lambda proba: np.ones(len(proba)))
     answer = running.add(second, 1.0, lambda proba: np.ones(len(proba)))
     assert_array_equal(answer, [[0.6, 0.4], [0.3, 0.7]])
@@ -56,13 +56,13 @@ def test_abstaining_stage_never_takes_over():
 def test_confidences_known_already_decide():
     """Check that arrays take the place of a rule."""
     first, second = np.array([[0.9, 0.1]] * 2), np.array([[0.2, 0.8]] * 2)
-    running = RunningAnswer("best")
+    running = RunningAnswer("most_confident")
     running.add(first, 1.0, np.array([0.5, 0.5]))
     assert_array_equal(running.add(second, 1.0, np.array([0.4, 0.6])), [[0.9, 0.1], [0.2, 0.8]])
     assert_array_equal(running.how_sure(None), [0.5, 0.6])
 
 
-@pytest.mark.parametrize("combine", ["mean", "last", "best"])
+@pytest.mark.parametrize("combine", ["mean", "last", "most_confident"])
 def test_branch_goes_on_as_the_answer_would(combine):
     """Check that what is added to a branch leaves the trunk alone, remembered answers too."""
     rng = np.random.default_rng(0)
@@ -79,7 +79,7 @@ def test_branch_goes_on_as_the_answer_would(combine):
     assert len(trunk.said_else()) == len(straight.said_else()) == 2 - (combine != "mean")
 
 
-@pytest.mark.parametrize("combine", ["last", "best"])
+@pytest.mark.parametrize("combine", ["last", "most_confident"])
 def test_labels_combine_as_their_probabilities_do(combine):
     """Check labels with confidences against the probabilities they come from."""
     rng = np.random.default_rng(1)

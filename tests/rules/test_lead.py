@@ -111,13 +111,13 @@ def test_lead_tells_how_often_the_whole_disagrees():
 
 
 def test_named_confidences_do_not_depend_on_the_stage():
-    """Check that all stages get the confidence given, and only "lead" a measure of their own."""
+    """Check that all stages get the confidence given, and only "vote_margin" a measure of their own."""
     weights = np.array([2.0, 3.0, 5.0])
     assert stage_confidences("margin", weights) == ["margin"] * 3
     assert stage_confidences(len, weights) == [len] * 3
-    assert stage_confidences("lead", weights[:1]) == ["max_proba"]
+    assert stage_confidences("vote_margin", weights[:1]) == ["max_proba"]
     proba = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
-    found = [compute_confidence(proba, c) for c in stage_confidences("lead", weights)[:-1]]
+    found = [compute_confidence(proba, c) for c in stage_confidences("vote_margin", weights)[:-1]]
     np.testing.assert_array_equal(found[0], lead_score(proba * 2, 2, 10))
     np.testing.assert_array_equal(found[1], lead_score(proba * 5, 5, 10))
 

@@ -8,35 +8,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
-from sklearn_cascade import min_certification_rows, paired_loss_pvalue, paired_loss_upper
+from sklearn_cascade import (
+    min_certification_samples,
+    noninferiority_pvalue,
+    noninferiority_upper_bound,
+)
 
 # The published figures have six digits.
 SIX = 1e-6
 
 
-def score_by_hand(losses, fixes, n, epsilon):
+def score_by_hand(regressions, corrections, n, epsilon):
     """Return the score statistic, written out once more from the likelihood equation."""
     # (2n) q^2 - b q - j e (1 - e) = 0 is what the derivative of the likelihood comes to.
-    b = losses * (1 + epsilon) + fixes * (1 - epsilon) - 2 * n * epsilon
-    rate = max(np.roots([2 * n, -b, -fixes * epsilon * (1 - epsilon)]).real.max(), 0)
+    b = regressions * (1 + epsilon) + corrections * (1 - epsilon) - 2 * n * epsilon
+    rate = max(np.roots([2 * n, -b, -corrections * epsilon * (1 - epsilon)]).real.max(), 0)
     variance = n * (2 * rate + epsilon - epsilon**2)
-    return (losses - fixes - n * epsilon) / np.sqrt(variance)
+    return (regressions - corrections - n * epsilon) / np.sqrt(variance)
 
 
-def pvalue_by_enumeration(losses, fixes, n, epsilon):
+def pvalue_by_enumeration(regressions, corrections, n, epsilon):
     """Return the p-value from every outcome of n rows, over a fine grid of fix rates."""
     table = [(i, j, n - i - j) for i in range(n + 1) for j in range(n + 1 - i)]
     score = np.array([score_by_hand(i, j, n, epsilon) for i, j, _ in table])
-    region = np.array(table)[score <= score_by_hand(losses, fixes, n, epsilon) + 1e-9]
+    region = np.array(table)[score <= score_by_hand(regressions, corrections, n, epsilon) + 1e-9]
     sizes = [
         multinomial.pmf(region, n, [rate + epsilon, rate, 1 - 2 * rate - epsilon]).sum()
         for rate in np.linspace(0, (0.3 - epsilon) / 2, 301)
     ]
-    return max(*sizes, binom.cdf(losses + fixes, n, 0.3))
+    return max(*sizes, binom.cdf(regressions + corrections, n, 0.3))
 
 
 @pytest.mark.parametrize(
-    ("losses", "fixes", "n", "epsilon", "p_value"),
+    ("regressions", "corrections", "n", "epsilon", "p_value"),
     [
         (0, 0, 10, 0.2, 0.8**10),
         (0, 0, 5, 0.25, 0.75**5),
@@ -57,41 +61,45 @@ def pvalue_by_enumeration(losses, fixes, n, epsilon):
         (1, 3, 30, 0.1, 0.030155),
     ],
 )
-def test_pvalue_is_as_published(losses, fixes, n, epsilon, p_value):
+def test_pvalue_is_as_published(regressions, corrections, n, epsilon, p_value):
     """Check the figures counted by hand, each to all its digits."""
-    assert paired_loss_pvalue(losses, fixes, n, epsilon) == pytest.approx(p_value, abs=SIX)
+    assert noninferiority_pvalue(regressions, corrections, n, epsilon) == pytest.approx(
+        p_value, abs=SIX
+    )
 
 
 def test_pvalue_of_many_rows_is_not_the_binomial():
     """Check that from some 400 rows on, rows that differ both ways make up most of the error."""
-    p_value = paired_loss_pvalue(0, 0, 459, 0.01)
+    p_value = noninferiority_pvalue(0, 0, 459, 0.01)
     assert p_value == pytest.approx(0.0157, abs=5e-5)
     assert p_value > 0.99**459 + 0.005
 
 
-@pytest.mark.parametrize("losses", [0, 3, 5, 9])
-def test_pvalue_without_fixes_is_binomial(losses):
-    """Check that the test of the losses alone is met where no row is fixed."""
-    expected = binom.cdf(losses, 1000, 0.01)
+@pytest.mark.parametrize("regressions", [0, 3, 5, 9])
+def test_pvalue_without_fixes_is_binomial(regressions):
+    """Check that the test of the regressions alone is met where no row is fixed."""
+    expected = binom.cdf(regressions, 1000, 0.01)
     # From p = 0.2 on, rows that differ both ways are likelier.
     if expected < 0.2:
-        assert paired_loss_pvalue(losses, 0, 1000, 0.01) == pytest.approx(expected, abs=0.003)
+        assert noninferiority_pvalue(regressions, 0, 1000, 0.01) == pytest.approx(
+            expected, abs=0.003
+        )
 
 
 def test_pvalue_falls_below_that_of_the_losses_alone():
-    """Check that fixes make up for losses: 9 and 5 pass where 9 alone are far from it."""
-    assert paired_loss_pvalue(9, 5, 1000, 0.01) < 0.1 < binom.cdf(9, 1000, 0.01)
+    """Check that corrections make up for regressions: 9 and 5 pass where 9 alone are far from it."""
+    assert noninferiority_pvalue(9, 5, 1000, 0.01) < 0.1 < binom.cdf(9, 1000, 0.01)
 
 
 @pytest.mark.parametrize(("n", "epsilon"), [(1, 0.2), (2, 0.1), (7, 0.05), (7, 0.2), (11, 0.1)])
 def test_pvalue_equals_full_enumeration(n, epsilon):
     """Check every outcome of a few rows against sums over all outcomes."""
-    for losses in range(n + 1):
-        for fixes in range(n + 1 - losses):
-            ours = paired_loss_pvalue(losses, fixes, n, epsilon)
+    for regressions in range(n + 1):
+        for corrections in range(n + 1 - regressions):
+            ours = noninferiority_pvalue(regressions, corrections, n, epsilon)
             # The grid of the enumeration is coarse: it may miss the top by this much.
-            expected = pvalue_by_enumeration(losses, fixes, n, epsilon)
-            assert ours == pytest.approx(expected, abs=2e-4), (losses, fixes)
+            expected = pvalue_by_enumeration(regressions, corrections, n, epsilon)
+            assert ours == pytest.approx(expected, abs=2e-4), (regressions, corrections)
             assert ours >= expected - 1e-5
 
 
@@ -99,16 +107,16 @@ def test_pvalue_equals_full_enumeration(n, epsilon):
 @pytest.mark.parametrize("delta", [0.1, 0.05])
 def test_false_certificates_are_as_rare_as_promised(n, epsilon, delta):
     """Check the exact error on the boundary, where the loss is epsilon, for many fix rates."""
-    certified, losses = [], -1
-    for fixes in range(25):
-        while paired_loss_pvalue(losses + 1, fixes, n, epsilon) <= delta:
-            losses += 1
-        certified.append(losses)
+    certified, regressions = [], -1
+    for corrections in range(25):
+        while noninferiority_pvalue(regressions + 1, corrections, n, epsilon) <= delta:
+            regressions += 1
+        certified.append(regressions)
     errors = []
     for rate in np.linspace(0, 0.02, 21):
-        fixes = np.arange(25)
-        passing = binom.cdf(certified, n - fixes, (rate + epsilon) / (1 - rate))
-        errors.append(float(binom.pmf(fixes, n, rate) @ passing))
+        corrections = np.arange(25)
+        passing = binom.cdf(certified, n - corrections, (rate + epsilon) / (1 - rate))
+        errors.append(float(binom.pmf(corrections, n, rate) @ passing))
     assert max(errors) <= delta + 1e-5
     assert max(errors) > 0.5 * delta
 
@@ -122,16 +130,16 @@ def test_false_certificates_are_as_rare_as_promised(n, epsilon, delta):
 )
 def test_pvalue_is_a_probability_and_rises_with_losses(n, epsilon, shares):
     """Check the range, that a loss more never lowers it and a fix more never raises the score."""
-    losses = int(shares[0] * n)
-    fixes = int(shares[1] * (n - losses))
-    p_value = paired_loss_pvalue(losses, fixes, n, epsilon)
+    regressions = int(shares[0] * n)
+    corrections = int(shares[1] * (n - regressions))
+    p_value = noninferiority_pvalue(regressions, corrections, n, epsilon)
     assert 0 <= p_value <= 1 + 1e-9
-    if losses + fixes < n:
+    if regressions + corrections < n:
         # The search over fix rates is exact to 1e-5.
-        assert paired_loss_pvalue(losses + 1, fixes, n, epsilon) >= p_value - 1e-5
-    if losses:
+        assert noninferiority_pvalue(regressions + 1, corrections, n, epsilon) >= p_value - 1e-5
+    if regressions:
         # Rather a fix than a loss.
-        assert paired_loss_pvalue(losses - 1, fixes + 1, n, epsilon) <= p_value + 1e-5
+        assert noninferiority_pvalue(regressions - 1, corrections + 1, n, epsilon) <= p_value + 1e-5
 
 
 # A search over a few hundred rates takes milliseconds, or many on a busy machine.
@@ -143,11 +151,11 @@ def test_pvalue_is_a_probability_and_rises_with_losses(n, epsilon, shares):
 )
 def test_upper_bound_inverts_the_pvalue(n, counts, delta):
     """Check that the test passes at the bound, and not a little below."""
-    upper = paired_loss_upper(*counts, n, delta)
+    upper = noninferiority_upper_bound(*counts, n, delta)
     assert max(0, (counts[0] - counts[1]) / n) <= upper <= 1
     if 0 < upper < 1:
-        assert paired_loss_pvalue(*counts, n, upper) <= delta
-        assert paired_loss_pvalue(*counts, n, upper - 2e-7) > delta
+        assert noninferiority_pvalue(*counts, n, upper) <= delta
+        assert noninferiority_pvalue(*counts, n, upper - 2e-7) > delta
 
 
 @pytest.mark.parametrize(
@@ -161,18 +169,20 @@ def test_upper_bound_inverts_the_pvalue(n, counts, delta):
 )
 def test_upper_bound_is_as_published(counts, upper):
     """Check the bounds counted by hand; the last has four digits."""
-    assert paired_loss_upper(*counts) == pytest.approx(upper, abs=5e-5 if upper == 0.0326 else SIX)
+    assert noninferiority_upper_bound(*counts) == pytest.approx(
+        upper, abs=5e-5 if upper == 0.0326 else SIX
+    )
 
 
 @pytest.mark.parametrize(("counts", "upper"), [((10, 0, 10), 1.0), ((0, 0, 1), 0.9)])
 def test_upper_bound_of_hardly_any_rows(counts, upper):
-    """Check that losses throughout exclude nothing, and that one row says what it can."""
-    assert paired_loss_upper(*counts) == pytest.approx(upper, abs=SIX)
+    """Check that regressions throughout exclude nothing, and that one row says what it can."""
+    assert noninferiority_upper_bound(*counts) == pytest.approx(upper, abs=SIX)
 
 
 def test_upper_bound_is_zero_where_fixes_abound():
     """Check that the bound is floored: certainly no loss is no negative loss."""
-    assert paired_loss_upper(0, 60, 1000) == 0
+    assert noninferiority_upper_bound(0, 60, 1000) == 0
 
 
 @pytest.mark.parametrize(
@@ -198,24 +208,33 @@ def test_upper_bound_is_zero_where_fixes_abound():
 )
 def test_fewest_rows_are_as_published_and_no_row_too_many(epsilon, delta, rows):
     """Check the table, and that a row less does not certify."""
-    assert min_certification_rows(epsilon, delta) == rows
-    assert paired_loss_pvalue(0, 0, rows, epsilon) <= delta
-    assert paired_loss_pvalue(0, 0, rows - 1, epsilon) > delta
+    assert min_certification_samples(epsilon, delta) == rows
+    assert noninferiority_pvalue(0, 0, rows, epsilon) <= delta
+    assert noninferiority_pvalue(0, 0, rows - 1, epsilon) > delta
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: paired_loss_pvalue(-1, 0, 10, 0.1), "losses=-1; expected a whole number"),
-        (lambda: paired_loss_pvalue(1, 0.5, 10, 0.1), "fixes=0.5; expected a whole number"),
-        (lambda: paired_loss_pvalue(0, 0, 0, 0.1), "n=0 rows; expected at least one row"),
-        (lambda: paired_loss_pvalue(6, 5, 10, 0.1), "losses=6 and fixes=5 of n=10 rows"),
-        (lambda: paired_loss_pvalue(1, 1, 10, 0), "epsilon=0; expected a number above 0"),
-        (lambda: paired_loss_pvalue(1, 1, 10, 1.0), "epsilon=1.0; expected .* below 1"),
-        (lambda: paired_loss_upper(1, 1, 10, "0.1"), "delta='0.1'; expected a number"),
-        (lambda: paired_loss_upper(True, 1, 10), "losses=True; expected a whole number"),
-        (lambda: min_certification_rows(0.01, 2), "delta=2; expected a number above 0"),
-        (lambda: min_certification_rows(float("nan")), "epsilon=nan"),
+        (lambda: noninferiority_pvalue(-1, 0, 10, 0.1), "regressions=-1; expected a whole number"),
+        (
+            lambda: noninferiority_pvalue(1, 0.5, 10, 0.1),
+            "corrections=0.5; expected a whole number",
+        ),
+        (lambda: noninferiority_pvalue(0, 0, 0, 0.1), "n=0 rows; expected at least one row"),
+        (
+            lambda: noninferiority_pvalue(6, 5, 10, 0.1),
+            "regressions=6 and corrections=5 of n=10 rows",
+        ),
+        (lambda: noninferiority_pvalue(1, 1, 10, 0), "epsilon=0; expected a number above 0"),
+        (lambda: noninferiority_pvalue(1, 1, 10, 1.0), "epsilon=1.0; expected .* below 1"),
+        (lambda: noninferiority_upper_bound(1, 1, 10, "0.1"), "delta='0.1'; expected a number"),
+        (
+            lambda: noninferiority_upper_bound(True, 1, 10),
+            "regressions=True; expected a whole number",
+        ),
+        (lambda: min_certification_samples(0.01, 2), "delta=2; expected a number above 0"),
+        (lambda: min_certification_samples(float("nan")), "epsilon=nan"),
     ],
 )
 def test_impossible_counts_are_refused(call, message):
@@ -227,5 +246,5 @@ def test_impossible_counts_are_refused(call, message):
 def test_counts_may_be_of_numpy():
     """Check that counts taken from arrays are as good as plain ones."""
     counts = np.array([9, 5, 1000])
-    assert paired_loss_pvalue(*counts, 0.01) == paired_loss_pvalue(9, 5, 1000, 0.01)
-    assert paired_loss_upper(*counts) == paired_loss_upper(9, 5, 1000)
+    assert noninferiority_pvalue(*counts, 0.01) == noninferiority_pvalue(9, 5, 1000, 0.01)
+    assert noninferiority_upper_bound(*counts) == noninferiority_upper_bound(9, 5, 1000)

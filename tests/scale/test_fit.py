@@ -45,15 +45,15 @@ def assert_same_search(found, expected, X):
     """Check that two searches found the same and answer the same."""
     assert found.front_.to_frame().equals(expected.front_.to_frame())
     assert found.best_params_ == expected.best_params_
-    assert (found.honest_score_, found.honest_cost_) == (
-        expected.honest_score_,
-        expected.honest_cost_,
+    assert (found.cross_fitted_score_, found.cross_fitted_cost_) == (
+        expected.cross_fitted_score_,
+        expected.cross_fitted_cost_,
     )
     np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
 
 
 def test_search_on_an_engine_finds_the_same(engine, local, members, rows):
-    """Check front, choice, honest figures and answers of the page's block against a local fit."""
+    """Check front, choice, cross-fitted figures and answers of the page's block against a local fit."""
     block, given, _ = engine
     X, y = rows
     found = run_blocks(block, members=members, costs=COSTS, X=X, y=y, **given)

@@ -70,7 +70,7 @@ def test_each_chunk_is_computed_once_per_pass(arrays):
     ("scoring", "cv"), [("accuracy", 3), ("neg_log_loss", 3), ("f1_macro", None)]
 )
 def test_dask_arrays_give_the_same_front(arrays, scoring, cv, n_jobs):
-    """Check columns cut as well, weights with zeros, honest scores, threads, and any scorer."""
+    """Check columns cut as well, weights with zeros, cross-fitted scores, threads, and any scorer."""
     pool, y, _ = draw_pool(3, 3000, n_classes=4)
     weight = np.random.default_rng(0).integers(0, 3, len(y))
     options = {"costs": COSTS[:3], "scoring": scoring, "sample_weight": weight, "cv": cv}

@@ -91,7 +91,7 @@ def test_dask_reports_of_parts_make_one(frame, cascade, table):
     """Check all figures of the merged report against the one of a single machine."""
     found = run_blocks("answer", "report-dask", **started_with(frame, cascade))
     assert len(found["others"]) == N_PARTS - 1
-    expected = cascade.compute_report(table[FEATURES], table["y"], compare=False)
+    expected = cascade.cost_report(table[FEATURES], table["y"], compare=False)
     assert found["total"].to_dict() == expected.to_dict()
 
 
@@ -100,7 +100,7 @@ def test_spark_reports_of_batches_make_one(spark, spark_table, cascade, table):
     model = spark.sparkContext.broadcast(cascade)
     found = run_blocks("report-spark", table=spark_table, model=model, pd=pd)
     assert len(found["others"]) >= 2 * N_PARTS - 1
-    expected = cascade.compute_report(table[FEATURES], table["y"], compare=False)
+    expected = cascade.cost_report(table[FEATURES], table["y"], compare=False)
     assert found["total"].to_dict() == expected.to_dict()
 
 
@@ -131,7 +131,7 @@ def test_killed_dask_worker_counts_no_row_twice(frame, cascade, table, tmp_path)
     dying = mortal(cascade, tmp_path / "died", 2)
     found = run_blocks("answer", "report-dask", **started_with(frame, dying))
     assert (tmp_path / "died").exists()
-    expected = cascade.compute_report(table[FEATURES], table["y"], compare=False)
+    expected = cascade.cost_report(table[FEATURES], table["y"], compare=False)
     assert found["total"].to_dict() == expected.to_dict()
 
 
@@ -148,7 +148,7 @@ def test_killed_spark_task_counts_no_row_twice(spark, spark_table, cascade, tabl
     model = spark.sparkContext.broadcast(mortal(cascade, tmp_path / "died", 1))
     found = run_blocks("report-spark", table=spark_table, model=model, pd=pd)
     assert (tmp_path / "died").exists()
-    expected = cascade.compute_report(table[FEATURES], table["y"], compare=False)
+    expected = cascade.cost_report(table[FEATURES], table["y"], compare=False)
     assert found["total"].to_dict() == expected.to_dict()
 
 

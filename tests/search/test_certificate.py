@@ -33,12 +33,12 @@ def answers_w(combine="mean"):
 
 
 def outcomes_w(references=(None,), labelled=True):
-    """Return what early exit loses and fixes on that ladder."""
+    """Return what early exit loses and corrections on that ladder."""
     return compare(answers_w(), references, np.array(COSTS_W, dtype=float), labelled=labelled)
 
 
 @pytest.mark.parametrize(
-    ("thresholds", "losses", "fixes", "cost", "early"),
+    ("thresholds", "regressions", "corrections", "cost", "early"),
     [
         ((0.75, 0.65), 0, 1, 38 / 6, 4 / 6),
         ((NEVER, NEVER), 0, 0, 15, 0),
@@ -46,29 +46,29 @@ def outcomes_w(references=(None,), labelled=True):
         ((0.75, NEVER), 0, 1, 8, 0.5),
     ],
 )
-def test_outcome_is_as_counted_by_hand(thresholds, losses, fixes, cost, early):
-    """Check losses, fixes, mean cost and early exits against the published table."""
+def test_outcome_is_as_counted_by_hand(thresholds, regressions, corrections, cost, early):
+    """Check regressions, corrections, mean cost and early exits against the published table."""
     outcomes = outcomes_w()
     counted = outcomes.count(thresholds)
-    assert (counted[0].tolist(), counted[1].tolist()) == ([losses], [fixes])
+    assert (counted[0].tolist(), counted[1].tolist()) == ([regressions], [corrections])
     assert counted[2] == pytest.approx(cost)
     assert np.mean(outcomes.exit_stages(thresholds) < 2) == pytest.approx(early)
 
 
 def test_disagreement_counts_other_answers_and_no_fixes():
     """Check that without labels a row counts where its answer differs, right or wrong."""
-    losses, fixes, _ = outcomes_w(labelled=False).count((0, 0))
-    assert (losses.tolist(), fixes.tolist()) == ([4], [0])
+    regressions, corrections, _ = outcomes_w(labelled=False).count((0, 0))
+    assert (regressions.tolist(), corrections.tolist()) == ([4], [0])
 
 
 def test_several_references_are_counted_apart():
-    """Check losses and fixes of exit at once against each member alone."""
-    losses, fixes, _ = outcomes_w(references=(0, 1, 2)).count((0, 0))
+    """Check regressions and corrections of exit at once against each member alone."""
+    regressions, corrections, _ = outcomes_w(references=(0, 1, 2)).count((0, 0))
     # Rows right alone: a 0 1 4; b 0 2 3 4 (a tie goes to the first class); c 0 1 2 3 5.
     right = [np.array(p) >= 0.5 for p in LADDER_W.values()]
     right = [np.where(np.array(LABELS_W) == 0, r, ~r) for r in right]
-    assert losses.tolist() == [int((r & ~right[0]).sum()) for r in right]
-    assert fixes.tolist() == [int((right[0] & ~r).sum()) for r in right]
+    assert regressions.tolist() == [int((r & ~right[0]).sum()) for r in right]
+    assert corrections.tolist() == [int((right[0] & ~r).sum()) for r in right]
 
 
 def test_unknown_label_is_wrong_for_both_sides():
@@ -83,9 +83,9 @@ def outcomes_of_counts(counts, n):
     """Return outcomes and a path whose k-th step, exit of all rows at stage k, has these counts."""
     n_steps = len(counts)
     lost, fixed = np.zeros((2, 1, n_steps + 1, n), dtype=bool)
-    for k, (losses, fixes) in enumerate(counts):
-        lost[0, k, :losses] = True
-        fixed[0, k, losses : losses + fixes] = True
+    for k, (regressions, corrections) in enumerate(counts):
+        lost[0, k, :regressions] = True
+        fixed[0, k, regressions : regressions + corrections] = True
     confidence = np.zeros((n_steps, n))
     path = [
         tuple(-NEVER if k == step else NEVER for k in range(n_steps)) for step in range(n_steps)
@@ -99,7 +99,7 @@ def test_fixed_sequence_stops_at_the_first_failure():
     outcomes, path = outcomes_of_counts(counts, 1000)
     steps = descend(outcomes, path, risk=GAP, epsilon=0.01, delta=0.1)
     assert [step.passed for step in steps] == [True, True, True, False]
-    assert [(step.losses[0], step.fixes[0]) for step in steps] == counts[:4]
+    assert [(step.regressions[0], step.corrections[0]) for step in steps] == counts[:4]
 
 
 def test_several_references_all_have_to_pass():
@@ -119,10 +119,10 @@ def test_several_references_all_have_to_pass():
 def test_fast_decision_equals_the_pvalue():
     """Check that critical values decide like p-values, on both sides of the edge."""
     for n, epsilon, delta in [(140, 0.02, 0.1), (1000, 0.01, 0.05), (3000, 0.005, 0.2)]:
-        for fixes in (0, 1, 5, 20, 60):
-            for losses in range(0, 75, 1 if n < 200 else 3):
-                p_value = GAP.pvalue(losses, fixes, n, epsilon)
-                assert GAP.passes(losses, fixes, n, epsilon, delta) == (p_value <= delta)
+        for corrections in (0, 1, 5, 20, 60):
+            for regressions in range(0, 75, 1 if n < 200 else 3):
+                p_value = GAP.pvalue(regressions, corrections, n, epsilon)
+                assert GAP.passes(regressions, corrections, n, epsilon, delta) == (p_value <= delta)
 
 
 @pytest.mark.parametrize(
@@ -138,15 +138,15 @@ def test_fast_decision_equals_the_pvalue():
     ],
 )
 def test_most_losses_accepted_are_as_published(n, epsilon, most):
-    """Check the largest number of losses that passes with 0, 5, 20 and 100 fixes."""
-    for fixes, losses in zip((0, 5, 20, 100), most, strict=False):
-        assert GAP.passes(losses, fixes, n, epsilon, 0.1)
-        assert not GAP.passes(losses + 1, fixes, n, epsilon, 0.1)
+    """Check the largest number of regressions that passes with 0, 5, 20 and 100 corrections."""
+    for corrections, regressions in zip((0, 5, 20, 100), most, strict=False):
+        assert GAP.passes(regressions, corrections, n, epsilon, 0.1)
+        assert not GAP.passes(regressions + 1, corrections, n, epsilon, 0.1)
 
 
 @pytest.mark.parametrize(("n", "most"), [(200, 51), (1000, 280), (5000, 1458)])
 def test_rows_that_differ_are_limited(n, most):
-    """Check the published number of rows that may differ at all: beyond, no fixes help."""
+    """Check the published number of rows that may differ at all: beyond, no corrections help."""
     assert GAP.passes(0, most, n, 0.01, 0.1)
     assert not GAP.passes(0, most + 1, n, 0.01, 0.1)
 
@@ -162,11 +162,12 @@ def test_disagreement_is_the_exact_binomial_test():
 
 
 @pytest.mark.parametrize(
-    ("losses", "fixes", "n", "rows"), [(5, 2, 600, 2400), (3, 0, 400, 7173), (9, 0, 600, None)]
+    ("regressions", "corrections", "n", "rows"),
+    [(5, 2, 600, 2400), (3, 0, 400, 7173), (9, 0, 600, None)],
 )
-def test_projected_rows_are_as_published(losses, fixes, n, rows):
+def test_projected_rows_are_as_published(regressions, corrections, n, rows):
     """Check about how many rows would certify, and that none would where the loss is too large."""
-    assert rows_projected(losses, fixes, n, epsilon=0.01, delta=0.1, risk=GAP) == rows
+    assert rows_projected(regressions, corrections, n, epsilon=0.01, delta=0.1, risk=GAP) == rows
 
 
 def test_projected_rows_are_no_fewer_than_the_minimum():
@@ -199,11 +200,11 @@ def caution_of(outcomes, thresholds):
     """Return caution and mean cost of one vector, row by row."""
     stage = outcomes.exit_stages(thresholds)
     rows = np.arange(outcomes.n_samples)
-    losses = outcomes.lost[:, stage, rows].sum(axis=1)
-    fixes = outcomes.fixed[:, stage, rows].sum(axis=1)
+    regressions = outcomes.lost[:, stage, rows].sum(axis=1)
+    corrections = outcomes.fixed[:, stage, rows].sum(axis=1)
     early = np.mean(stage < len(outcomes.costs) - 1)
     cost = cumulative_costs(outcomes.costs)[stage].mean()
-    return np.maximum(losses - fixes / 2, 0).max() + 4 * early, cost
+    return np.maximum(regressions - corrections / 2, 0).max() + 4 * early, cost
 
 
 @pytest.mark.parametrize("n_stages", [2, 3, 4, 5])

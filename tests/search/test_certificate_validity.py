@@ -62,8 +62,8 @@ def test_certificates_fail_no_more_often_than_promised(name):
         if thresholds is None:
             continue
         certified += 1
-        losses, fixes, _ = truth.count(thresholds)
-        violated += max(losses - fixes) / truth.n_samples > EPSILON
+        regressions, corrections, _ = truth.count(thresholds)
+        violated += max(regressions - corrections) / truth.n_samples > EPSILON
     # Twice the standard deviation of a binomial of 200 draws.
     assert violated / N_DRAWS <= DELTA + 2 * np.sqrt(DELTA * (1 - DELTA) / N_DRAWS)
     assert certified > N_DRAWS / 3
@@ -99,6 +99,6 @@ def test_naive_tuning_fails_far_more_often():
         drawn = take(truth, rng.integers(truth.n_samples, size=600))
         counted = [(t, *drawn.count(t)) for t in cautious_path(drawn)]
         within = [(cost, t) for t, i, j, cost in counted if i[0] - j[0] <= EPSILON * 600]
-        losses, fixes, _ = truth.count(min(within)[1])
-        violated += (losses[0] - fixes[0]) / truth.n_samples > EPSILON
+        regressions, corrections, _ = truth.count(min(within)[1])
+        violated += (regressions[0] - corrections[0]) / truth.n_samples > EPSILON
     assert violated / N_DRAWS > 0.25

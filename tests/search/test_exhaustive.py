@@ -125,7 +125,7 @@ def pareto(score, cost):
 def pick(front, **constraints):
     """Return the best row, or None if there is none."""
     try:
-        return front.best(**constraints)
+        return front.select(**constraints)
     except InfeasibleConstraintError:
         return None
 
@@ -195,7 +195,7 @@ def test_one_more_model_never_worsens_the_optimum(order):
         fewer = search((proba[:3], y, costs[:3], weight), order=order)
         more = search((proba, y, costs, weight), order=order)
         for row in fewer:
-            assert more.best(max_cost=row.mean_cost).score >= row.score - CLOSE
+            assert more.select(max_cost=row.mean_cost).score >= row.score - CLOSE
 
 
 def test_limit_of_the_worst_case_is_the_same_before_and_after():
@@ -253,7 +253,7 @@ def test_pairs_are_searched_like_their_probabilities():
     front = search_cascades(pairs, y, costs=costs)
     expected = search((proba, y, costs, weight), combine="last")
     cascades = [row for row in expected if row.kind != "ensemble"]
-    assert front.best(max_cost=3.0) in cascades
+    assert front.select(max_cost=3.0) in cascades
     assert [r.score for r in front if r.kind == "single"] == [
         r.score for r in cascades if r.kind == "single"
     ]

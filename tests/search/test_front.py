@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from sklearn_cascade import CascadeFront, search_cascades
+from sklearn_cascade import ParetoFront, search_cascades
 from sklearn_cascade.exceptions import InfeasibleConstraintError
 from tests.search.pools import draw_pool
 
@@ -54,9 +54,9 @@ def test_best_obeys_every_combination_of_constraints(front):
         if expected is None:
             n_refused += 1
             with pytest.raises(InfeasibleConstraintError, match="no committee reaches"):
-                front.best(**constraints)
+                front.select(**constraints)
         else:
-            row = front.best(**constraints)
+            row = front.select(**constraints)
             assert (row.score, row.mean_cost) == (expected.score, expected.mean_cost)
     assert 0 < n_refused < 256
 
@@ -64,9 +64,9 @@ def test_best_obeys_every_combination_of_constraints(front):
 def test_nearest_is_taken_instead_of_an_error(front):
     """Check the best score within the limits, or the cheapest of all."""
     limit = float(np.median(front.mean_cost))
-    row = front[front.find_best(min_score=2.0, max_cost=limit, nearest=True)]
-    assert row == front.best(max_cost=limit)
-    row = front[front.find_best(max_cost=0.0, nearest=True)]
+    row = front[front.find_index(min_score=2.0, max_cost=limit, nearest=True)]
+    assert row == front.select(max_cost=limit)
+    row = front[front.find_index(max_cost=0.0, nearest=True)]
     assert row.mean_cost == min(front.mean_cost)
 
 
@@ -97,8 +97,8 @@ def test_limit_of_the_search_holds_for_its_front():
     """Check that a search under a limit never returns what is beyond it."""
     pool, y, costs = draw_pool(4, 200)
     limited = search_cascades(pool, y, costs=costs, max_worst_cost=float(costs[0] + costs[1]))
-    assert limited.best(max_score_loss=1.0).worst_cost <= costs[0] + costs[1]
-    assert limited.best(max_cost=1e9).worst_cost <= costs[0] + costs[1]
+    assert limited.select(max_score_loss=1.0).worst_cost <= costs[0] + costs[1]
+    assert limited.select(max_cost=1e9).worst_cost <= costs[0] + costs[1]
     assert len([row for row in limited if row.kind == "single"]) == 4
 
 
@@ -107,7 +107,7 @@ def test_front_draws_itself(front):
     pytest.importorskip("matplotlib").use("Agg")
     from matplotlib.figure import Figure
 
-    display = front.plot(chosen=front.best(), ax=Figure().subplots())
+    display = front.plot(chosen=front.select(), ax=Figure().subplots())
     assert display.chosen_ is not None
     with pytest.raises(ValueError, match="chosen"):
         front.plot(chosen=len(front), ax=Figure().subplots())
@@ -115,6 +115,6 @@ def test_front_draws_itself(front):
 
 def test_tables_made_by_hand_cannot_be_applied(front):
     """Check that a table of rows alone says what it lacks."""
-    made = CascadeFront(list(front), scoring="accuracy", cost_unit="USD", n_evaluated=1)
+    made = ParetoFront(list(front), scoring="accuracy", cost_unit="USD", n_evaluated=1)
     with pytest.raises(ValueError, match=r"made without application"):
         made.apply(0, [])

@@ -27,12 +27,12 @@ RIGHT = np.array([[1, 1, 1, 0, 1, 0, 0, 0], [1, 1, 1, 1, 1, 0, 1, 0], [1, 1, 1, 
 COSTS = np.array([1.0, 3.0, 10.0])
 
 
-def pool_of(confidence, right, costs, extra_cost=None):
+def pool_of(confidence, right, costs, marginal_cost=None):
     """Return a coarse pool of models that are sure and right as told."""
     y = np.arange(np.shape(right)[1]) % 2
     pairs = [(np.array(c), np.where(r, y, 1 - y)) for c, r in zip(confidence, right, strict=True)]
     names = [f"model_{m}" for m in range(len(pairs))]
-    recordings = record(pairs, y, names=names, costs=np.array(costs), extra_cost=extra_cost)
+    recordings = record(pairs, y, names=names, costs=np.array(costs), marginal_cost=marginal_cost)
     settings = {"confidence": "max_proba", "scoring": "accuracy"}
     return coarsen(recordings, None, **settings, max_bytes=10**7, n_jobs=1)
 
@@ -211,10 +211,10 @@ def test_limit_of_the_worst_case_leaves_the_affordable_models():
 def test_shared_work_changes_the_choice():
     """Check that a model that others have paid for is taken where it else would not be."""
 
-    def extra_cost(name, names_run):
+    def marginal_cost(name, names_run):
         return 0.5 if name == "model_2" and names_run else dict(MODEL_COSTS)[name]
 
-    pool = pool_of(CONFIDENCE, RIGHT, COSTS, extra_cost)
+    pool = pool_of(CONFIDENCE, RIGHT, COSTS, marginal_cost)
     members, stage, cost, _ = taken_apart(pool, greedy_cascade(pool, 2, 1.0, max_stages=3))
     assert members == [0, 2]
     assert stage.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
@@ -230,5 +230,5 @@ def test_search_is_never_above_the_best_pair(seed, n_models):
     pairs, y, costs = crowd(seed, n_models)
     front = search_cascades(pairs, y, costs=costs, method="greedy", cv=None)
     simple = search_cascades(pairs, y, costs=costs, method="exhaustive", cv=None, max_stages=2)
-    assert front.best().mean_cost <= simple.best().mean_cost * (1 + 1e-9)
+    assert front.select().mean_cost <= simple.select().mean_cost * (1 + 1e-9)
     assert_true(front, pairs, y, lambda name, _: costs[int(name[6:])])

@@ -16,9 +16,9 @@ def test_greedy_is_never_worse_than_the_best_pair_or_single(seed, order):
     greedy = search_cascades(as_pairs(pool), y, costs=costs, method="greedy", cv=None, order=order)
     small = {"method": "exhaustive", "max_stages": 2, "order": order}
     pairs = search_cascades(as_pairs(pool), y, costs=costs, cv=None, **small)
-    assert greedy.best().mean_cost <= pairs.best().mean_cost * (1 + 1e-9)
+    assert greedy.select().mean_cost <= pairs.select().mean_cost * (1 + 1e-9)
     for limit in np.quantile(costs, [0.2, 0.5, 0.8]):
-        assert greedy.best(max_cost=limit).score >= pairs.best(max_cost=limit).score - 1e-9
+        assert greedy.select(max_cost=limit).score >= pairs.select(max_cost=limit).score - 1e-9
 
 
 def test_greedy_is_close_to_the_optimum():
@@ -27,8 +27,8 @@ def test_greedy_is_close_to_the_optimum():
     for seed in range(10):
         pool, y, costs = draw_pool(12, 1000, seed=100 + seed)
         options = {"costs": costs, "max_stages": 3, "n_thresholds": 32}
-        greedy = search_cascades(as_pairs(pool), y, method="greedy", cv=None, **options).best()
-        best = search_cascades(as_pairs(pool), y, method="exhaustive", cv=None, **options).best()
+        greedy = search_cascades(as_pairs(pool), y, method="greedy", cv=None, **options).select()
+        best = search_cascades(as_pairs(pool), y, method="exhaustive", cv=None, **options).select()
         close += greedy.mean_cost <= 1.02 * best.mean_cost
     assert close >= 9
 
@@ -63,13 +63,13 @@ def test_greedy_keeps_to_limits_and_credits_shared_work():
         return costs[int(name.split("_")[1])] / (2 if names_run else 1)
 
     shared = search_cascades(
-        as_pairs(pool), y, costs=costs, method="greedy", cv=None, extra_cost=half_once_others_ran
+        as_pairs(pool), y, costs=costs, method="greedy", cv=None, marginal_cost=half_once_others_ran
     )
     for row in shared:
         paid = [half_once_others_ran(name, row.members[:k]) for k, name in enumerate(row.members)]
         assert row.worst_cost == pytest.approx(sum(paid))
     plain = search_cascades(as_pairs(pool), y, costs=costs, method="greedy", cv=None)
-    assert shared.best().mean_cost < plain.best().mean_cost
+    assert shared.select().mean_cost < plain.select().mean_cost
 
 
 @pytest.mark.parametrize("n_models", [1, 2, 60])

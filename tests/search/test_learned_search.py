@@ -1,4 +1,4 @@
-"""Tests of searches with a learned confidence, with the surest stage, and of honest scores."""
+"""Tests of searches with a learned confidence, with the surest stage, and of cross-fitted scores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def services(n_samples=1200, seed=0):
 def best_saving(front):
     """Return the share of the best single model's cost that the default choice saves."""
     single = max((row for row in front if row.kind == "single"), key=lambda row: row.score)
-    return 1 - front.best().mean_cost / single.mean_cost
+    return 1 - front.select().mean_cost / single.mean_cost
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], ["no", "perhaps", "yes"]])
@@ -45,7 +45,7 @@ def test_learned_confidence_tells_bare_labels_apart(labels):
     assert best_saving(learned) > 0.25
     new, truth = services(seed=1)
     new = [(sure, labels[said]) for sure, said in new]
-    found = learned.apply(learned.best(), new)
+    found = learned.apply(learned.select(), new)
     assert_array_equal(found.exit_stage, (new[0][1] == labels[1]).astype(int))
     assert found.proba is None
     assert np.mean(found.label == labels[truth]) > 0.95
@@ -55,7 +55,9 @@ def test_learned_confidence_tells_bare_labels_apart(labels):
 def test_labels_that_the_search_never_saw_are_answered():
     """Check that a service may say something new, which is then the answer if it exits."""
     pairs, y = services()
-    front = search_cascades(pairs, y, costs=[1, 10], confidence="learned", combine="best", cv=None)
+    front = search_cascades(
+        pairs, y, costs=[1, 10], confidence="learned", combine="most_confident", cv=None
+    )
     new = [(np.array([0.9, 0.9]), np.array([7, 0])), (np.array([0.9, 0.9]), np.array([9, 0]))]
     row = max((row for row in front if row.kind == "cascade"), key=lambda row: row.mean_cost)
     assert set(front.apply(row, new).label) <= {0, 7, 9}
@@ -63,7 +65,7 @@ def test_labels_that_the_search_never_saw_are_answered():
 
 @pytest.mark.parametrize("as_labels", [False, True])
 @pytest.mark.parametrize("confidence", ["max_proba", "learned"])
-@pytest.mark.parametrize("combine", ["auto", "best"])
+@pytest.mark.parametrize("combine", ["auto", "most_confident"])
 def test_rows_of_the_table_are_what_applying_them_gives(as_labels, confidence, combine):
     """Check score and cost on the rows searched; learned ones judge them a little better."""
     pool, y, costs = draw_pool(3, 600)
@@ -79,7 +81,9 @@ def test_rows_of_the_table_are_what_applying_them_gives(as_labels, confidence, c
         rates = np.bincount(found.exit_stage, minlength=len(row.members)) / len(y)
         assert_allclose(rates, row.exit_rates, **allowed)
     ways = {row.combine for row in front if row.kind == "cascade"}
-    assert ways <= ({"best"} if combine == "best" else {"mean", "last", "best"})
+    assert ways <= (
+        {"most_confident"} if combine == "most_confident" else {"mean", "last", "most_confident"}
+    )
 
 
 def test_auto_takes_the_surest_stage_only_where_confidences_are_comparable():
@@ -90,7 +94,7 @@ def test_auto_takes_the_surest_stage_only_where_confidences_are_comparable():
         front = search_cascades(as_pairs(pool), y, costs=costs, confidence=confidence, cv=None)
         ways[confidence] = {row.combine for row in front if row.kind == "cascade"}
     assert ways["max_proba"] == {"last"}
-    assert ways["learned"] == {"last", "best"}
+    assert ways["learned"] == {"last", "most_confident"}
 
 
 def test_large_pools_are_learned_near_their_front(capsys):
@@ -139,7 +143,7 @@ def test_shared_work_and_weights_count_with_learned_confidences():
     options = {"confidence": "learned", "n_thresholds": 8, "cv": None}
     left_out = search_cascades(longer, y_longer, costs=costs, sample_weight=weight, **options)
     assert list(left_out) == list(search_cascades(pool, y, costs=costs, **options))
-    shared = search_cascades(pool, y, costs=costs, extra_cost=lambda name, run: 1.0, **options)
+    shared = search_cascades(pool, y, costs=costs, marginal_cost=lambda name, run: 1.0, **options)
     assert max(row.mean_cost for row in shared) <= 3.0
 
 
@@ -149,41 +153,45 @@ def test_fronts_with_learned_confidences_can_be_saved():
     front = search_cascades(pairs, y, costs=[1, 10], confidence="learned", cv=None)
     again = pickle.loads(pickle.dumps(front))
     assert_array_equal(again.apply(0, pairs).label, front.apply(0, pairs).label)
-    assert_array_equal(again.apply(again.best(), pairs).cost, front.apply(front.best(), pairs).cost)
+    assert_array_equal(
+        again.apply(again.select(), pairs).cost, front.apply(front.select(), pairs).cost
+    )
 
 
 @pytest.mark.parametrize("cv", [2, 5, "folds"])
 def test_honest_scores_are_lower_where_there_is_nothing_to_find(cv):
-    """Check on noise that the tuned score promises what the honest one does not."""
+    """Check on noise that the tuned score promises what the cross-fitted one does not."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 300)
     pairs = [(rng.random(300), rng.integers(0, 2, 300)) for _ in range(4)]
     cv = np.arange(300) % 3 if cv == "folds" else cv
     front = search_cascades(pairs, y, costs=[1, 1, 1, 1], cv=cv)
-    best = front.best(max_cost=4)
+    best = front.select(max_cost=4)
     assert best.score > max(row.score for row in front if row.kind == "single")
-    assert best.honest_score < best.score - 0.02
-    assert best.honest_cost <= 4
-    tuned = [row.honest_score is None for row in front if row.kind != "cascade"]
+    assert best.cross_fitted_score < best.score - 0.02
+    assert best.cross_fitted_cost <= 4
+    tuned = [row.cross_fitted_score is None for row in front if row.kind != "cascade"]
     assert all(tuned)
 
 
 def test_honest_score_is_the_choice_without_each_fold():
-    """Check honest score and cost against searches of the other folds, applied to each."""
+    """Check cross-fitted score and cost against searches of the other folds, applied to each."""
     pool, y, costs = draw_pool(3, 240, seed=5)
     fold = np.arange(240) % 3
     options = {"costs": costs, "n_thresholds": 8}
     front = search_cascades(pool, y, cv=fold, **options)
-    row = [row for row in front if row.honest_score is not None][-1]
+    row = [row for row in front if row.cross_fitted_score is not None][-1]
     scores, paid = [], []
     for k in range(3):
         rest = [proba[fold != k] for proba in pool]
         other = search_cascades(rest, y[fold != k], cv=None, **options)
-        chosen = other.best(max_cost=row.mean_cost)
+        chosen = other.select(max_cost=row.mean_cost)
         found = other.apply(chosen, [proba[fold == k] for proba in pool])
         scores.append(np.mean(found.label == y[fold == k]))
         paid.append(found.cost.mean())
-    assert_allclose([row.honest_score, row.honest_cost], [np.mean(scores), np.mean(paid)])
+    assert_allclose(
+        [row.cross_fitted_score, row.cross_fitted_cost], [np.mean(scores), np.mean(paid)]
+    )
 
 
 def test_table_shows_honest_scores_beside_tuned_ones():
@@ -191,9 +199,9 @@ def test_table_shows_honest_scores_beside_tuned_ones():
     pool, y, costs = draw_pool(3, 240)
     with_folds = str(search_cascades(pool, y, costs=costs, n_thresholds=8))
     without = str(search_cascades(pool, y, costs=costs, n_thresholds=8, cv=None))
-    assert "honest" in with_folds.splitlines()[1]
+    assert "cross-fitted" in with_folds.splitlines()[1]
     assert "chosen without the fold it is scored on" in with_folds
-    assert "honest" not in without.splitlines()[1]
+    assert "cross-fitted" not in without.splitlines()[1]
     assert "see the parameter cv" in without
 
 
@@ -243,8 +251,8 @@ def test_pools_with_nothing_to_tell_apart_leave_the_cheapest(right, confidence):
     y = np.arange(200) % 2
     pairs = [(np.full(200, 0.7), y if right else 1 - y)] * 2
     front = search_cascades(pairs, y, costs=[1, 5], confidence=confidence)
-    assert front.best().members == ("model_0",)
-    assert front.best().score == float(right)
+    assert front.select().members == ("model_0",)
+    assert front.select().score == float(right)
 
 
 def test_shares_of_many_classes_are_not_taken_for_knowledge():

@@ -21,13 +21,13 @@ def test_a_pool_of_one_is_one_single_model():
     """Check that a single model is its own front."""
     front = search_cascades([A], Y, costs=[3])
     assert [(row.kind, row.score, row.mean_cost) for row in front] == [("single", 0.75, 3.0)]
-    assert front.best() == front[0]
+    assert front.select() == front[0]
 
 
 def test_equal_models_leave_the_cheapest():
     """Check that copies of one model gain nothing."""
     front = search_cascades([A, A, A], Y, costs=[2, 1, 3], names=["b", "a", "c"])
-    assert front.best().members == ("a",)
+    assert front.select().members == ("a",)
     assert all(row.kind != "cascade" for row in front)
 
 
@@ -35,13 +35,13 @@ def test_constant_confidences_leave_no_cascade_worth_having():
     """Check that nobody exits early where all rows are equally sure."""
     flat = [np.where(matrix > 0.5, 0.8, 0.2) for matrix in (A, B)]
     front = search_cascades(flat, Y, costs=[1, 5], combine="last")
-    assert front.best().members == ("model_1",)
+    assert front.select().members == ("model_1",)
 
 
 def test_one_row_can_be_searched():
     """Check a table of a single row."""
     front = search_cascades([A[:1], B[:1]], Y[:1], costs=[1, 5], classes=[0, 1])
-    assert front.best().members == ("model_0",)
+    assert front.select().members == ("model_0",)
 
 
 def test_thousands_of_ties_are_cut_as_one():
@@ -50,7 +50,7 @@ def test_thousands_of_ties_are_cut_as_one():
     y = np.zeros(6000, dtype=int)
     first = (sure, np.repeat([1, 0], 3000))
     front = search_cascades([first, (np.ones(6000), y)], y, costs=[1, 10])
-    cascade = front.best()
+    cascade = front.select()
     assert cascade.exit_rates == (0.5, 0.5)
     assert 0.6 < cascade.thresholds[0] < 0.9
 
@@ -58,26 +58,26 @@ def test_thousands_of_ties_are_cut_as_one():
 def test_labels_may_be_text_and_some_may_be_missing():
     """Check text labels, and classes that no row has."""
     labels = np.array(["cat", "dog"])[Y]
-    assert search_cascades([A, B], labels, costs=[1, 5]).best().score == 1.0
+    assert search_cascades([A, B], labels, costs=[1, 5]).select().score == 1.0
     wide = [np.column_stack([matrix, np.zeros(4)]) for matrix in (A, B)]
-    assert search_cascades(wide, Y, costs=[1, 5]).best().score == 1.0
+    assert search_cascades(wide, Y, costs=[1, 5]).select().score == 1.0
     named = search_cascades(wide, labels, costs=[1, 5], classes=["cat", "dog", "eel"])
-    assert named.best().score == 1.0
+    assert named.select().score == 1.0
 
 
 def test_costs_may_be_zero_and_come_by_name():
     """Check free models and a mapping of costs."""
     front = search_cascades([A, B], Y, costs={"b": 5, "a": 0}, names=["a", "b"])
-    assert front.best(max_cost=0).members == ("a",)
+    assert front.select(max_cost=0).members == ("a",)
 
 
 def test_shared_work_is_credited():
-    """Check that `extra_cost` sets what a stage costs after others."""
+    """Check that `marginal_cost` sets what a stage costs after others."""
 
-    def extra_cost(name, names_run):
+    def marginal_cost(name, names_run):
         return {"a": 1.0, "b": 4.0}[name] - (0.5 if names_run else 0)
 
-    front = search_cascades([A, B], Y, costs=[1, 4], names=["a", "b"], extra_cost=extra_cost)
+    front = search_cascades([A, B], Y, costs=[1, 4], names=["a", "b"], marginal_cost=marginal_cost)
     assert max(row.worst_cost for row in front) == 4.5
 
 
@@ -94,7 +94,7 @@ def test_other_scorers_are_applied_to_the_accuracy_front(weighted):
     for pool in ([A, B], [PAIR, (B.max(axis=1), B.argmax(axis=1))]):
         front = search_cascades(pool, Y, costs=[1, 4], scoring="f1_macro", sample_weight=weight)
         assert front.scoring == "f1_macro"
-        assert front.best().score == 1.0
+        assert front.select().score == 1.0
     with pytest.raises(ValueError, match="wants probabilities"):
         search_cascades([PAIR], Y, costs=[1], scoring="roc_auc")
 
@@ -103,12 +103,12 @@ def test_impossible_constraints_tell_the_nearest_figures():
     """Check the error, its attributes, and that it survives a pickle."""
     front = search_cascades([A, B], Y, costs=[1, 4], cost_unit="USD")
     with pytest.raises(InfeasibleConstraintError, match=r"max_cost=0\.5.*1\.00 USD") as raised:
-        front.best(max_cost=0.5)
+        front.select(max_cost=0.5)
     copy = pickle.loads(pickle.dumps(raised.value))
     assert copy.constraints == {"max_cost": 0.5}
     assert str(copy) == str(raised.value)
     with pytest.raises(InfeasibleConstraintError, match=r"best score within these costs is 0\.75"):
-        front.best(min_score=1.0, max_worst_cost=1.0)
+        front.select(min_score=1.0, max_worst_cost=1.0)
 
 
 def test_front_prints_pickles_and_becomes_a_frame():

@@ -91,7 +91,7 @@ def test_duplicate_of_a_stage_is_never_worth_running(combine, n_copies):
     proba, y, _ = informative(n_stages=1)
     tuned = tune(proba * n_copies, y, [2.0] * n_copies, combine=combine)
     assert tuned.cost == pytest.approx(2.0, **CLOSE)
-    assert tuned.honest_cost == pytest.approx(2.0, **CLOSE)
+    assert tuned.cross_fitted_cost == pytest.approx(2.0, **CLOSE)
     assert tuned.score == pytest.approx(accuracy_score(y, proba[0].argmax(axis=1)), **CLOSE)
     assert tuned.reaches_floor
 
@@ -171,8 +171,8 @@ def test_honest_estimate_of_two_unlike_folds_by_hand(scoring):
     tuned = tune(proba, y, [1.0, 10.0], combine="last", fold=fold, scoring=scoring)
     assert (tuned.score, tuned.cost) == pytest.approx((1.0, 11.0), **CLOSE)
     # Fold 1 leaves at once, as fold 0 advises, and is wrong; fold 0 goes all the way.
-    assert tuned.honest_score == pytest.approx(0.5, **CLOSE)
-    assert tuned.honest_cost == pytest.approx((11.0 + 1.0) / 2, **CLOSE)
+    assert tuned.cross_fitted_score == pytest.approx(0.5, **CLOSE)
+    assert tuned.cross_fitted_cost == pytest.approx((11.0 + 1.0) / 2, **CLOSE)
 
 
 @pytest.mark.parametrize("scoring", ["accuracy", make_scorer(accuracy_score)], ids=str)
@@ -183,8 +183,8 @@ def test_honest_estimate_lets_each_fold_combine_its_own_way(scoring):
     second = [0.9, 0.4, 0.9, 0.4, 0.6, 0.6, 0.6, 0.6]
     tuned = tune(binary(first, second), y, [1.0, 5.0], fold=fold, scoring=scoring)
     # The last stage alone gets two rows of fold 0, the mean none of fold 1.
-    assert tuned.honest_score == pytest.approx(2 / 8, **CLOSE)
-    assert tuned.honest_cost == pytest.approx(6.0, **CLOSE)
+    assert tuned.cross_fitted_score == pytest.approx(2 / 8, **CLOSE)
+    assert tuned.cross_fitted_cost == pytest.approx(6.0, **CLOSE)
 
 
 @pytest.mark.parametrize("combine", ["auto", "mean", "last"])
@@ -201,9 +201,9 @@ def test_honest_estimate_is_tuning_on_the_other_folds(combine):
         held = [stage[rows] for stage in proba]
         answer, stage = carry_out(held, part.combine, part.thresholds)
         right[rows], paid[rows] = answer.argmax(axis=1) == y[rows], row_costs(stage, costs)
-    assert tuned.honest_score == pytest.approx(np.average(right, weights=weight), **CLOSE)
-    assert tuned.honest_cost == pytest.approx(np.average(paid, weights=weight), **CLOSE)
-    assert tuned.honest_score != tuned.score
+    assert tuned.cross_fitted_score == pytest.approx(np.average(right, weights=weight), **CLOSE)
+    assert tuned.cross_fitted_cost == pytest.approx(np.average(paid, weights=weight), **CLOSE)
+    assert tuned.cross_fitted_score != tuned.score
 
 
 def test_honest_estimate_leaves_out_copies_of_the_rows_it_scores():
@@ -215,26 +215,26 @@ def test_honest_estimate_leaves_out_copies_of_the_rows_it_scores():
     proba = binary(np.where(sample < 4, right, 1 - right), right)
     tuned = tune(proba, y, [1.0, 10.0], combine="last", fold=fold, sample=sample)
     # Fold 1 is advised by samples 0 to 3 alone, fold 0 by samples 8 to 11.
-    assert tuned.honest_score == pytest.approx(8 / 16, **CLOSE)
-    assert tuned.honest_cost == pytest.approx((8 * 11.0 + 8 * 1.0) / 16, **CLOSE)
+    assert tuned.cross_fitted_score == pytest.approx(8 / 16, **CLOSE)
+    assert tuned.cross_fitted_cost == pytest.approx((8 * 11.0 + 8 * 1.0) / 16, **CLOSE)
     without = tune(proba, y, [1.0, 10.0], combine="last", fold=fold)
-    assert without.honest_score == pytest.approx(1.0, **CLOSE)
+    assert without.cross_fitted_score == pytest.approx(1.0, **CLOSE)
     twice = tune(proba, y, [1.0, 10.0], fold=fold, sample=np.tile(np.arange(8), 2))
-    assert np.isnan([twice.honest_score, twice.honest_cost]).all()
+    assert np.isnan([twice.cross_fitted_score, twice.cross_fitted_cost]).all()
 
 
 def test_single_fold_has_no_honest_estimate():
-    """Check that without other folds the honest figures are NaN, and the tuned ones are not."""
+    """Check that without other folds the cross-fitted figures are NaN, and the tuned ones are not."""
     proba, y, _ = informative()
     tuned = tune(proba, y, [1.0, 3.0, 9.0], fold=np.zeros(len(y), dtype=int))
-    assert np.isnan([tuned.honest_score, tuned.honest_cost]).all()
+    assert np.isnan([tuned.cross_fitted_score, tuned.cross_fitted_cost]).all()
     assert np.isfinite([tuned.score, tuned.cost]).all()
 
 
 def figures(tuned):
     """Return the numbers of a tuned ladder, thresholds first."""
-    scores = [tuned.score, tuned.honest_score, tuned.floor]
-    return [*tuned.thresholds, *scores, tuned.cost, tuned.honest_cost]
+    scores = [tuned.score, tuned.cross_fitted_score, tuned.floor]
+    return [*tuned.thresholds, *scores, tuned.cost, tuned.cross_fitted_cost]
 
 
 @pytest.mark.parametrize("scoring", ["accuracy", "balanced_accuracy", "neg_log_loss", "f1_macro"])
@@ -279,7 +279,9 @@ def test_stage_that_always_abstains_is_billed_and_passed_over(scoring, combine):
     )
     expected = score_answers(scoring, proba[0], y, np.arange(3))
     assert (tuned.score, tuned.cost) == pytest.approx((expected, 6.0), **CLOSE)
-    assert (tuned.honest_score, tuned.honest_cost) == pytest.approx((expected, 6.0), **CLOSE)
+    assert (tuned.cross_fitted_score, tuned.cross_fitted_cost) == pytest.approx(
+        (expected, 6.0), **CLOSE
+    )
 
 
 @pytest.mark.parametrize("scoring", ["accuracy", "f1_macro"])

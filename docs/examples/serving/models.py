@@ -139,7 +139,7 @@ def with_remote_member(trained, remote):
         combine=cascade.combine_,
         costs=cascade.costs_,
         cost_unit=cascade.cost_unit_,
-        on_stage_error="answer",
+        on_stage_error="keep_previous",
     )
     return there.fit(trained.X, trained.y)
 

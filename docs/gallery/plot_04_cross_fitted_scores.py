@@ -1,9 +1,9 @@
 """
-Tuned scores flatter, honest ones do not
+Tuned scores flatter, cross-fitted ones do not
 ========================================
 
 Whatever is chosen for its score looks better than it is. ``tuned_score_`` is taken on the rows that
-chose the thresholds; for ``honest_score_`` each fold is scored with thresholds chosen on the
+chose the thresholds; for ``cross_fitted_score_`` each fold is scored with thresholds chosen on the
 others. Three fixed models, tuned on many small samples, show by how much either misses the score on
 the rows that took no part.
 """
@@ -38,16 +38,18 @@ for size, found in misses.items():
         few, rest = train_test_split(rows, train_size=size, random_state=seed, stratify=y)
         cascade = CascadeClassifier(members, costs=[1, 1, 10]).fit(few, y[few])
         score = cascade.score(rest, y[rest])
-        found.append((cascade.tuned_score_ - score, cascade.honest_score_ - score))
-    tuned, honest = 100 * np.mean(found, axis=0)
-    print(f"{size:3} rows: tuned {tuned:+.1f} points too high, honest {honest:+.1f}, on average")
+        found.append((cascade.tuned_score_ - score, cascade.cross_fitted_score_ - score))
+    tuned, cross_fitted = 100 * np.mean(found, axis=0)
+    print(
+        f"{size:3} rows: tuned {tuned:+.1f} points too high, cross-fitted {cross_fitted:+.1f}, on average"
+    )
 
 # %%
 # Each point is one sample. The flattery shrinks with the number of rows; what stays is the luck of
 # the sample, which no estimate takes away.
 
 fig, ax = plt.subplots()
-for shift, name, color in [(-0.17, "tuned", "#D55E00"), (0.17, "honest", "#0072B2")]:
+for shift, name, color in [(-0.17, "tuned", "#D55E00"), (0.17, "cross-fitted", "#0072B2")]:
     for place, found in enumerate(misses.values()):
         column = 100 * np.array(found)[:, int(shift > 0)]
         spread = place + shift + np.linspace(-0.1, 0.1, len(column))
