@@ -17,11 +17,7 @@ from sklearn_cascade.estimators._passage import Policy, pass_through
 from sklearn_cascade.estimators._split_cascade import FromEnsemble, share_sum
 from sklearn_cascade.estimators._tuning import Tunes
 from sklearn_cascade.exceptions import UnseenClassWarning
-from sklearn_cascade.rules import (
-    COMBINATIONS,
-    CONFIDENCES,
-    stage_confidences,
-)
+from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, stage_confidences
 from sklearn_cascade.search import LearnedConfidence
 
 

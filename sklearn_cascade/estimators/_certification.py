@@ -18,14 +18,7 @@ from sklearn_cascade.estimators._recorded import record_stages
 from sklearn_cascade.estimators._used_rows import count_known, fingerprints
 from sklearn_cascade.exceptions import CertificationError, NotCertifiedWarning
 from sklearn_cascade.rules import RunningAnswer, check_weights_of_rows
-from sklearn_cascade.search import (
-    RISKS,
-    Answers,
-    cautious_path,
-    collect_answers,
-    compare,
-    descend,
-)
+from sklearn_cascade.search import RISKS, Answers, cautious_path, collect_answers, compare, descend
 
 # Held-out rows of a fit that are kept to draw paths; more add little.
 _MOST_TUNING_ROWS = 5000

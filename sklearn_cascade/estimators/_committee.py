@@ -12,10 +12,7 @@ from sklearn_cascade._compat import n_rows
 from sklearn_cascade.estimators._member_owner import MemberOwner
 from sklearn_cascade.estimators._passage import Passage
 from sklearn_cascade.estimators._recorded import record_stages
-from sklearn_cascade.inspection import (
-    CascadePrediction,
-    build_report,
-)
+from sklearn_cascade.inspection import CascadePrediction, build_report
 from sklearn_cascade.rules import check_weights_of_rows, fill_abstained, row_costs
 
 

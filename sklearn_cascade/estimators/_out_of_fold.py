@@ -15,7 +15,7 @@ from sklearn_cascade._compat import n_rows, routing_enabled, take_rows
 from sklearn_cascade.estimators._answers import Stage
 from sklearn_cascade.estimators._fitting import Member
 from sklearn_cascade.estimators._labels import Labels
-from sklearn_cascade.members._transport import alone_in_worker, received, sent_once
+from sklearn_cascade.members._parallel import alone_in_worker, received, sent_once
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
 

@@ -14,12 +14,7 @@ from sklearn_cascade.exceptions import (
     MemberFailedError,
     StageFailedWarning,
 )
-from sklearn_cascade.rules import (
-    LearnedStage,
-    RunningAnswer,
-    exits,
-    fill_abstained,
-)
+from sklearn_cascade.rules import LearnedStage, RunningAnswer, exits, fill_abstained
 
 
 class Passage(NamedTuple):

@@ -4,4 +4,8 @@ from sklearn_cascade.export._converter import register_onnx_converter
 from sklearn_cascade.export._report import ExportReport
 from sklearn_cascade.export._to_onnx import to_onnx
 
-__all__ = ["ExportReport", "register_onnx_converter", "to_onnx"]
+__all__ = [
+    "ExportReport",
+    "register_onnx_converter",
+    "to_onnx",
+]

@@ -18,13 +18,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_cascade.exceptions import ConversionError, UnconvertibleMemberError
-from sklearn_cascade.export._binding import (
-    Member,
-    Reading,
-    Source,
-    elem_type_of,
-    refuse_mixture,
-)
+from sklearn_cascade.export._binding import Member, Reading, Source, elem_type_of, refuse_mixture
 from sklearn_cascade.export._forests import with_whole_votes
 from sklearn_cascade.export._graph import cut_to_output
 from sklearn_cascade.export._hints import reason_for

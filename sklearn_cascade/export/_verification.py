@@ -8,13 +8,7 @@ import numpy as np
 
 from sklearn_cascade.export._advice import advise, seconds_per_call
 from sklearn_cascade.export._binding import Source, elem_type_of
-from sklearn_cascade.export._expected import (
-    TIE,
-    Expected,
-    after_each_stage,
-    expect,
-    with_graphs,
-)
+from sklearn_cascade.export._expected import TIE, Expected, after_each_stage, expect, with_graphs
 from sklearn_cascade.export._hints import hint_for_difference
 from sklearn_cascade.export._members import member_estimator
 from sklearn_cascade.export._models import Built, model_alone

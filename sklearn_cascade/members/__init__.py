@@ -1,8 +1,12 @@
 """Ways to bring a model."""
 
 from sklearn_cascade._compat import imported_at_first_use
+from sklearn_cascade.members._ensemble_parts import (
+    EnsemblePart,
+    certain_checkpoints,
+    split_ensemble,
+)
 from sklearn_cascade.members._prefit import PrefitClassifier
-from sklearn_cascade.members._split import EnsemblePart, certain_checkpoints, split_ensemble
 
 __all__ = [
     "EnsemblePart",
@@ -20,9 +24,9 @@ __getattr__ = imported_at_first_use(
     __name__,
     {
         "OnnxClassifier": "sklearn_cascade.members._onnx",
-        "choose_output": "sklearn_cascade.members._onnx_ports",
-        "first_line": "sklearn_cascade.members._onnx_source",
-        "open_model": "sklearn_cascade.members._onnx_sessions",
-        "parse": "sklearn_cascade.members._onnx_source",
+        "choose_output": "sklearn_cascade.members._onnx_inputs",
+        "first_line": "sklearn_cascade.members._onnx_file",
+        "open_model": "sklearn_cascade.members._onnx_session",
+        "parse": "sklearn_cascade.members._onnx_file",
     },
 )

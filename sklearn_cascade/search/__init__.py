@@ -13,11 +13,7 @@ from sklearn_cascade.search._certificate import (
 )
 from sklearn_cascade.search._contest import ways_of
 from sklearn_cascade.search._disagreement import binomial_upper, tune_lead
-from sklearn_cascade.search._learned import (
-    LearnedConfidence,
-    as_learner,
-    learn_confidences,
-)
+from sklearn_cascade.search._learned import LearnedConfidence, as_learner, learn_confidences
 from sklearn_cascade.search._outcomes import Answers, Outcomes, collect_answers, compare
 from sklearn_cascade.search._prefixes import Ladder, build_ladder, prefix_answers
 from sklearn_cascade.search._sweep import sweep_thresholds
@@ -26,13 +22,13 @@ from sklearn_cascade.search._tuning import TunedLadder, tune_cascade
 
 __all__ = [
     "Answers",
-    "ParetoFront",
-    "OperatingPoint",
     "Ladder",
     "LearnedConfidence",
     "N_TIMED",
+    "OperatingPoint",
     "Options",
     "Outcomes",
+    "ParetoFront",
     "RISKS",
     "Risk",
     "Step",
@@ -65,19 +61,18 @@ __all__ = [
     "worst_reference",
 ]
 
-# The search of pools, which one ladder does without.
 __getattr__ = imported_at_first_use(
     __name__,
     {
-        "ParetoFront": "sklearn_cascade.search._front",
-        "add_cross_fitted_scores": "sklearn_cascade.search._honesty",
-        "cross_fit_choice": "sklearn_cascade.search._honesty",
-        "others_of": "sklearn_cascade.search._honesty",
-        "prepare": "sklearn_cascade.search._finding",
         "OperatingPoint": "sklearn_cascade.search._front_row",
         "Options": "sklearn_cascade.search._finding",
+        "ParetoFront": "sklearn_cascade.search._front",
+        "add_cross_fitted_scores": "sklearn_cascade.search._honesty",
         "check_constraints": "sklearn_cascade.search._front",
+        "cross_fit_choice": "sklearn_cascade.search._honesty",
         "find_fronts": "sklearn_cascade.search._finding",
+        "others_of": "sklearn_cascade.search._honesty",
+        "prepare": "sklearn_cascade.search._finding",
         "record": "sklearn_cascade.search._recordings",
         "replay": "sklearn_cascade.search._replay",
         "search_cascades": "sklearn_cascade.search._search",

@@ -22,11 +22,7 @@ from sklearn_cascade.search._points import (
     front_points,
     single_exits,
 )
-from sklearn_cascade.search._prefixes import (
-    Ladder,
-    build_ladder,
-    prefix_answers,
-)
+from sklearn_cascade.search._prefixes import Ladder, build_ladder, prefix_answers
 
 # A scorer that is no sum over rows is applied to this many points of the accuracy front.
 _N_SCORED_POINTS = 64

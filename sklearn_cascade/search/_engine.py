@@ -9,12 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_cascade.search._boards import Board, Grids
-from sklearn_cascade.search._committees import (
-    Found,
-    Plan,
-    in_order,
-    join,
-)
+from sklearn_cascade.search._committees import Found, Plan, in_order, join
 from sklearn_cascade.search._exhaustive import (
     Collector,
     levels_of,
@@ -32,12 +27,7 @@ from sklearn_cascade.search._lots import (
     share_out,
 )
 from sklearn_cascade.search._recordings import Recordings
-from sklearn_cascade.search._statistics import (
-    Key,
-    Statistics,
-    blocks_of,
-    collect_statistics,
-)
+from sklearn_cascade.search._statistics import Key, Statistics, blocks_of, collect_statistics
 from sklearn_cascade.search._sweep import CellSums
 from sklearn_cascade.search._views import view_rows
 

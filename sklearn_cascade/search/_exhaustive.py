@@ -8,12 +8,7 @@ import numpy as np
 
 from sklearn_cascade.search._boards import Board
 from sklearn_cascade.search._committees import Found, Plan, join
-from sklearn_cascade.search._dominance import (
-    Skyline,
-    non_dominated,
-    round_cost,
-    round_score,
-)
+from sklearn_cascade.search._dominance import Skyline, non_dominated, round_cost, round_score
 from sklearn_cascade.search._sweep import Swept
 from sklearn_cascade.search._threads import map_in_threads
 

@@ -7,12 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.rules import (
-    compute_confidence,
-    cumulative_costs,
-    exit_stages,
-    fill_abstained,
-)
+from sklearn_cascade.rules import compute_confidence, cumulative_costs, exit_stages, fill_abstained
 
 
 class Answers(NamedTuple):

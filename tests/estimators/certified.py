@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_cascade import (
-    CascadeClassifier,
-)
+from sklearn_cascade import CascadeClassifier
 from tests.probes import numbered_rows, scripted
 
 N_ROWS = 6000

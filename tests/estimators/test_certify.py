@@ -12,10 +12,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
-from sklearn_cascade import (
-    CascadeClassifier,
-    noninferiority_pvalue,
-)
+from sklearn_cascade import CascadeClassifier, noninferiority_pvalue
 from tests.estimators.certified import (
     COSTS,
     N_ROWS,

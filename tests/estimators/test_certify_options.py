@@ -7,9 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.ensemble import RandomForestClassifier
 
-from sklearn_cascade import (
-    CascadeClassifier,
-)
+from sklearn_cascade import CascadeClassifier
 from sklearn_cascade.exceptions import (
     CertificationError,
     InvalidProbabilitiesError,

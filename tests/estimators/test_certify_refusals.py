@@ -7,10 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from sklearn_cascade.exceptions import (
-    CertificationError,
-    NotCertifiedWarning,
-)
+from sklearn_cascade.exceptions import CertificationError, NotCertifiedWarning
 from tests.estimators.certified import (
     COLUMNS,
     N_ROWS,

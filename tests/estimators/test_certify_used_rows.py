@@ -10,11 +10,7 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
-from sklearn_cascade import (
-    CascadeClassifier,
-    CertificationReport,
-    PrefitClassifier,
-)
+from sklearn_cascade import CascadeClassifier, CertificationReport, PrefitClassifier
 from tests.estimators.certified import (
     COSTS,
     NAMES,

@@ -11,10 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier
-from sklearn_cascade.exceptions import (
-    InvalidProbabilitiesError,
-    MemberFailedError,
-)
+from sklearn_cascade.exceptions import InvalidProbabilitiesError, MemberFailedError
 from tests.probes import FailingMember, ScriptedMember, numbered_rows, scripted
 
 UNSURE, SURE, OTHER = [0.6, 0.4], [0.9, 0.1], [0.2, 0.8]

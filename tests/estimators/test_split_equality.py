@@ -24,7 +24,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_cascade import CascadeClassifier, split_ensemble
-from sklearn_cascade.members import _additive
+from sklearn_cascade.members import _ensemble_parts as _additive
 from tests.probes import CountingNB, log
 
 CHECKPOINTS = [1, 4, 11, 20]

@@ -13,12 +13,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import StratifiedKFold, cross_val_score, cross_validate
 
-from sklearn_cascade import (
-    AveragingEnsemble,
-    CascadeClassifier,
-    CascadeSearchCV,
-    PrefitClassifier,
-)
+from sklearn_cascade import AveragingEnsemble, CascadeClassifier, CascadeSearchCV, PrefitClassifier
 from tests.members.boosters import LIBRARIES, Gate, alone, booster, frozen, gate, open_rows, table
 
 pytestmark = [

@@ -5,12 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sklearn_cascade import (
-    AveragingEnsemble,
-    CascadeClassifier,
-    OnnxClassifier,
-    search_cascades,
-)
+from sklearn_cascade import AveragingEnsemble, CascadeClassifier, OnnxClassifier, search_cascades
 from tests.recorded import folder_with
 
 pytest.importorskip("onnx", reason="ONNX models need onnx")

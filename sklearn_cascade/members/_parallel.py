@@ -30,10 +30,14 @@ from joblib import parallel_backend
 from joblib.parallel import get_active_backend
 
 __all__ = ["Pickling", "alone_in_worker", "pack", "pickling_at_work", "received", "sent_once"]
-
 # What a worker keeps at most; beyond, the models not used for longest go.
 MOST_MODELS = 64
 MOST_BYTES = 2**30
+_fetched: dict[bytes, object] = {}
+# One parcel per owner, as long as it lives: joblib knows an array by its identity.
+_sent: WeakKeyDictionary[object, Parcel] = WeakKeyDictionary()
+_arrived: OrderedDict[bytes, tuple[object, int]] = OrderedDict()
+_lock = threading.RLock()
 
 
 class InStore(NamedTuple):
@@ -182,13 +186,6 @@ class Parcel:
 
     def __reduce__(self):
         return unpack, (self.digest, self.content, self.mapped)
-
-
-_fetched: dict[bytes, object] = {}
-# One parcel per owner, as long as it lives: joblib knows an array by its identity.
-_sent: WeakKeyDictionary[object, Parcel] = WeakKeyDictionary()
-_arrived: OrderedDict[bytes, tuple[object, int]] = OrderedDict()
-_lock = threading.RLock()
 
 
 def pack(owner, model, cloud_pickler: type) -> Parcel:
