@@ -5,9 +5,8 @@ from sklearn_cascade.inspection._certification import CertificationReport
 from sklearn_cascade.inspection._latency import MeasuredCosts, measure_costs
 from sklearn_cascade.inspection._prediction import CascadePrediction
 from sklearn_cascade.inspection._report import CostReport, build_report
-from sklearn_cascade.inspection._report_text import format_cost
 from sklearn_cascade.inspection._scorer import make_cost_scorer
-from sklearn_cascade.inspection._tables import Table
+from sklearn_cascade.inspection._tables import Table, format_cost
 from sklearn_cascade.inspection._whole import EnsembleComparison, compare_with_whole
 
 __all__ = [

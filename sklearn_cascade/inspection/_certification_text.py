@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sklearn_cascade.inspection._report_text import format_cost
-from sklearn_cascade.inspection._tables import Table
+from sklearn_cascade.inspection._tables import Table, format_cost
 
 if TYPE_CHECKING:
     from sklearn_cascade.inspection._certification import CertificationReport

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sklearn_cascade._compat import import_optional
-from sklearn_cascade.inspection._report_text import _SHARES
+from sklearn_cascade.inspection._tables import SHARES
 
 # Parts of the names of scorers that are not plain lower-case words.
 _WORDS = {"neg": "negative", "auc": "AUC", "roc": "ROC", "brier": "Brier", "f1": "F1"}
@@ -49,20 +49,20 @@ def styled(defaults: dict, own: dict | None, artist: str) -> dict:
 def score_label(scoring: str) -> str:
     """Return the name of a score in words, with its unit."""
     words = " ".join(_WORDS.get(word, word) for word in scoring.split("_"))
-    return f"{words[:1].upper()}{words[1:]}" + (" (%)" if scoring in _SHARES else "")
+    return f"{words[:1].upper()}{words[1:]}" + (" (%)" if scoring in SHARES else "")
 
 
 def format_score(score: float, scoring: str) -> str:
     """Return a score as the axes show it; a dash where it is undefined."""
     if np.isnan(score):
         return "-"
-    return f"{100 * score:.1f}" if scoring in _SHARES else f"{score:.4f}"
+    return f"{100 * score:.1f}" if scoring in SHARES else f"{score:.4f}"
 
 
 def label_scores(axis, scoring: str) -> None:
     """Label an axis of scores, and show accuracies in percent."""
     axis.set_label_text(score_label(scoring))
-    if scoring in _SHARES:
+    if scoring in SHARES:
         show_percent(axis)
 
 

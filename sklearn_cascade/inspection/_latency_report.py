@@ -16,8 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from sklearn_cascade._compat import import_optional, n_rows, take_rows
 from sklearn_cascade.inspection._latency import _check_at_least_one, _n_threads
-from sklearn_cascade.inspection._report_text import format_cost, format_digits
-from sklearn_cascade.inspection._tables import Table
+from sklearn_cascade.inspection._tables import Table, format_cost, format_digits
 
 if TYPE_CHECKING:
     import pandas

@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sklearn_cascade.inspection._tables import Table
+from sklearn_cascade.inspection._tables import SHARES, Table, format_cost
 
 if TYPE_CHECKING:
     from sklearn_cascade.inspection._report import CostReport
-
-# Scores that are shares, so that a difference is told in points.
-_SHARES = ("accuracy", "balanced_accuracy")
-_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 def table_of(report: CostReport) -> Table:
@@ -26,27 +22,6 @@ def table_of(report: CostReport) -> Table:
         body.append(row)
     title = f"{report.title}, {report.n_samples:,} rows"
     return Table(title, header, body, _remarks(report))
-
-
-def format_cost(value: float, unit: str, half_width: float | None = None) -> str:
-    """Return a cost with its unit, to three significant digits, maybe with its interval.
-
-    Seconds are shown in a fitting multiple.
-    """
-    scale, rounded = 1.0, abs(float(f"{value:.3g}"))
-    if unit == "s":
-        scale, unit = next(((s, n) for s, n in _SECONDS if rounded >= s), _SECONDS[-1])
-    spread = "" if half_width is None else f" ± {format_digits(half_width / scale)}"
-    return f"{format_digits(value / scale)}{spread} {unit}"
-
-
-def format_digits(value: float) -> str:
-    """Return a number to three significant digits, without an exponent where it is readable."""
-    rounded = abs(float(f"{value:.3g}"))
-    if rounded == 0 or 1e-3 <= rounded < 1e6:
-        decimals = 2 if rounded == 0 else max(0, 2 - int(np.floor(np.log10(rounded))))
-        return f"{value:,.{decimals}f}"
-    return f"{value:.2e}"
 
 
 def _cells(report: CostReport) -> tuple[list[str], list[list[str]]]:
@@ -139,6 +114,6 @@ def _difference(gain: float, scoring: str) -> str:
     if abs(gain) < 5e-5:
         return f"with the same {scoring}"
     direction = "higher" if gain > 0 else "lower"
-    if scoring in _SHARES:
+    if scoring in SHARES:
         return f"{abs(gain) * 100:.2f} points {direction} in {scoring}"
     return f"{scoring} {abs(gain):.4f} {direction}"

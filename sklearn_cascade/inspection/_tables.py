@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Scores that are shares, so that a difference is told in points.
+SHARES = ("accuracy", "balanced_accuracy")
+_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+
 
 class Table(NamedTuple):
     """A table of text.
@@ -70,6 +74,27 @@ class Table(NamedTuple):
             for place, cell in enumerate(row)
         )
         return f"<tr>{cells}</tr>"
+
+
+def format_cost(value: float, unit: str, half_width: float | None = None) -> str:
+    """Return a cost with its unit, to three significant digits, maybe with its interval.
+
+    Seconds are shown in a fitting multiple.
+    """
+    scale, rounded = 1.0, abs(float(f"{value:.3g}"))
+    if unit == "s":
+        scale, unit = next(((s, n) for s, n in _SECONDS if rounded >= s), _SECONDS[-1])
+    spread = "" if half_width is None else f" ± {format_digits(half_width / scale)}"
+    return f"{format_digits(value / scale)}{spread} {unit}"
+
+
+def format_digits(value: float) -> str:
+    """Return a number to three significant digits, without an exponent where it is readable."""
+    rounded = abs(float(f"{value:.3g}"))
+    if rounded == 0 or 1e-3 <= rounded < 1e6:
+        decimals = 2 if rounded == 0 else max(0, 2 - int(np.floor(np.log10(rounded))))
+        return f"{value:,.{decimals}f}"
+    return f"{value:.2e}"
 
 
 def as_plain(value):
