@@ -1,13 +1,12 @@
 """What it costs and why."""
 
 from sklearn_cascade._compat import imported_at_first_use
-from sklearn_cascade.inspection._certification import CertificationReport
+from sklearn_cascade.inspection._certification_report import CertificationReport
+from sklearn_cascade.inspection._cost_report import CascadePrediction, CostReport, build_report
+from sklearn_cascade.inspection._ensemble_comparison import EnsembleComparison, compare_with_whole
 from sklearn_cascade.inspection._latency import MeasuredCosts, measure_costs
-from sklearn_cascade.inspection._prediction import CascadePrediction
-from sklearn_cascade.inspection._report import CostReport, build_report
 from sklearn_cascade.inspection._scorer import make_cost_scorer
 from sklearn_cascade.inspection._tables import Table, format_cost
-from sklearn_cascade.inspection._whole import EnsembleComparison, compare_with_whole
 
 __all__ = [
     "CascadePrediction",
@@ -33,8 +32,8 @@ __getattr__ = imported_at_first_use(
     {
         "ExitDisplay": "sklearn_cascade.inspection._exit_display",
         "ExitMonitor": "sklearn_cascade.inspection._monitor",
-        "LatencyReport": "sklearn_cascade.inspection._latency_report",
-        "TradeoffDisplay": "sklearn_cascade.inspection._tradeoff",
-        "latency_report": "sklearn_cascade.inspection._latency_report",
+        "LatencyReport": "sklearn_cascade.inspection._latency",
+        "TradeoffDisplay": "sklearn_cascade.inspection._tradeoff_display",
+        "latency_report": "sklearn_cascade.inspection._latency",
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sklearn_cascade._compat import import_optional
-from sklearn_cascade.inspection._drawing import (
+from sklearn_cascade.inspection._plot_utils import (
     format_score,
     open_axes,
     score_label,

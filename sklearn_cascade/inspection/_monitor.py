@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 
 import numpy as np
 
-from sklearn_cascade.inspection._drift_reference import (
-    DriftReference,
-    check_alpha,
-    check_window,
-    read_prediction,
-    read_reference,
+from sklearn_cascade.inspection._certification_report import CertificationReport
+from sklearn_cascade.inspection._cost_report import CostReport
+from sklearn_cascade.inspection._drift_tests import (
+    log_average,
+    log_capitals,
+    log_share_evidence,
+    mean_interval,
+    no_capitals,
+    share_interval,
 )
-from sklearn_cascade.inspection._drift_window import DriftWindow
-from sklearn_cascade.inspection._monitor_text import table_of
+from sklearn_cascade.inspection._tables import Table
 
 _STATE = ("n_rows", "n_batches", "n_windows", "alarmed")
 # More served rows for each calibration row than these would tell little more.
 _ROWS_PER_ROW, _SHORTEST = 4, 1000
+_HEADER = ["", "calibration", "range", "served", "evidence"]
+# Rounding of single precision, and of the rescaling of probabilities.
+_SLACK = 1e-3
+# Probability that the interval of a share, which is only shown, misses.
+_SHOWN = 0.05
+_WINDOW_STATE = ("counts", "confidence_sum", "log_capitals")
 
 
 class ExitMonitor:
@@ -324,3 +333,335 @@ class ExitMonitor:
         """Raise an alarm if the evidence is enough."""
         self._alarmed = self._alarmed or self._open.log_evidence() >= float(np.log(self._limit))
         return self
+
+
+def table_of(summary: dict) -> Table:
+    """Return the summary of a monitor as a table."""
+    return Table(_title(summary), _HEADER, _cells(summary), ["", *_remarks(summary)])
+
+
+def _title(summary: dict) -> str:
+    """Return the outcome as a heading."""
+    outcome = "Drift" if summary["drifted"] else "No drift found"
+    return (
+        f"{outcome}: {summary['n_rows']:,} rows served in {summary['n_batches']:,} batches; "
+        f"the last {summary['n_window']:,} against {summary['n_calibration']:,} calibration rows"
+    )
+
+
+def _cells(summary: dict) -> list[list[str]]:
+    """Return the rows of the table as text."""
+    body = [
+        [
+            f"exit {place} {stage['name']}",
+            f"{stage['share_then']:.1%}",
+            f"{stage['low']:.1%} to {stage['high']:.1%}",
+            "-" if stage["share_now"] is None else f"{stage['share_now']:.1%}",
+            _number(stage["evidence"]),
+        ]
+        for place, stage in enumerate(summary["stages"])
+    ]
+    mean = summary["confidence"]
+    known = mean["then"] is not None
+    return [
+        *body,
+        [
+            "mean confidence",
+            f"{mean['then']:.4f}" if known else "-",
+            f"{mean['low']:.4f} to {mean['high']:.4f}" if known else "-",
+            "-" if mean["now"] is None else f"{mean['now']:.4f}",
+            _number(mean["evidence"]) if known else "-",
+        ],
+    ]
+
+
+def _remarks(summary: dict) -> list[str]:
+    """Return the sentences below the table."""
+    lines = [
+        f"Evidence {_number(summary['evidence'])}; an alarm takes {_number(summary['limit'])} in "
+        f"window {summary['n_windows'] + 1}. Rows like the calibration rows ever raise one with "
+        f"probability {summary['alpha']:g} at most."
+    ]
+    if summary["drifted"]:
+        now = summary["evidence"] >= summary["limit"]
+        seen = "" if now else "The alarm came at an earlier look and stays until reset. "
+        lines.append(
+            f"{seen}Exit {summary['moved_most']!r} moved most. Certificates and figures taken on "
+            f"the calibration rows need not hold for these: certify again on rows served now."
+        )
+    return lines
+
+
+def _number(evidence: float) -> str:
+    """Return evidence to three significant digits."""
+    return f"{evidence:.3g}"
+
+
+@dataclass(frozen=True)
+class DriftReference:
+    """Figures of the calibration rows.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Members in running order.
+    counts : tuple of int
+        Rows by exit stage.
+    low, high : tuple of float
+        The 95 % interval of each exit share, to be shown.
+    confidence : tuple of float or None
+        Mean confidence and the interval that holds with probability 1 - alpha / 2; None where a
+        report does not tell it.
+    """
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    confidence: tuple[float, float, float] | None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of calibration rows."""
+        return sum(self.counts)
+
+    @property
+    def watched(self) -> tuple[bool, bool]:
+        """Whether exit shares and whether the mean confidence can tell a drift."""
+        return len(self.names) > 1, self.confidence is not None
+
+
+def check_alpha(alpha) -> None:
+    """Refuse a probability of a false alarm that is none."""
+    real = isinstance(alpha, Real) and not isinstance(alpha, bool)
+    if not real or not 0 < alpha < 1:
+        raise ValueError(f"alpha={alpha!r}; expected a number between 0 and 1, such as 0.01")
+
+
+def check_window(window) -> None:
+    """Refuse a number of rows that is none."""
+    whole = isinstance(window, Integral) and not isinstance(window, bool)
+    if window is not None and not (whole and window > 0):
+        raise ValueError(f"window={window!r}; expected a positive number of rows, or None")
+
+
+def read_reference(reference, names, alpha: float) -> DriftReference:
+    """Return the figures of calibration rows, told by a report or a prediction."""
+    if isinstance(reference, DriftReference):
+        return reference
+    certificate = getattr(reference, "certificate_", None)
+    if certificate is not None:
+        reference = certificate
+    values = None
+    if isinstance(reference, CostReport):
+        own_names, counts = reference.names, reference.exit_counts
+        watching = reference.exits_early
+    elif isinstance(reference, CertificationReport):
+        own_names, counts = reference.names, _certified_counts(reference)
+        watching = len(own_names) > 1
+    else:
+        _refuse_other_references(reference, names)
+        own_names, watching = names, True
+        counts, values = read_prediction(reference, len(names), "reference")
+    if not watching:
+        raise ValueError(
+            "reference is the report of a committee whose rows all leave at one exit, and a report "
+            "tells no confidence; expected ExitMonitor.from_estimator(estimator, X), or a "
+            "prediction of predict_details"
+        )
+    return _with_ranges(_check_names(names, own_names), counts, values, alpha)
+
+
+def read_prediction(prediction, n_stages: int, parameter: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows by exit stage, and the confidence of each row, of a prediction."""
+    if not (hasattr(prediction, "exit_stage") and hasattr(prediction, "proba")):
+        raise TypeError(
+            f"{parameter} is a {type(prediction).__name__}; expected a CascadePrediction, which "
+            f"predict_details returns"
+        )
+    exit_stage, proba = np.asarray(prediction.exit_stage), np.asarray(prediction.proba)
+    if exit_stage.ndim != 1 or proba.ndim != 2 or len(proba) != len(exit_stage):
+        raise ValueError(
+            f"{parameter} has exit_stage of shape {exit_stage.shape} and proba of shape "
+            f"{proba.shape}; expected (n_samples,) and (n_samples, n_classes)"
+        )
+    if not len(proba):
+        raise ValueError(f"{parameter} has 0 rows; at least one row is required")
+    _check_stages(exit_stage, n_stages, parameter)
+    confidence = proba.max(axis=1).astype(float)
+    if not (confidence.min() >= 0 and confidence.max() <= 1 + _SLACK):
+        raise ValueError(f"{parameter}.proba holds NaN or values that are no probabilities")
+    return np.bincount(exit_stage, minlength=n_stages), np.minimum(confidence, 1.0)
+
+
+def _check_stages(exit_stage: np.ndarray, n_stages: int, parameter: str) -> None:
+    """Refuse exit stages that the reference does not have."""
+    if exit_stage.dtype.kind not in "iu":
+        raise ValueError(
+            f"{parameter}.exit_stage is of type {exit_stage.dtype}; expected whole numbers"
+        )
+    lowest, highest = int(exit_stage.min()), int(exit_stage.max())
+    if lowest < 0 or highest >= n_stages:
+        raise ValueError(
+            f"{parameter}.exit_stage runs from {lowest} to {highest}; expected 0 to "
+            f"{n_stages - 1}, as there are names for {n_stages} stages. Is it of another cascade?"
+        )
+
+
+def _certified_counts(report: CertificationReport) -> list[int]:
+    """Return the certification rows by exit stage."""
+    if not report.certified:
+        raise ValueError(
+            "reference is a CertificationReport that certifies nothing, so its rows say nothing "
+            "about the thresholds in force; expected one with certified=True, or a CostReport"
+        )
+    return [stage["n_rows"] for stage in report.stages]
+
+
+def _refuse_other_references(reference, names) -> None:
+    """Refuse what is neither a report nor a prediction with names."""
+    if hasattr(reference, "predict_details"):
+        raise TypeError(
+            f"reference is a {type(reference).__name__} without a certificate, and a committee "
+            f"does not remember any rows; expected ExitMonitor.from_estimator(estimator, X) with "
+            f"calibration rows"
+        )
+    if not (hasattr(reference, "exit_stage") and hasattr(reference, "proba")):
+        raise TypeError(
+            f"reference is a {type(reference).__name__}; expected a CostReport, a "
+            f"CertificationReport, a certified cascade, or a CascadePrediction with names"
+        )
+    if names is None:
+        raise ValueError(
+            "names=None; a prediction does not tell how many stages there are: expected the "
+            "name of every stage in running order, or ExitMonitor.from_estimator(estimator, X)"
+        )
+
+
+def _check_names(names, own_names) -> tuple[str, ...]:
+    """Return the names of the stages, the user's first."""
+    names = own_names if names is None else names
+    if isinstance(names, str) or len(names) != len(own_names):
+        raise ValueError(f"names={names!r}; expected {len(own_names)} names, one per stage")
+    return tuple(str(name) for name in names)
+
+
+def _with_ranges(names, counts, values, alpha) -> DriftReference:
+    """Return the figures with their ranges."""
+    if len(names) < 2 and values is None:
+        raise ValueError("reference has one stage and tells no confidence; nothing can drift")
+    n_rows = int(sum(counts))
+    low, high = zip(*(share_interval(int(k), n_rows, _SHOWN) for k in counts), strict=True)
+    confidence = None
+    if values is not None:
+        confidence = (float(values.mean()), *mean_interval(values, alpha / 2))
+    return DriftReference(names, tuple(map(int, counts)), low, high, confidence)
+
+
+class DriftWindow:
+    """Sums over some served rows, and the evidence in them.
+
+    Parameters
+    ----------
+    reference : DriftReference
+        Figures of the calibration rows.
+    """
+
+    def __init__(self, reference: DriftReference):
+        self.reference = reference
+        self.counts = np.zeros(len(reference.names), dtype=np.int64)
+        self.confidence_sum = 0.0
+        self.log_capitals = no_capitals()
+
+    @property
+    def n_rows(self) -> int:
+        """Number of served rows."""
+        return int(self.counts.sum())
+
+    def add_rows(self, counts: np.ndarray, confidence: np.ndarray) -> None:
+        """Add the rows of a batch."""
+        self.counts = self.counts + counts
+        self.confidence_sum += float(confidence.sum())
+        if self.reference.confidence is not None:
+            _, low, high = self.reference.confidence
+            self.log_capitals = self.log_capitals + log_capitals(confidence, low, high)
+
+    def add_window(self, other: DriftWindow) -> None:
+        """Add the rows of another window."""
+        self.counts = self.counts + other.counts
+        self.confidence_sum += other.confidence_sum
+        self.log_capitals = self.log_capitals + other.log_capitals
+
+    def log_evidence(self) -> float:
+        """Return the log of the evidence, the mean of what is watched."""
+        each = (log_average(self._log_shares()), log_average(self.log_capitals))
+        watched = self.reference.watched
+        return log_average([log for log, used in zip(each, watched, strict=True) if used])
+
+    def summary(self) -> dict:
+        """Return what is known of the rows, as a part of the monitor's summary."""
+        n_rows, stages = self.n_rows, self._stages()
+        mean, low, high = self.reference.confidence or (None, None, None)
+        return {
+            "evidence": _factor(self.log_evidence()),
+            "n_window": n_rows,
+            "stages": stages,
+            "confidence": {
+                "then": mean,
+                "low": low,
+                "high": high,
+                "now": self.confidence_sum / n_rows if n_rows else None,
+                "evidence": None if mean is None else _factor(log_average(self.log_capitals)),
+            },
+            "moved_most": _moved_most(stages) if n_rows else None,
+        }
+
+    def to_dict(self) -> dict:
+        """Return the sums as plain Python values."""
+        state = {key: getattr(self, key) for key in _WINDOW_STATE}
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in state.items()}
+
+    def restore(self, state: dict) -> None:
+        """Take over sums that were kept."""
+        for key in _WINDOW_STATE:
+            setattr(self, key, np.array(state[key]) if isinstance(state[key], list) else state[key])
+
+    def _log_shares(self) -> np.ndarray:
+        """Return the log of the evidence of each stage."""
+        then = np.array(self.reference.counts)
+        return log_share_evidence(self.counts, self.n_rows, then, self.reference.n_rows)
+
+    def _stages(self) -> list[dict]:
+        """Return the table of the stages."""
+        reference, n_rows = self.reference, self.n_rows
+        return [
+            {
+                "name": name,
+                "share_then": then / reference.n_rows,
+                "low": low,
+                "high": high,
+                "share_now": now / n_rows if n_rows else None,
+                "evidence": _factor(log),
+            }
+            for name, then, low, high, now, log in zip(
+                reference.names,
+                reference.counts,
+                reference.low,
+                reference.high,
+                self.counts.tolist(),
+                self._log_shares(),
+                strict=True,
+            )
+        ]
+
+
+def _factor(log_evidence: float) -> float:
+    """Return evidence as a number that JSON can hold."""
+    return float(np.exp(min(log_evidence, 700.0)))
+
+
+def _moved_most(stages: list[dict]) -> str:
+    """Return the name of the stage whose share changed most, the first of equals."""
+    # Rounded, as the shares of two stages change by the same amount but for the last digit.
+    moves = [round(abs(stage["share_now"] - stage["share_then"]), 12) for stage in stages]
+    return stages[moves.index(max(moves))]["name"]

@@ -13,7 +13,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import LinearSVC
 
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier
-from sklearn_cascade.inspection._latency_report import Latency, LatencyReport, latency_report
+from sklearn_cascade.inspection._latency import Latency, LatencyReport, latency_report
 from tests.probes import LABELS_W, ScriptedMember, members_w, numbered_rows
 
 X = numbered_rows(6)

@@ -11,7 +11,7 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from sklearn_cascade.inspection._tradeoff import TradeoffDisplay
+from sklearn_cascade.inspection._tradeoff_display import TradeoffDisplay
 from sklearn_cascade.search import OperatingPoint
 
 matplotlib = pytest.importorskip("matplotlib")

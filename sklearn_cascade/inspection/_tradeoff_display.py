@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import import_optional
-from sklearn_cascade.inspection._drawing import (
+from sklearn_cascade.inspection._plot_utils import (
     label_scores,
     open_axes,
     place_legend,
