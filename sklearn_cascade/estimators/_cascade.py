@@ -2,23 +2,214 @@
 
 from __future__ import annotations
 
+import copy
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import StrOptions, warn_caller
-from sklearn_cascade.estimators._certification import Certifies
-from sklearn_cascade.estimators._committee import Committee
-from sklearn_cascade.estimators._learning import Learns
-from sklearn_cascade.estimators._operating_point import Adjusts
-from sklearn_cascade.estimators._out_of_fold import fit_all
-from sklearn_cascade.estimators._parameters import check_thresholds, values_per_member
-from sklearn_cascade.estimators._passage import Policy, pass_through
-from sklearn_cascade.estimators._split_cascade import FromEnsemble, share_sum
-from sklearn_cascade.estimators._tuning import Tunes
-from sklearn_cascade.exceptions import UnseenClassWarning
-from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, stage_confidences
-from sklearn_cascade.search import LearnedConfidence
+from sklearn_cascade.estimators._base import Committee, check_thresholds, values_per_member
+from sklearn_cascade.estimators._certify import Certifies
+from sklearn_cascade.estimators._fitting import fit_all, split_rows
+from sklearn_cascade.estimators._from_ensemble import FromEnsemble, share_sum
+from sklearn_cascade.estimators._routing import Policy, pass_through
+from sklearn_cascade.exceptions import ScoreNotReachedWarning, UnseenClassWarning
+from sklearn_cascade.inspection import CertificationReport
+from sklearn_cascade.rules import (
+    COMBINATIONS,
+    CONFIDENCES,
+    RunningAnswer,
+    check_scoring,
+    stage_confidences,
+)
+from sklearn_cascade.search import (
+    N_TIMED,
+    LearnedConfidence,
+    TunedLadder,
+    as_learner,
+    learn_confidences,
+    seconds_to_judge,
+    tune_cascade,
+    ways_of,
+)
+
+
+class Tunes:
+    """Mixin for the cascade: choosing the combination and the thresholds."""
+
+    def _split(self, X, labels, sample_weight, fit_params):
+        """Check the scoring and return the splits; None where the thresholds are given."""
+        if not self._tunes_thresholds() and self._learns() is None:
+            return None
+        weighted = sample_weight is not None and np.ptp(sample_weight) > 0
+        check_scoring(self.scoring, weighted=weighted)
+        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return split_rows(self, X, labels, {**fit_params, **weight})
+
+    def _tune(self, held_out, labels, sample_weight):
+        """Choose what is to be chosen from what the members said of held-out rows."""
+        weight = np.ones(len(labels.y)) if sample_weight is None else sample_weight
+        weight, y = weight[held_out.rows], labels.columns[held_out.rows]
+        learned, confidence = {}, self.confidence
+        if self._learns() is not None:
+            learned = self._learn(held_out, y, weight)
+            self._bill(learned, held_out)
+            confidence = {way: ladder.confidence for way, ladder in learned.items()}
+        if self._tunes_thresholds():
+            self._adopt(self._tuned(held_out, y, weight, labels.classes, confidence))
+        else:
+            (self.combine_,) = learned
+            self.thresholds_ = self._given_thresholds()
+        if learned:
+            stages = learned[self.combine_].stages
+            self._confidences = stages + [None] * (len(self.costs_) - len(stages))
+
+    def _tuned(self, held_out, y, weight, classes, confidence) -> TunedLadder:
+        """Return the best combination and thresholds."""
+        return tune_cascade(
+            held_out.proba,
+            y,
+            self.costs_,
+            classes=classes,
+            combine=self.combine,
+            confidence=confidence,
+            weights=self.weights_,
+            scoring=self.scoring,
+            sample_weight=weight,
+            fold=held_out.fold,
+            sample=held_out.rows,
+            class_shares=self._class_shares,
+        )
+
+    def _adopt(self, tuned: TunedLadder):
+        """Put what was tuned into force."""
+        if not tuned.reaches_floor:
+            warn_caller(
+                f"combine={self.combine!r} reaches {tuned.score:.6g} on held-out rows at best; "
+                f"{tuned.floor:.6g} is reached by one member alone, hence by combine='last' or "
+                f"'auto'",
+                ScoreNotReachedWarning,
+            )
+        self.combine_ = tuned.combine
+        self.thresholds_ = np.array(tuned.thresholds)
+        self.tuned_score_, self.tuned_cost_ = tuned.score, tuned.cost
+        self.cross_fitted_score_, self.cross_fitted_cost_ = (
+            tuned.cross_fitted_score,
+            tuned.cross_fitted_cost,
+        )
+
+    def _forget_tuning(self):
+        """Drop what an earlier tuning found, and its certificate."""
+        self.certificate_ = None
+        for figure in ("score", "cost", "disagreement"):
+            for attribute in (f"tuned_{figure}_", f"cross_fitted_{figure}_"):
+                self.__dict__.pop(attribute, None)
+        self.__dict__.pop("disagreement_bound_", None)
+
+
+class Learns:
+    """Mixin for the cascade: learning the confidence, and its seconds."""
+
+    def _learns(self) -> LearnedConfidence | None:
+        """Return the learner; None where the confidence is none that is learned."""
+        return as_learner(self.confidence)
+
+    def _check_learner(self):
+        """Raise for what a learner cannot look at."""
+        if self._learns() is not None and self.allow_abstain:
+            raise ValueError(
+                f"confidence={self.confidence!r} with allow_abstain=True; expected "
+                f"allow_abstain=False, or another confidence: nothing is learned from a member "
+                f"that says nothing"
+            )
+
+    def _learn(self, held_out, y, weight) -> dict:
+        """Return a ladder of learned confidences for each combination that competes."""
+        if self._tunes_thresholds():
+            ways = ways_of(self.combine, comparable=True)
+        else:
+            ways = ("mean" if self.combine == "auto" else self.combine,)
+        return learn_confidences(
+            self._learns(),
+            held_out.proba,
+            y,
+            ways=ways,
+            weights=self.weights_,
+            sample_weight=weight,
+            fold=held_out.fold,
+            sample=held_out.rows,
+        )
+
+    def _bill(self, learned: dict, held_out):
+        """Add the seconds of the learned confidence to measured costs; other units stay."""
+        seconds = np.zeros(len(self.costs_))
+        for way, ladder in learned.items():
+            taken = _seconds_per_row(ladder.stages, held_out.proba, way, self.weights_)
+            seconds[: len(taken)] = np.maximum(seconds[: len(taken)], taken)
+        self.confidence_seconds_ = seconds
+        if isinstance(self.costs, str):
+            self.costs_ += seconds
+
+    def _take_learned(self, committee):
+        """Take over what a search learned for this cascade, with what it costs."""
+        if committee.seconds is not None:
+            self._confidences = committee.confidences
+            self.confidence_seconds_, self.costs_ = committee.seconds, committee.costs
+
+
+class Adjusts:
+    """Mixin for the cascade: moving to another operating point without a fit."""
+
+    def with_thresholds(self, thresholds):
+        """Return a fitted copy at another operating point; the members are shared.
+
+        Parameters
+        ----------
+        thresholds : float, array-like of shape (n_estimators - 1,) or CertificationReport
+            As the parameter of the same name; or what `certify` returned, which then stays with
+            the copy as `certificate_` until it is fitted.
+
+        Returns
+        -------
+        cascade : CascadeClassifier
+            With `thresholds` as parameter and in force, and `combine` as it is in force.
+
+        Raises
+        ------
+        ValueError
+            If the thresholds do not fit the estimators, these were changed since the fit, or the
+            report is about another cascade.
+        """
+        check_is_fitted(self)
+        if [name for name, _ in self._active_members()] != self._stage_names():
+            raise ValueError(
+                f"estimators={self.estimators!r} were changed since the fit, which knew "
+                f"{self._stage_names()}; expected a fit in between"
+            )
+        certificate = None
+        if isinstance(thresholds, CertificationReport):
+            certificate = thresholds
+            self._check_certificate(certificate)
+            thresholds = list(certificate.thresholds)
+        other = copy.copy(self)
+        other.thresholds = thresholds
+        # A fit of the copy is to mean the same.
+        other.combine = self.combine_
+        other.thresholds_ = check_thresholds(thresholds, self.estimators)
+        other._forget_tuning()
+        other.certificate_ = certificate
+        return other
+
+    def _check_certificate(self, report):
+        """Raise where a report is about another cascade."""
+        ours = (tuple(self._stage_names()), self.combine_)
+        if (report.names, report.combine) != ours:
+            raise ValueError(
+                f"thresholds: the report is about {list(report.names)} with "
+                f"combine={report.combine!r}; this cascade has {list(ours[0])} with "
+                f"combine={ours[1]!r}: expected a report of this cascade's own certify"
+            )
 
 
 class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committee):
@@ -339,3 +530,12 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
             "most_confident": "surest stage run",
         }
         return f"Cascade of {len(self._stages)} stages · {answer[self.combine_]} · {kind}"
+
+
+def _seconds_per_row(stages, proba, combine: str, weights) -> list[float]:
+    """Return what each learned confidence takes for a row, in a batch."""
+    running, seconds = RunningAnswer("mean" if combine == "mean" else "last", remember=True), []
+    for stage, answer, weight in zip(stages, proba, weights, strict=False):
+        running.add(answer[:N_TIMED], weight)
+        seconds.append(seconds_to_judge(running, stage))
+    return seconds

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import sys
+from numbers import Integral
+from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import StratifiedKFold, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from sklearn_cascade._compat import routing_enabled, subset_params, take_rows, warn_caller
+from sklearn_cascade._compat import n_rows, routing_enabled, subset_params, take_rows, warn_caller
 from sklearn_cascade.estimators._labels import Labels, class_columns, is_frozen, speaks_labels
+from sklearn_cascade.estimators._routing import Stage
 from sklearn_cascade.exceptions import IgnoredWeightsWarning
+from sklearn_cascade.members._parallel import alone_in_worker, received, sent_once
+
+Splits = list[tuple[np.ndarray, np.ndarray]]
 
 
 class Member(NamedTuple):
@@ -142,3 +150,157 @@ def _weight_keyword(name: str, estimator, sample_weight) -> dict:
         IgnoredWeightsWarning,
     )
     return {}
+
+
+class HeldOut(NamedTuple):
+    """What the members said about rows that they did not see.
+
+    Attributes
+    ----------
+    proba : list of ndarray of shape (n_held_out, n_classes)
+        One per member.
+    rows : ndarray of int of shape (n_held_out,)
+        Position of each held-out row in X; a row may occur once per split that tests it.
+    fold : ndarray of int of shape (n_held_out,)
+        The split that held it out.
+    """
+
+    proba: list[np.ndarray]
+    rows: np.ndarray
+    fold: np.ndarray
+
+
+class Fits(NamedTuple):
+    """What the fits of all members left.
+
+    Attributes
+    ----------
+    members : list of (classifier, ndarray of int or None)
+        Each member fitted on all rows, frozen ones as they are, with the committee's column of
+        each of its own.
+    seconds : float
+        What the fits on all rows took, added up.
+    held_out : HeldOut or None
+        With splits.
+    """
+
+    members: list[tuple]
+    seconds: float
+    held_out: HeldOut | None
+
+
+def fit_all(
+    members: list[Member],
+    X,
+    labels: Labels,
+    splits: Splits | None = None,
+    *,
+    refit: bool = True,
+    allow_abstain: bool = False,
+    n_jobs=None,
+) -> Fits:
+    """Fit each trainable member on all rows, and once per fold; ask each frozen one once."""
+    splits = splits or []
+    places = [place for place, member in enumerate(members) if not member.frozen]
+    fits = _in_order(places, [None] * refit + [*range(len(splits))])
+    arguments = [X, labels, *splits, *(members[place] for place in places)]
+    with sent_once(arguments) as (given, known, *sent):
+        split = {None: None, **dict(enumerate(sent[: len(splits)]))}
+        member = dict(zip(places, sent[len(splits) :], strict=True))
+        # Else several fits of a dear member would go to one worker in a batch.
+        parallel = Parallel(n_jobs=n_jobs, batch_size=1)
+        done = parallel(
+            delayed(_fit)(member[place], place, given, known, split[fold], allow_abstain)
+            for place, fold in fits
+        )
+    found = dict(zip(fits, done, strict=True))
+    # What is lined up below need not be held twice.
+    del done
+    held_out = _hold_out(members, X, labels, splits, found, allow_abstain) if splits else None
+    if not refit:
+        return Fits([], 0.0, held_out)
+    # Frozen members stay in this process: they may hold a connection, or be large.
+    whole = [
+        (*member.fit(X, labels), 0.0) if member.frozen else found[place, None]
+        for place, member in enumerate(members)
+    ]
+    return Fits([each[:2] for each in whole], sum(each[2] for each in whole), held_out)
+
+
+def _in_order(places: list[int], folds: list) -> list[tuple]:
+    """Return the fits as pairs (member, fold).
+
+    One of each member comes first, so that what cannot be fitted fails soon; then the others,
+    from the last member back, as the dear ones stand last: none is left over for the end.
+    """
+    first = [(place, fold) for fold in folds[:1] for place in places]
+    return first + [(place, fold) for place in reversed(places) for fold in folds[1:]]
+
+
+def _fit(member, place: int, X, labels, split, allow_abstain: bool):
+    """Return a member fitted on all rows with its seconds, or what it says of held-out rows."""
+    member, X, labels, split = received(member, X, labels, split)
+    with alone_in_worker():
+        if split is not None:
+            return _answer(member, place, X, labels, split, allow_abstain)
+        start = perf_counter()
+        return (*member.fit(X, labels), perf_counter() - start)
+
+
+def _hold_out(members, X, labels, splits: Splits, found: dict, allow_abstain: bool) -> HeldOut:
+    """Line up what the members said of held-out rows; ask frozen ones for all rows."""
+    rows = np.concatenate([test for _, test in splits])
+    fold = np.repeat(np.arange(len(splits)), [len(test) for _, test in splits])
+    # In the order of X, so that what a frozen member said of all rows is used as it is.
+    order = np.argsort(rows, kind="stable")
+    rows, fold = rows[order], fold[order]
+    every_row_once = np.array_equal(rows, np.arange(n_rows(X)))
+    proba = []
+    for place, member in enumerate(members):
+        if not member.frozen:
+            parts = [found.pop((place, k)) for k in range(len(splits))]
+            proba.append(np.concatenate(parts)[order])
+            continue
+        answer = _answer(member, place, X, labels, None, allow_abstain)
+        proba.append(answer if every_row_once else answer[rows])
+    return HeldOut(proba, rows, fold)
+
+
+def _answer(member: Member, place: int, X, labels: Labels, split, allow_abstain: bool):
+    """Return one member's probabilities for the test rows of a split, or for all rows."""
+    train, part = None, X
+    if split is not None:
+        train, part = split[0], take_rows(X, split[1])
+    fitted, columns = member.fit(X, labels, train)
+    stage = Stage(place, member.name, fitted, columns, len(labels.classes), allow_abstain)
+    return stage.ask(part, n_rows(part))
+
+
+def split_rows(owner, X, labels: Labels, params: dict) -> Splits:
+    """Return (train, test) positions, with groups and the like routed to the splitter."""
+    splitter = check_cv(owner.cv, labels.codes, classifier=True)
+    if owner.random_state is not None and (owner.cv is None or isinstance(owner.cv, Integral)):
+        splitter = StratifiedKFold(splitter.n_splits, shuffle=True, random_state=owner.random_state)
+    largest = np.bincount(labels.codes).max()
+    if isinstance(splitter, StratifiedKFold) and splitter.n_splits > largest:
+        raise ValueError(
+            f"cv={owner.cv!r} asks for {splitter.n_splits} folds, but no class has more than "
+            f"{largest} rows; expected at most as many folds as rows of the largest class, or "
+            f"thresholds that are given"
+        )
+    routed = {}
+    if routing_enabled():
+        routed = process_routing(owner, "fit", **params)["splitter"]["split"]
+    splits = [
+        (_positions(train), _positions(test))
+        for train, test in splitter.split(X, labels.codes, **routed)
+    ]
+    if not splits or not sum(len(test) for _, test in splits):
+        raise ValueError(f"cv={owner.cv!r} holds no rows out; expected at least one split")
+    return splits
+
+
+def _positions(rows) -> np.ndarray:
+    """Return row positions, also of a mask."""
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 import numpy as np
+from scipy.stats import rankdata
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import CallbackSupportMixin, FitTasks, StrOptions, with_callbacks
+from sklearn_cascade.estimators._base import MemberOwner
 from sklearn_cascade.estimators._cascade import CascadeClassifier
-from sklearn_cascade.estimators._delegation import ThroughBest, is_refitted
-from sklearn_cascade.estimators._member_owner import MemberOwner
-from sklearn_cascade.estimators._out_of_fold import fit_all, split_rows
-from sklearn_cascade.estimators._search_results import params_of, tabulate_results
-from sklearn_cascade.estimators._used_rows import fingerprints
-from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring
+from sklearn_cascade.estimators._certify import fingerprints
+from sklearn_cascade.estimators._fitting import fit_all, split_rows
+from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring, score_answers
 from sklearn_cascade.search import (
     LearnedConfidence,
+    OperatingPoint,
     Options,
+    ParetoFront,
     add_cross_fitted_scores,
     check_constraints,
     cross_fit_choice,
@@ -25,9 +28,114 @@ from sklearn_cascade.search import (
     others_of,
     prepare,
     record,
+    replay,
 )
 
 _CONSTRAINTS = ("min_score", "max_score_loss", "max_cost", "max_worst_cost")
+
+
+def is_refitted(search):
+    """Tell whether the search can answer; raise as for any method that only `refit` gives."""
+    if not search.refit:
+        raise AttributeError(
+            f"refit={search.refit!r}, so there is no fitted cascade to ask; expected refit=True"
+        )
+    return True
+
+
+class ThroughBest:
+    """Mixin for a search with `best_estimator_`: predictions, report and score are its own."""
+
+    @available_if(is_refitted)
+    def predict(self, X):
+        """Predict the most probable class of each row with the committee chosen.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Labels from `classes_`.
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.predict(X)
+
+    @available_if(is_refitted)
+    def predict_proba(self, X):
+        """Predict class probabilities with the committee chosen.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Columns as in `classes_`.
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.predict_proba(X)
+
+    @available_if(is_refitted)
+    def predict_details(self, X):
+        """Predict, and tell which stage answered each row and what it cost.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        prediction : CascadePrediction
+            Arrays ``label``, ``proba``, ``exit_stage`` and ``cost``.
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.predict_details(X)
+
+    @available_if(is_refitted)
+    def score(self, X, y, sample_weight=None):
+        """Return the score of the committee chosen, by `scoring`.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+        y : array-like of shape (n_samples,)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            Larger is better.
+        """
+        proba = self.predict_proba(X)
+        return score_answers(self.scoring, proba, np.asarray(y), self.classes_, sample_weight)
+
+    @available_if(is_refitted)
+    def cost_report(self, X, y=None, sample_weight=None, *, scoring=None, compare=True):
+        """Report what rows cost the committee chosen, and with `y` how good its answers are.
+
+        Parameters
+        ----------
+        X, y, sample_weight, scoring, compare : object
+            As in `CascadeClassifier.cost_report`.
+
+        Returns
+        -------
+        report : CostReport
+            Prints as a table; ``to_frame()``, ``to_dict()``.
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.cost_report(
+            X, y, sample_weight, scoring=scoring or self.scoring, compare=compare
+        )
 
 
 class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
@@ -388,3 +496,47 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         cascade.cost_conditions_ = self.cost_conditions_
         cascade.tuned_score_, cascade.tuned_cost_ = row.score, row.mean_cost
         return cascade
+
+
+def params_of(row: OperatingPoint) -> dict:
+    """Return what a row of the front chooses."""
+    return {"members": row.members, "combine": row.combine, "thresholds": row.thresholds}
+
+
+def tabulate_results(
+    recordings, options: Options, front: ParetoFront, parts: Sequence[np.ndarray]
+) -> dict:
+    """Return ``cv_results_``: a row for each row of the front.
+
+    Parameters
+    ----------
+    recordings : Recordings
+        Held-out answers of the members.
+    options : Options
+        Parameters of the search.
+    front : ParetoFront
+        The committees.
+    parts : sequence of ndarray of int
+        Rows of each fold.
+    """
+    score, cost = replay(recordings, options, front, parts)
+    params = [params_of(row) for row in front]
+    results: dict = {"params": params}
+    for name in ("members", "combine", "thresholds"):
+        column = np.empty(len(front), dtype=object)
+        column[:] = [choice[name] for choice in params]
+        results[f"param_{name}"] = np.ma.MaskedArray(column, mask=False)
+    results["kind"] = np.array([row.kind for row in front])
+    for figure, values in (("score", score), ("cost", cost)):
+        for k in range(len(parts)):
+            results[f"split{k}_test_{figure}"] = values[:, k]
+        results[f"mean_test_{figure}"] = values.mean(axis=1)
+        results[f"std_test_{figure}"] = values.std(axis=1)
+    results["worst_case_cost"] = front.worst_cost
+    for figure in ("cross_fitted_score", "cross_fitted_cost"):
+        found = [getattr(row, figure) for row in front]
+        results[figure] = np.array([np.nan if value is None else value for value in found])
+    # Rounded, so that equals share a rank.
+    rank = rankdata(-np.round(results["mean_test_score"], 10), method="min")
+    results["rank_test_score"] = rank.astype(np.int32)
+    return results

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sklearn_cascade.estimators._answers import Stage
-from sklearn_cascade.estimators._used_rows import fingerprints
+from sklearn_cascade.estimators._certify import fingerprints
+from sklearn_cascade.estimators._routing import Stage
 from sklearn_cascade.inspection import compare_with_whole
 from sklearn_cascade.members import EnsemblePart, certain_checkpoints, split_ensemble
 from sklearn_cascade.rules import (
