@@ -22,9 +22,9 @@ from sklearn_cascade import (
     to_onnx,
 )
 from sklearn_cascade.exceptions import FewSamplesWarning, NoGainWarning
-from sklearn_cascade.export._building import build_alone
-from sklearn_cascade.export._inputs import Inputs
+from sklearn_cascade.export._member_graphs import build_alone
 from sklearn_cascade.export._models import model_alone
+from sklearn_cascade.export._to_onnx import Inputs
 
 # Which members, and the share of the rows that each stage after the first is to see.
 LADDERS = {

@@ -1,7 +1,7 @@
 """From a fitted committee to a file that runs without it."""
 
-from sklearn_cascade.export._converter import register_onnx_converter
 from sklearn_cascade.export._report import ExportReport
+from sklearn_cascade.export._skl2onnx import register_onnx_converter
 from sklearn_cascade.export._to_onnx import to_onnx
 
 __all__ = [

@@ -7,12 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.export._assembly import Assembler
-from sklearn_cascade.export._binding import Member, Source, answer_of, elem_type_of
-from sklearn_cascade.export._blueprint import Blueprint
-from sklearn_cascade.export._canvas import Canvas
-from sklearn_cascade.export._graph import opsets_of
-from sklearn_cascade.export._packages import LOWEST_OPSET, ir_version_for, package
+from sklearn_cascade.export._cascade_graph import Assembler
+from sklearn_cascade.export._graph_builder import (
+    LOWEST_OPSET,
+    Canvas,
+    ir_version_for,
+    opsets_of,
+    package,
+)
+from sklearn_cascade.export._member_io import Member, Source, answer_of, elem_type_of
+from sklearn_cascade.export._spec import Blueprint
 
 OUTPUTS = ("label", "probabilities", "exit_stage", "cost")
 

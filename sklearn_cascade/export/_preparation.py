@@ -16,7 +16,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from sklearn_cascade.export._blueprint import committee_of, is_committee, is_fitted
+from sklearn_cascade.export._spec import committee_of, is_committee, is_fitted
 from sklearn_cascade.members import EnsemblePart, OnnxClassifier, PrefitClassifier
 
 

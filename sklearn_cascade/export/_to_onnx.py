@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from numbers import Real
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import n_rows, warn_caller
@@ -15,28 +19,39 @@ from sklearn_cascade.exceptions import (
     NoGainWarning,
     OnnxMismatchError,
 )
-from sklearn_cascade.export._blueprint import committee_of, is_committee
-from sklearn_cascade.export._building import build_alone, recording
-from sklearn_cascade.export._converter import register_onnx_converter
-from sklearn_cascade.export._expected import Expected
-from sklearn_cascade.export._inputs import Inputs
-from sklearn_cascade.export._members import is_foreign, skl2onnx_inputs
-from sklearn_cascade.export._metadata import check_metadata, metadata_of, write_metadata
-from sklearn_cascade.export._models import model_of
-from sklearn_cascade.export._packages import open_session, package, settle_opset
+from sklearn_cascade.export._graph_builder import open_session, package, settle_opset
+from sklearn_cascade.export._member_graphs import (
+    build_alone,
+    is_foreign,
+    recording,
+    skl2onnx_inputs,
+)
+from sklearn_cascade.export._member_io import Source, elem_type_of
+from sklearn_cascade.export._models import OUTPUTS, Built, model_of
 from sklearn_cascade.export._preparation import parts_of, prepare, selects_by_name
 from sklearn_cascade.export._report import ExportReport, blank_report
-from sklearn_cascade.export._tracing import trace
+from sklearn_cascade.export._skl2onnx import register_onnx_converter
+from sklearn_cascade.export._spec import committee_of, is_committee
 from sklearn_cascade.export._verification import (
     FEW_ROWS,
     Answers,
+    Expected,
     check_answers,
     check_batches,
     feeds_of,
+    trace,
     verify_committee,
     with_advice,
 )
 from sklearn_cascade.members import first_line
+
+UNVERIFIED = "unverified"
+_VERSION = "version_"
+_OWN = {
+    *("classes", "stages", "weights", "costs", "cost_unit", "thresholds", "combine", "confidence"),
+    *("verification", "verification_figures"),
+}
+_PACKAGES = ("sklearn-cascade", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
 
 
 def to_onnx(estimator, X, *, target_opset=None, atol=1e-4, verify=True, metadata=None, verbose=0):
@@ -265,3 +280,200 @@ def _warn(report: ExportReport, pays: bool) -> None:
         )
     if not pays:
         warn_caller(report.advice, NoGainWarning)
+
+
+class Inputs:
+    """What a graph is fed for rows like those of X.
+
+    Parameters
+    ----------
+    X : array or frame
+        Some rows.
+    by_column : bool
+        Whether a frame becomes one input per column, whatever its types.
+    exact : bool, default=False
+        Whether arrays keep their type of elements, as nets want it.
+
+    Attributes
+    ----------
+    sources : list of Source
+        The inputs, named as in the graph.
+
+    Raises
+    ------
+    ConversionError
+        For rows that no graph can be fed with.
+    """
+
+    def __init__(self, X, *, by_column: bool, exact: bool = False) -> None:
+        if issparse(X):
+            raise ConversionError(
+                "X is sparse, and ONNX files take dense rows; expected X.toarray(), or a pipeline "
+                "whose first step makes rows dense"
+            )
+        self._dtypes: dict[str, np.dtype] | None = None
+        columns = _columns_of(X)
+        if columns is None:
+            array = _as_array(X)
+            self._dtype = _settled(array, "X", exact)
+            self.sources = [_source("X", self._dtype, array)]
+            return
+        arrays = {str(name): np.asarray(X[name]) for name in columns}
+        dtypes = {name: _settled(array, name, exact) for name, array in arrays.items()}
+        if not by_column and all(dtype.kind != "O" for dtype in dtypes.values()):
+            self._dtype = np.result_type(*dtypes.values())
+            if self._dtype.kind != "f" and self._dtype != np.int64:
+                self._dtype = np.dtype(np.float64)
+            self.sources = [Source("X", "X", elem_type_of(self._dtype), (None, len(columns)))]
+            return
+        _check_names(columns)
+        self._dtypes = dtypes
+        self.sources = [_source(name, dtypes[name], arrays[name]) for name in arrays]
+
+    def feeds(self, X) -> dict[str, np.ndarray]:
+        """Return one array per input for some rows."""
+        if self._dtypes is None:
+            array = _as_array(X)
+            return {self.sources[0].name: _cast(array, self._dtype)}
+        return {
+            source.name: _as_column(_cast(np.asarray(X[source.label]), self._dtypes[source.label]))
+            for source in self.sources
+        }
+
+
+def _columns_of(X) -> list | None:
+    """Return the names of the columns of a frame; None for anything else."""
+    columns = getattr(X, "columns", None)
+    return None if columns is None else list(columns)
+
+
+def _as_array(X) -> np.ndarray:
+    """Return rows as an array."""
+    return np.asarray(X.to_numpy() if hasattr(X, "to_numpy") else X)
+
+
+def _as_column(array: np.ndarray) -> np.ndarray:
+    """Return a single column as a matrix of one."""
+    return array[:, None] if array.ndim == 1 else array
+
+
+def _source(name: str, dtype: np.dtype, array: np.ndarray) -> Source:
+    """Return the input for an array of rows."""
+    shape = (None, *_as_column(array).shape[1:])
+    return Source(name, name, elem_type_of(dtype), shape)
+
+
+def _settled(array: np.ndarray, name: str, exact: bool) -> np.dtype:
+    """Return the type of elements that a graph takes for an array, or raise."""
+    kind = array.dtype.kind
+    if kind in "US":
+        return np.dtype(object)
+    if kind == "O":
+        if all(isinstance(value, str) for value in array.flat):
+            return np.dtype(object)
+        raise ConversionError(
+            f"{name} is of dtype object and holds more than text, so that its type in the file is "
+            f"unknown; expected numbers as numbers, and text without missing values"
+        )
+    if kind not in "fiub":
+        raise ConversionError(f"{name} is of dtype {array.dtype}; expected numbers or text")
+    if exact or array.dtype in (np.float32, np.float64, np.int64):
+        return array.dtype
+    return np.dtype(np.float32 if kind == "f" and array.dtype.itemsize < 4 else np.int64)
+
+
+def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return an array in the type that the graph takes."""
+    return np.ascontiguousarray(array.astype(dtype, copy=False))
+
+
+def _check_names(columns: list) -> None:
+    """Raise for columns that are called like the outputs."""
+    taken = [name for name in columns if name in OUTPUTS]
+    if taken:
+        raise ConversionError(
+            f"X has columns {taken}, which are names of the file's outputs: {list(OUTPUTS)}; "
+            f"rename these columns"
+        )
+    unnamed = [name for name in columns if not isinstance(name, str)]
+    if unnamed:
+        raise ConversionError(
+            f"X has columns {unnamed[:5]} whose names are no text; an input of a file has a name"
+        )
+
+
+def check_metadata(given) -> dict[str, str]:
+    """Return the user's entries, text for text, none of them named like one of the file's own."""
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise ConversionError(f"metadata={given!r}; expected a dict from text to text")
+    for key, value in given.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise ConversionError(f"metadata has {key!r}: {value!r}; expected text for text")
+        if key in _OWN or key.startswith(_VERSION):
+            raise ConversionError(
+                f"metadata has {key!r}, which the file tells itself; expected another name than "
+                f"{sorted(_OWN)}"
+            )
+    return dict(given)
+
+
+def metadata_of(
+    builts: list[Built], classes: np.ndarray, report: ExportReport | None, given
+) -> dict[str, str]:
+    """Return the entries of a file's metadata.
+
+    Parameters
+    ----------
+    builts : list of Built
+        The committees in the file; what is told of routing is the only one's.
+    classes : ndarray of shape (n_classes,)
+        Labels of the file's columns.
+    report : ExportReport or None
+        The comparison; None where there was none.
+    given : dict from str to str
+        The user's own entries.
+    """
+    entries = {} if len(builts) != 1 else _of_committee(builts[0])
+    entries["classes"] = json.dumps(np.asarray(classes).tolist())
+    entries.update({_VERSION + name: v for name, v in _versions().items()})
+    entries["verification"] = UNVERIFIED if report is None else str(report)
+    if report is not None:
+        entries["verification_figures"] = json.dumps(report.to_dict())
+    return {**entries, **given}
+
+
+def write_metadata(model, entries: dict[str, str]) -> None:
+    """Put entries into a model."""
+    for key, value in entries.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+
+
+def _of_committee(built: Built) -> dict[str, str]:
+    """Return what is told of one committee."""
+    plan = built.blueprint
+    listed = {
+        "stages": [stage.name for stage in plan.stages],
+        "weights": plan.weights,
+        "costs": np.diff(plan.costs, prepend=0.0).tolist(),
+    }
+    if plan.exits_early:
+        # JSON has no infinity; Python's own writing of it is widely read all the same.
+        listed["thresholds"] = [t if np.isfinite(t) else str(t) for t in plan.thresholds]
+    entries = {key: json.dumps(value) for key, value in listed.items()}
+    entries.update(cost_unit=plan.cost_unit, combine=plan.combine)
+    if plan.confidence is not None:
+        entries["confidence"] = plan.confidence
+    return entries
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of the packages at work, those that are installed as packages."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -7,9 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_cascade.exceptions import UnconvertibleMemberError
-from sklearn_cascade.export._canvas import Canvas
-from sklearn_cascade.export._graph import real_inputs, renamed_parts
-from sklearn_cascade.export._packages import package
+from sklearn_cascade.export._graph_builder import Canvas, package, real_inputs, renamed_parts
 
 
 class Source(NamedTuple):
