@@ -17,13 +17,16 @@ from threadpoolctl import threadpool_limits
 from benchmarks import rivals
 from sklearn_cascade import search_cascades
 from sklearn_cascade.rules import cumulative_costs, exit_stages
-from sklearn_cascade.search._boards import Board
-from sklearn_cascade.search._committees import in_order
-from sklearn_cascade.search._engine import collect_for
-from sklearn_cascade.search._exhaustive import levels_of, sweep_plans
-from sklearn_cascade.search._lots import Settings, plan_committees
-from sklearn_cascade.search._recordings import record
-from sklearn_cascade.search._views import view_rows
+from sklearn_cascade.search._candidates import in_order, view_rows
+from sklearn_cascade.search._exhaustive import (
+    Board,
+    Settings,
+    collect_for,
+    levels_of,
+    plan_committees,
+    sweep_plans,
+)
+from sklearn_cascade.search._predictions import record
 
 COSTS = np.array([1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 55.0, 89.0])
 

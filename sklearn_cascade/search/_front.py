@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from sklearn_cascade._compat import import_optional
 from sklearn_cascade.exceptions import InfeasibleConstraintError
-from sklearn_cascade.inspection import CascadePrediction, format_cost
-from sklearn_cascade.rules import within_limit
-from sklearn_cascade.search._application import Application
+from sklearn_cascade.inspection import CascadePrediction, Table, format_cost
+from sklearn_cascade.rules import (
+    RunningAnswer,
+    RunningLabel,
+    as_numbers,
+    check_proba,
+    exit_stages,
+    row_costs,
+    within_limit,
+)
+from sklearn_cascade.search._candidates import Plan
 from sklearn_cascade.search._dominance import SCORE_DECIMALS, non_dominated, round_cost, round_score
-from sklearn_cascade.search._front_row import OperatingPoint, by_cost
-from sklearn_cascade.search._front_text import table_of
+from sklearn_cascade.search._pool_confidence import Learners
+from sklearn_cascade.search._predictions import Recordings
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
     from sklearn_cascade.inspection import TradeoffDisplay
+
+# Rows shown of each kind; the frame has all.
+_N_SHOWN = 12
 
 
 class ParetoFront(Sequence):
@@ -353,3 +364,250 @@ def check_constraints(**constraints) -> dict[str, float]:
         if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(value):
             raise ValueError(f"{name}={value!r}; expected a finite number, or None")
     return asked
+
+
+class OperatingPoint(NamedTuple):
+    """One committee at one operating point.
+
+    Attributes
+    ----------
+    kind : {"single", "ensemble", "cascade"}
+        A model alone, all of several averaged, or a cascade that exits early.
+    members : tuple of str
+        Names of its models, in running order.
+    combine : {"mean", "last"}
+        How the answers of the stages run are combined.
+    thresholds : tuple of float
+        One per stage but the last; infinity: no row exits there.
+    score : float
+        Score on the held-out rows; larger is better.
+    mean_cost : float
+        Expected cost of a row.
+    worst_cost : float
+        Cost of a row that goes through every stage.
+    exit_rates : tuple of float
+        Share of the rows that exit at each stage.
+    train_cost : float or None
+        Cost of training its models, where that was given.
+    cross_fitted_score, cross_fitted_cost : float or None
+        Of a cascade that nothing beats: score and mean cost of the best committee of no higher
+        mean cost, chosen on all folds but one and taken on that one. Nothing is tuned in the
+        other committees.
+    """
+
+    kind: str
+    members: tuple[str, ...]
+    combine: str
+    thresholds: tuple[float, ...]
+    score: float
+    mean_cost: float
+    worst_cost: float
+    exit_rates: tuple[float, ...]
+    train_cost: float | None
+    cross_fitted_score: float | None = None
+    cross_fitted_cost: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The members in one line: "a > b" for a cascade, "a + b" for an ensemble."""
+        return {"ensemble": " + "}.get(self.kind, " > ").join(self.members)
+
+
+def by_cost(row: OperatingPoint) -> tuple:
+    """Return a key that puts rows in order of cost, and equals in order of merit."""
+    cost = float(f"{row.mean_cost:.12g}")
+    score = float(np.round(row.score, SCORE_DECIMALS))
+    return cost, -score, row.worst_cost, len(row.members), row.members, row.combine, row.thresholds
+
+
+def table_of(front: ParetoFront) -> Table:
+    """Return the rows shown as a table."""
+    cross_fitted = any(row.cross_fitted_score is not None for row in front)
+    header = ["", "members", "thresholds", front.scoring, "cross-fitted", "mean cost", "worst case"]
+    body = [_row(front, front[i]) for i in _shown(front)]
+    if not cross_fitted:
+        header, *body = [[*line[:4], *line[5:]] for line in (header, *body)]
+    return Table(_title(front), header, body, _remarks(front, cross_fitted), n_words=3)
+
+
+def _title(front: ParetoFront) -> str:
+    """Return how much was found."""
+    counts = dict.fromkeys(("single", "ensemble", "cascade"), 0)
+    for row in front:
+        counts[row.kind] += 1
+    names = {"single": "single model", "ensemble": "ensemble", "cascade": "cascade"}
+    found = ", ".join(
+        f"{count:,} {names[kind]}{'' if count == 1 else 's'}" for kind, count in counts.items()
+    )
+    return f"{found}; {front.n_evaluated:,} threshold vectors looked at"
+
+
+def _shown(front: ParetoFront) -> list[int]:
+    """Return the rows to show: those on the front, and the single models, thinned evenly."""
+    on_front = np.flatnonzero(front.non_dominated)
+    singles = np.array([i for i, row in enumerate(front) if row.kind == "single"])
+    return sorted({*_thinned(on_front), *_thinned(singles)})
+
+
+def _thinned(rows: np.ndarray) -> list[int]:
+    """Return a dozen of the rows, the first and the last among them."""
+    if len(rows) > _N_SHOWN:
+        rows = rows[np.linspace(0, len(rows) - 1, _N_SHOWN).astype(int)]
+    return rows.tolist()
+
+
+def _row(front: ParetoFront, row: OperatingPoint) -> list[str]:
+    """Return one row as text."""
+    shown = ", ".join("never" if t == np.inf else f"{t:.4g}" for t in row.thresholds)
+    costs = (format_cost(cost, front.cost_unit) for cost in (row.mean_cost, row.worst_cost))
+    thresholds = f"{shown} ({row.combine})" if row.kind == "cascade" else ""
+    # Nothing is chosen in a single model, nor in an ensemble.
+    cross_fitted = row.score if row.kind != "cascade" else row.cross_fitted_score
+    scores = ["" if score is None else f"{score:.4f}" for score in (row.score, cross_fitted)]
+    return [row.kind, row.label, thresholds, *scores, *costs]
+
+
+def _remarks(front: ParetoFront, cross_fitted: bool) -> list[str]:
+    """Return the sentences below the table."""
+    n_hidden = len(front) - len(_shown(front))
+    lines = [f"{n_hidden:,} more rows in to_frame()."] if n_hidden else []
+    lines.append("Scores and costs are those of the rows searched on, hence optimistic.")
+    if cross_fitted:
+        lines.append(
+            "Cross-fitted: the best of no higher cost, chosen without the fold it is scored on."
+        )
+    else:
+        lines.append("None is cross-fitted here: see the parameter cv.")
+    return lines
+
+
+class Committee(NamedTuple):
+    """What one committee does at each stage.
+
+    Attributes
+    ----------
+    costs : ndarray of shape (n_stages,)
+        Cost of one row.
+    confidences : list of length n_stages
+        How sure the answer is; None where nobody asks.
+    seconds : ndarray of shape (n_stages,) or None
+        What a learned confidence takes for a row; None where it is not learned, or from labels.
+    """
+
+    costs: np.ndarray
+    confidences: list
+    seconds: np.ndarray | None
+
+
+class Application(NamedTuple):
+    """What it takes to apply the committees of a front.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Models of the pool, in the order in which they were given.
+    classes : ndarray of shape (n_classes,)
+        Label of each column; without columns, all labels that occurred.
+    pairs : bool
+        Whether the models give confidences and labels only.
+    committees : dict from (combine, members, exits) to Committee
+        Those of the front.
+    """
+
+    names: tuple[str, ...]
+    classes: np.ndarray
+    pairs: bool
+    committees: dict[tuple, Committee]
+
+    def committee(self, row: OperatingPoint) -> Committee:
+        """Return what a committee does at each stage."""
+        return self.committees[row.combine, row.members, row.kind == "cascade"]
+
+    def apply(self, row: OperatingPoint, proba) -> CascadePrediction:
+        """Return what a committee answers where its models have said `proba`."""
+        committee = self.committee(row)
+        said = [self._entry(proba, name) for name in row.members]
+        n_samples = len(said[0][0] if self.pairs else said[0])
+        if self.pairs:
+            classes, said = _coded(self.classes, said, row.members, n_samples)
+            running = RunningLabel(row.combine)
+        else:
+            classes = self.classes
+            said = [
+                check_proba(np.asarray(entry), n_samples, len(classes), member=name)
+                for name, entry in zip(row.members, said, strict=True)
+            ]
+            running = RunningAnswer(row.combine, remember=True)
+        answers, sure = [], []
+        for k, (entry, confidence) in enumerate(zip(said, committee.confidences, strict=True)):
+            answers.append(running.add(entry, 1.0, confidence))
+            if k < len(row.thresholds):
+                asked = row.kind == "cascade"
+                sure.append(running.how_sure(confidence) if asked else np.zeros(n_samples))
+        stage = exit_stages(sure, row.thresholds) if sure else np.zeros(n_samples, dtype=int)
+        given = np.stack(answers)[stage, np.arange(n_samples)]
+        label = classes[given if self.pairs else given.argmax(axis=1)]
+        cost = row_costs(stage, committee.costs)
+        return CascadePrediction(label, None if self.pairs else given, stage, cost)
+
+    def _entry(self, proba, name: str):
+        """Return what one model said."""
+        if isinstance(proba, dict):
+            if name not in proba:
+                raise ValueError(f"proba lacks {name!r}, which this committee runs")
+            return proba[name]
+        if len(proba) != len(self.names):
+            raise ValueError(
+                f"proba has {len(proba)} entries; expected one for each of {list(self.names)}, "
+                f"or a dict by name"
+            )
+        return proba[self.names.index(name)]
+
+
+def application_of(
+    recordings: Recordings, names: Sequence[str], plans: Sequence[Plan], confidence
+) -> Application:
+    """Return what it takes to apply some plans.
+
+    Parameters
+    ----------
+    recordings : Recordings
+        Answers of the pool.
+    names : sequence of str
+        Its models, in the order in which they were given.
+    plans : sequence of Plan
+        The committees.
+    confidence : str, callable or Learners
+        How sure an answer is.
+    """
+    committees, pairs = {}, recordings.proba is None
+    for plan in plans:
+        n_stages = len(plan.members)
+        members = tuple(recordings.names[model] for model in plan.members)
+        known, seconds = [confidence] * n_stages, None
+        if plan.learned:
+            known = confidence.stages(plan.combine, plan.members)
+            known += [None] * (n_stages - len(known))
+            seconds = None if pairs else confidence.seconds(plan.combine, n_stages)
+        elif isinstance(confidence, Learners):
+            # No early exit: nobody asks.
+            known = [None] * n_stages
+        committees[plan.combine, members, plan.exits] = Committee(plan.costs, known, seconds)
+    return Application(tuple(names), recordings.classes, pairs, committees)
+
+
+def _coded(classes, said, names, n_samples: int) -> tuple[np.ndarray, list]:
+    """Return all classes and the pairs by class; labels that nobody knew come last."""
+    checked = []
+    for name, (sure, label) in zip(names, said, strict=True):
+        sure, label = as_numbers(f"confidence of {name!r}", sure), np.asarray(label)
+        if sure.shape != (n_samples,) or label.shape != (n_samples,):
+            raise ValueError(
+                f"proba: the pair of {name!r} has shapes {sure.shape} and {label.shape}; expected "
+                f"one confidence and one label for each of {n_samples} rows"
+            )
+        checked.append((sure, label))
+    seen = np.unique(np.concatenate([label for _, label in checked]))
+    every = np.concatenate([classes, seen[~np.isin(seen, classes)]])
+    order = np.argsort(every, kind="stable")
+    return every, [(s, order[np.searchsorted(every, label, sorter=order)]) for s, label in checked]

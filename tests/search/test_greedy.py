@@ -9,8 +9,7 @@ import pytest
 
 from sklearn_cascade import search_cascades
 from sklearn_cascade.search import record
-from sklearn_cascade.search._coarse import coarsen
-from sklearn_cascade.search._greedy import greedy_cascade
+from sklearn_cascade.search._greedy import coarsen, greedy_cascade
 
 # Sums of a few hundred products, taken in another order.
 CLOSE = {"rel": 1e-9, "abs": 1e-9}

@@ -10,11 +10,9 @@ import pytest
 from sklearn_cascade import search_cascades
 from sklearn_cascade.rules import COMBINATIONS
 from sklearn_cascade.search import record
-from sklearn_cascade.search._committees import in_order
-from sklearn_cascade.search._engine import explore
-from sklearn_cascade.search._finding import Progress
-from sklearn_cascade.search._lots import Settings, plan_committees, share_out
-from sklearn_cascade.search._views import view_rows
+from sklearn_cascade.search._candidates import in_order, view_rows
+from sklearn_cascade.search._exhaustive import Settings, explore, plan_committees, share_out
+from sklearn_cascade.search._strategy import Progress
 from tests.search.pools import draw_pool
 
 

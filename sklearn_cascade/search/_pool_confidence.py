@@ -15,7 +15,7 @@ from sklearn_cascade.rules import (
     proba_columns,
 )
 from sklearn_cascade.search._learned import LearnedConfidence
-from sklearn_cascade.search._recordings import Recordings
+from sklearn_cascade.search._predictions import Recordings
 from sklearn_cascade.search._teaching import N_TIMED, Lessons, Taught, seconds_to_judge, teach
 
 # Rows that are learned from at most: some thirty weights gain nothing from more.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from threading import Lock
@@ -10,27 +11,50 @@ from typing import NamedTuple
 import numpy as np
 from joblib import cpu_count, effective_n_jobs
 
-from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring, is_additive
-from sklearn_cascade.search._application import application_of
-from sklearn_cascade.search._committees import Found, Plan, count_cascades
+from sklearn_cascade.rules import (
+    COMBINATIONS,
+    CONFIDENCES,
+    check_scoring,
+    exit_stages,
+    is_additive,
+    score_answers,
+    score_labels,
+    within_limit,
+)
+from sklearn_cascade.search._candidates import (
+    Found,
+    Plan,
+    cascade_of,
+    count_cascades,
+    plan_cascades,
+    plan_ensembles,
+)
 from sklearn_cascade.search._contest import ways_of
-from sklearn_cascade.search._engine import Explored, explore
-from sklearn_cascade.search._exhaustive import MAX_CELLS
-from sklearn_cascade.search._front import ParetoFront, check_constraints
-from sklearn_cascade.search._front_row import OperatingPoint
-from sklearn_cascade.search._large_pools import explore_greedily
+from sklearn_cascade.search._dominance import non_dominated, round_score
+from sklearn_cascade.search._exhaustive import MAX_CELLS, Explored, Settings, explore, unbeaten
+from sklearn_cascade.search._front import (
+    OperatingPoint,
+    ParetoFront,
+    application_of,
+    check_constraints,
+)
+from sklearn_cascade.search._greedy import explore_greedily
 from sklearn_cascade.search._learned import LearnedConfidence, as_learner
-from sklearn_cascade.search._learners import Learners
-from sklearn_cascade.search._lots import Settings
-from sklearn_cascade.search._recordings import Recordings
-from sklearn_cascade.search._rescoring import rescore
-from sklearn_cascade.search._shortlist import explore_near_front
+from sklearn_cascade.search._pool_confidence import Learners
+from sklearn_cascade.search._predictions import Recordings
+from sklearn_cascade.search._statistics import RecordedStages, blocks_of
 
 # What "auto" calls affordable, in seconds of one core by the measures below.
 _AFFORDABLE_SECONDS = 120.0
 _VECTORS_PER_SECOND = 3e7
 _PROBABILITIES_PER_SECOND = 2e9
 _ROWS_PER_SECOND = 1e8
+# Sets of models that are looked at once more; pools with no more of them are looked at whole.
+MAX_SETS = 40
+# All cascades of so many models are among them, the ones that the front uses most.
+_N_USED_MOST = 4
+# Cascades that are scored, at most.
+MAX_SCORED = 256
 
 
 class Options(NamedTuple):
@@ -284,3 +308,175 @@ def _rows(
         figures = (score, float(found.cost[i]), plan.worst_cost, rates, train)
         rows.append(OperatingPoint(kind, members, plan.combine, thresholds, *figures))
     return rows
+
+
+def explore_near_front(
+    recordings: Recordings,
+    settings: Settings,
+    search: Callable,
+    *,
+    progress,
+    rows: Sequence[np.ndarray | None] = (None,),
+) -> Explored:
+    """Look at every cascade with a plain confidence, and closely at those near the front.
+
+    Parameters
+    ----------
+    recordings : Recordings
+        Answers of the pool.
+    settings : Settings
+        What is searched; the first look takes the mean and the last answer only.
+    search : callable
+        `explore` or `explore_greedily`, for the first look.
+    progress, rows
+        As for `explore`.
+
+    Returns
+    -------
+    explored : Explored
+        Cascades with the confidence and the combinations of the settings.
+    """
+    max_stages, cap = settings.max_stages, settings.max_worst_cost
+    counts = count_cascades(recordings.n_models, max_stages, settings.order)
+    n_before = 0
+    if sum(count for _, count in counts) <= MAX_SETS:
+        ensembles = plan_ensembles(recordings, max_stages, cap)
+        some = plan_cascades(recordings, ("last",), max_stages, settings.order)
+        members = [plan.members for plan in some]
+    else:
+        ways = tuple(way for way in settings.ways if way != "most_confident") or ("last",)
+        learned = isinstance(settings.confidence, Learners)
+        confidence = "max_proba" if learned else settings.confidence
+        plain = settings._replace(ways=ways, confidence=confidence)
+        first = search(recordings, plain, progress=progress, rows=rows)
+        ensembles = [plan for plan in first.plans if not plan.exits]
+        members = _near_front(recordings, settings, first)
+        n_before = first.n_evaluated
+    progress.say(f"{len(members):,} sets of models are looked at with the confidence asked for")
+    cascades = [
+        cascade_of(recordings, way, some, settings.confidence)
+        for some in members
+        for way in settings.ways
+    ]
+    plans = ensembles + [plan for plan in cascades if within_limit(plan.worst_cost, cap)]
+    explored = explore(recordings, settings, progress=progress, rows=rows, plans=plans)
+    return explored._replace(n_evaluated=explored.n_evaluated + n_before)
+
+
+def _near_front(recordings, settings, first: Explored) -> list[tuple[int, ...]]:
+    """Return an even choice of the cascades on the front, and those of the models used most."""
+    found = first.found[0]
+    front = non_dominated(
+        round_score(found.score), found.cost, np.zeros(len(found.plan)), np.arange(len(found.plan))
+    )
+    front = front[np.argsort(found.cost[front], kind="stable")]
+    plans: list[Plan] = [first.plans[place] for place in found.plan[front]]
+    used = Counter(model for plan in plans for model in plan.members)
+    most = sorted(sorted(used, key=lambda model: (-used[model], model))[:_N_USED_MOST])
+    core = plan_cascades(recordings, ("last",), settings.max_stages, settings.order, models=most)
+    chosen = dict.fromkeys(plan.members for plan in core)
+    others = [
+        some for some in dict.fromkeys(p.members for p in plans if p.exits) if some not in chosen
+    ]
+    room = max(0, MAX_SETS - len(chosen))
+    if len(others) > room:
+        others = [others[i] for i in np.linspace(0, len(others) - 1, room).astype(int)]
+    return [*chosen, *others]
+
+
+def rescore(
+    recordings: Recordings,
+    plans: Sequence[Plan],
+    found: Found,
+    *,
+    scoring: str | Callable,
+    confidence: str | Callable | Learners,
+    rows: np.ndarray | None,
+) -> Found:
+    """Return the committees of the accuracy front with the score of another scorer.
+
+    Parameters
+    ----------
+    recordings : Recordings
+        Answers of the pool.
+    plans : sequence of Plan
+        What `found` counts by.
+    found : Found
+        Committees and their accuracy.
+    scoring, confidence
+        As in `search_cascades`.
+    rows : ndarray of int or None
+        The rows to score; None: all.
+
+    Returns
+    -------
+    found : Found
+        Single models, ensembles, and those of an even choice of cascades that nothing beats.
+    """
+    found = found.take(_evenly_chosen(plans, found))
+    rows = np.arange(recordings.n_samples) if rows is None else rows
+    score = [
+        _score(recordings, plans[place], _known(thresholds), scoring, confidence, rows)
+        for place, thresholds in zip(found.plan, found.thresholds, strict=True)
+    ]
+    return unbeaten(plans, found._replace(score=np.array(score)))
+
+
+def _evenly_chosen(plans, found: Found) -> np.ndarray:
+    """Return the rows without early exit, and an even choice of the accuracy front."""
+    exiting = np.array([plans[place].exits for place in found.plan])
+    front = non_dominated(
+        round_score(found.score), found.cost, np.zeros(len(found.plan)), np.arange(len(found.plan))
+    )
+    # In order of cost, so that the choice is even along the front.
+    front = front[np.argsort(found.cost[front], kind="stable")]
+    front = front[exiting[front]]
+    if len(front) > MAX_SCORED:
+        front = front[np.linspace(0, len(front) - 1, MAX_SCORED).astype(int)]
+    return np.union1d(np.flatnonzero(~exiting), front)
+
+
+def _known(thresholds: np.ndarray) -> np.ndarray:
+    """Return the thresholds without those beyond the last stage but one."""
+    return thresholds[~np.isnan(thresholds)]
+
+
+def _score(recordings, plan, thresholds, scoring, confidence, rows) -> float:
+    """Return the score of one committee at one operating point."""
+    given = give_answers(recordings, plan, thresholds, confidence)
+    return score_given(recordings, given, scoring, rows)
+
+
+def give_answers(recordings, plan, thresholds, confidence) -> np.ndarray:
+    """Return what one committee answers: probabilities, or labels where no more is known."""
+    given = np.concatenate(
+        [
+            _answer_block(recordings, plan, thresholds, confidence, block)
+            for block in blocks_of(recordings, len(plan.members))
+        ]
+    )
+    return recordings.classes[given] if given.ndim == 1 else given
+
+
+def _answer_block(recordings, plan, thresholds, confidence, block) -> np.ndarray:
+    """Return the answers to one piece of the rows."""
+    said = RecordedStages(recordings, confidence, block)
+    running, answers, sure = said.begin(plan.combine), [], []
+    for k in range(len(plan.members)):
+        judged = plan.exits and k < len(plan.members) - 1
+        answer, how_sure = said.add(running, plan.combine, plan.members[: k + 1], judged=judged)
+        answers.append(answer)
+        sure.append(how_sure)
+    if not plan.exits or len(answers) == 1:
+        return answers[-1]
+    stage = exit_stages(sure[:-1], thresholds)
+    return np.stack(answers)[stage, np.arange(len(stage))]
+
+
+def score_given(recordings, given, scoring, rows) -> float:
+    """Return the score of recorded answers on some of the rows."""
+    y = recordings.classes[recordings.y[rows]]
+    weight = None if recordings.sample_weight is None else recordings.sample_weight[rows]
+    if recordings.proba is None:
+        return score_labels(scoring, given[rows], y, weight)
+    return score_answers(scoring, given[rows], y, recordings.classes, weight)
