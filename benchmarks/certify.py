@@ -15,15 +15,13 @@ from sklearn_cascade.rules import candidate_thresholds
 from sklearn_cascade.search import (
     RISKS,
     Answers,
-    Ladder,
     Outcomes,
     cautious_path,
     collect_answers,
     compare,
     descend,
-    prefix_answers,
-    sweep_thresholds,
 )
+from sklearn_cascade.tuning import Ladder, prefix_answers, sweep_thresholds
 
 EPSILON = 0.01
 SIZES = (500, 2000, 10_000)

@@ -17,7 +17,7 @@ from sklearn_cascade.rules import (
     noninferiority_pvalue,
     noninferiority_upper_bound,
 )
-from sklearn_cascade.search import LearnedConfidence
+from sklearn_cascade.tuning import LearnedConfidence
 
 __version__ = "0.1.0.dev0"
 

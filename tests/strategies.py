@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from sklearn_cascade.search import build_ladder
+from sklearn_cascade.tuning import build_ladder
 
 
 @st.composite

@@ -23,7 +23,7 @@ from sklearn_cascade.rules import (
     check_scoring,
     stage_confidences,
 )
-from sklearn_cascade.search import (
+from sklearn_cascade.tuning import (
     N_TIMED,
     LearnedConfidence,
     TunedLadder,

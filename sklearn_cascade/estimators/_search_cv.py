@@ -17,7 +17,6 @@ from sklearn_cascade.estimators._certify import fingerprints
 from sklearn_cascade.estimators._fitting import fit_all, split_rows
 from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring, score_answers
 from sklearn_cascade.search import (
-    LearnedConfidence,
     OperatingPoint,
     Options,
     ParetoFront,
@@ -30,6 +29,7 @@ from sklearn_cascade.search import (
     record,
     replay,
 )
+from sklearn_cascade.tuning import LearnedConfidence
 
 _CONSTRAINTS = ("min_score", "max_score_loss", "max_cost", "max_worst_cost")
 

@@ -11,20 +11,11 @@ from sklearn_cascade.search._certificate import (
     rows_projected,
     worst_reference,
 )
-from sklearn_cascade.search._contest import ways_of
 from sklearn_cascade.search._disagreement import binomial_upper, tune_lead
-from sklearn_cascade.search._learned import LearnedConfidence, as_learner, learn_confidences
 from sklearn_cascade.search._outcomes import Answers, Outcomes, collect_answers, compare
-from sklearn_cascade.search._prefixes import Ladder, build_ladder, prefix_answers
-from sklearn_cascade.search._sweep import sweep_thresholds
-from sklearn_cascade.search._teaching import N_TIMED, seconds_to_judge
-from sklearn_cascade.search._tuning import TunedLadder, tune_cascade
 
 __all__ = [
     "Answers",
-    "Ladder",
-    "LearnedConfidence",
-    "N_TIMED",
     "OperatingPoint",
     "Options",
     "Outcomes",
@@ -32,11 +23,8 @@ __all__ = [
     "RISKS",
     "Risk",
     "Step",
-    "TunedLadder",
     "add_cross_fitted_scores",
-    "as_learner",
     "binomial_upper",
-    "build_ladder",
     "cautious_path",
     "check_constraints",
     "collect_answers",
@@ -44,20 +32,14 @@ __all__ = [
     "cross_fit_choice",
     "descend",
     "find_fronts",
-    "learn_confidences",
     "mean_cost_upper",
     "others_of",
-    "prefix_answers",
     "prepare",
     "record",
     "replay",
     "rows_projected",
     "search_cascades",
-    "seconds_to_judge",
-    "sweep_thresholds",
-    "tune_cascade",
     "tune_lead",
-    "ways_of",
     "worst_reference",
 ]
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from sklearn_cascade.rules import candidate_thresholds, cumulative_costs, exits
 from sklearn_cascade.search._outcomes import Outcomes
-from sklearn_cascade.search._sweep import count_passed
+from sklearn_cascade.tuning._sweep import count_passed
 
 # Vectors of thresholds that are looked at.
 _MOST_CANDIDATES = 20_000

@@ -29,7 +29,7 @@ from sklearn_cascade.search._statistics import (
     collect_statistics,
     map_in_threads,
 )
-from sklearn_cascade.search._sweep import CellSums, Swept, count_passed
+from sklearn_cascade.tuning._sweep import CellSums, Swept, count_passed
 
 # Threshold vectors of one cascade that are held in memory at once: a grid of 65 to the third
 # power fits, and longer cascades get coarser grids.

@@ -34,7 +34,7 @@ from sklearn_cascade.search._exhaustive import (
 )
 from sklearn_cascade.search._predictions import Recordings
 from sklearn_cascade.search._statistics import blocks_of, collect_statistics, map_in_threads
-from sklearn_cascade.search._sweep import count_passed
+from sklearn_cascade.tuning._sweep import count_passed
 
 # How much less accurate than its reference a cascade may be: the tolerances of ENCAS.
 TOLERANCES = (1.0, 0.99, 0.98, 0.97, 0.96, 0.95)

@@ -14,9 +14,15 @@ from sklearn_cascade.rules import (
     pair_columns,
     proba_columns,
 )
-from sklearn_cascade.search._learned import LearnedConfidence
 from sklearn_cascade.search._predictions import Recordings
-from sklearn_cascade.search._teaching import N_TIMED, Lessons, Taught, seconds_to_judge, teach
+from sklearn_cascade.tuning._fit_confidence import (
+    N_TIMED,
+    LearnedConfidence,
+    Lessons,
+    Taught,
+    seconds_to_judge,
+    teach,
+)
 
 # Rows that are learned from at most: some thirty weights gain nothing from more.
 _MOST_ROWS = 200_000

@@ -11,9 +11,9 @@ from sklearn_cascade.inspection import MeasuredCosts
 from sklearn_cascade.rules import DEFAULT_UNIT, check_weights_of_rows, numbers_by_name
 from sklearn_cascade.search._cross_fit import add_cross_fitted_scores, fold_rows, others_of
 from sklearn_cascade.search._front import ParetoFront
-from sklearn_cascade.search._learned import LearnedConfidence
 from sklearn_cascade.search._predictions import record
 from sklearn_cascade.search._strategy import Options, find_fronts, prepare
+from sklearn_cascade.tuning._fit_confidence import LearnedConfidence
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -29,7 +29,6 @@ from sklearn_cascade.search._candidates import (
     plan_cascades,
     plan_ensembles,
 )
-from sklearn_cascade.search._contest import ways_of
 from sklearn_cascade.search._dominance import non_dominated, round_score
 from sklearn_cascade.search._exhaustive import MAX_CELLS, Explored, Settings, explore, unbeaten
 from sklearn_cascade.search._front import (
@@ -39,10 +38,11 @@ from sklearn_cascade.search._front import (
     check_constraints,
 )
 from sklearn_cascade.search._greedy import explore_greedily
-from sklearn_cascade.search._learned import LearnedConfidence, as_learner
 from sklearn_cascade.search._pool_confidence import Learners
 from sklearn_cascade.search._predictions import Recordings
 from sklearn_cascade.search._statistics import RecordedStages, blocks_of
+from sklearn_cascade.tuning._fit_confidence import LearnedConfidence, as_learner
+from sklearn_cascade.tuning._tune import ways_of
 
 # What "auto" calls affordable, in seconds of one core by the measures below.
 _AFFORDABLE_SECONDS = 120.0

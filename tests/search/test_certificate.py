@@ -15,10 +15,10 @@ from sklearn_cascade.search import (
     compare,
     descend,
     mean_cost_upper,
-    prefix_answers,
     rows_projected,
     worst_reference,
 )
+from sklearn_cascade.tuning import prefix_answers
 from tests.probes import COSTS_W, LABELS_W, LADDER_W
 
 GAP, DISAGREEMENT = RISKS["accuracy_gap"], RISKS["disagreement"]

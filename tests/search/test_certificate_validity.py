@@ -5,14 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sklearn_cascade.search import (
-    RISKS,
-    cautious_path,
-    collect_answers,
-    compare,
-    descend,
-    prefix_answers,
-)
+from sklearn_cascade.search import RISKS, cautious_path, collect_answers, compare, descend
+from sklearn_cascade.tuning import prefix_answers
 
 N_DRAWS, DELTA, EPSILON = 200, 0.1, 0.02
 COSTS = np.array([1.0, 4.0, 16.0])

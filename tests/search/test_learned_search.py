@@ -12,7 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from sklearn_cascade import LearnedConfidence, search_cascades
 from sklearn_cascade.rules import pair_columns
-from sklearn_cascade.search._teaching import Lessons, teach
+from sklearn_cascade.tuning._fit_confidence import Lessons, teach
 from tests.search.pools import as_pairs, draw_pool
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cascade.search import Ladder, sweep_thresholds
-from sklearn_cascade.search._points import (
+from sklearn_cascade.tuning import Ladder, sweep_thresholds
+from sklearn_cascade.tuning._operating_points import (
     N_LEVELS,
     OperatingPoint,
     cheapest_point,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from sklearn.metrics import accuracy_score, f1_score, make_scorer
 
 from sklearn_cascade.rules import compute_confidence, exit_stages, row_costs, score_answers
-from sklearn_cascade.search import tune_cascade
+from sklearn_cascade.tuning import tune_cascade
 from tests.strategies import ladders
 
 ADDITIVE = ["accuracy", "balanced_accuracy", "neg_log_loss", "neg_brier_score"]

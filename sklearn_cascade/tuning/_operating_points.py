@@ -9,8 +9,7 @@ import numpy as np
 
 from sklearn_cascade.rules import candidate_thresholds
 from sklearn_cascade.search._dominance import SCORE_DECIMALS
-from sklearn_cascade.search._prefixes import Ladder
-from sklearn_cascade.search._sweep import sweep_flat
+from sklearn_cascade.tuning._sweep import Ladder, sweep_flat
 
 # Thresholds tried for each stage, "always" and "never" among them.
 N_LEVELS = 65
