@@ -11,8 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sklearn_cascade import CascadeClassifier, PrefitClassifier
-from sklearn_cascade.rules import candidate_thresholds
-from sklearn_cascade.search import (
+from sklearn_cascade.certification import (
     RISKS,
     Answers,
     Outcomes,
@@ -21,6 +20,7 @@ from sklearn_cascade.search import (
     compare,
     descend,
 )
+from sklearn_cascade.rules import candidate_thresholds
 from sklearn_cascade.tuning import Ladder, prefix_answers, sweep_thresholds
 
 EPSILON = 0.01

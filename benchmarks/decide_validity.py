@@ -21,7 +21,7 @@ from benchmarks.certify import (
     score,
     split,
 )
-from sklearn_cascade.search import Outcomes
+from sklearn_cascade.certification import Outcomes
 
 DELTAS = (0.1, 0.05)
 # On few rows little is certified at a loss of one in a hundred.

@@ -1,6 +1,11 @@
 """Committees of classifiers that answer easy rows cheaply, for scikit-learn."""
 
 from sklearn_cascade._compat import imported_at_first_use as _imported_at_first_use
+from sklearn_cascade.certification import (
+    min_certification_samples,
+    noninferiority_pvalue,
+    noninferiority_upper_bound,
+)
 from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier
 from sklearn_cascade.inspection import (
     CascadePrediction,
@@ -12,11 +17,6 @@ from sklearn_cascade.inspection import (
     measure_costs,
 )
 from sklearn_cascade.members import PrefitClassifier, split_ensemble
-from sklearn_cascade.rules import (
-    min_certification_samples,
-    noninferiority_pvalue,
-    noninferiority_upper_bound,
-)
 from sklearn_cascade.tuning import LearnedConfidence
 
 __version__ = "0.1.0.dev0"

@@ -13,30 +13,30 @@ from scipy.stats import t as student
 from sklearn.utils import assert_all_finite, check_random_state, indexable
 
 from sklearn_cascade._compat import n_rows, take_rows, warn_caller
-from sklearn_cascade.estimators._routing import record_stages
-from sklearn_cascade.exceptions import CertificationError, NotCertifiedWarning
-from sklearn_cascade.inspection import CertificationReport
-from sklearn_cascade.rules import (
-    RunningAnswer,
-    check_share,
-    check_weights_of_rows,
-    cumulative_costs,
-    row_costs,
-    within_limit,
-)
-from sklearn_cascade.search import (
+from sklearn_cascade.certification import (
     RISKS,
     Answers,
     Outcomes,
     Step,
     binomial_upper,
     cautious_path,
+    check_share,
     collect_answers,
     compare,
     descend,
     mean_cost_upper,
     rows_projected,
     worst_reference,
+)
+from sklearn_cascade.estimators._routing import record_stages
+from sklearn_cascade.exceptions import CertificationError, NotCertifiedWarning
+from sklearn_cascade.inspection import CertificationReport
+from sklearn_cascade.rules import (
+    RunningAnswer,
+    check_weights_of_rows,
+    cumulative_costs,
+    row_costs,
+    within_limit,
 )
 
 # Held-out rows of a fit that are kept to draw paths; more add little.

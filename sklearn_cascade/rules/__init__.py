@@ -41,16 +41,8 @@ from sklearn_cascade.rules._learned import (
     pair_columns,
     proba_columns,
 )
-from sklearn_cascade.rules._paired_loss import (
-    binomial_rows,
-    check_share,
-    min_certification_samples,
-    noninferiority_pvalue,
-    noninferiority_upper_bound,
-)
 from sklearn_cascade.rules._probabilities import ROUNDING, abstentions, check_proba
 from sklearn_cascade.rules._running_label import RunningLabel
-from sklearn_cascade.rules._score_test import binomial_cdf, certifies
 from sklearn_cascade.rules._scoring import (
     ADDITIVE_SCORINGS,
     check_scoring,
@@ -79,15 +71,11 @@ __all__ = [
     "RunningLabel",
     "abstentions",
     "as_numbers",
-    "binomial_cdf",
-    "binomial_rows",
     "bound_margins",
     "candidate_thresholds",
     "certain_margins",
-    "certifies",
     "check_proba",
     "check_scoring",
-    "check_share",
     "check_weights_of_rows",
     "class_table",
     "compute_confidence",
@@ -101,9 +89,6 @@ __all__ = [
     "is_additive",
     "is_count",
     "lead_score",
-    "min_certification_samples",
-    "noninferiority_pvalue",
-    "noninferiority_upper_bound",
     "numbers_by_name",
     "pair_columns",
     "proba_columns",

@@ -1,46 +1,20 @@
 """Which cascade: held-out predictions in, the best operating points out; no estimator is seen."""
 
 from sklearn_cascade._compat import imported_at_first_use
-from sklearn_cascade.search._cautious_path import cautious_path
-from sklearn_cascade.search._certificate import (
-    RISKS,
-    Risk,
-    Step,
-    descend,
-    mean_cost_upper,
-    rows_projected,
-    worst_reference,
-)
-from sklearn_cascade.search._disagreement import binomial_upper, tune_lead
-from sklearn_cascade.search._outcomes import Answers, Outcomes, collect_answers, compare
 
 __all__ = [
-    "Answers",
     "OperatingPoint",
     "Options",
-    "Outcomes",
     "ParetoFront",
-    "RISKS",
-    "Risk",
-    "Step",
     "add_cross_fitted_scores",
-    "binomial_upper",
-    "cautious_path",
     "check_constraints",
-    "collect_answers",
-    "compare",
     "cross_fit_choice",
-    "descend",
     "find_fronts",
-    "mean_cost_upper",
     "others_of",
     "prepare",
     "record",
     "replay",
-    "rows_projected",
     "search_cascades",
-    "tune_lead",
-    "worst_reference",
 ]
 
 __getattr__ = imported_at_first_use(

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_cascade.rules import cumulative_costs
-from sklearn_cascade.search import (
+from sklearn_cascade.certification import (
     RISKS,
     Outcomes,
     cautious_path,
@@ -18,6 +17,7 @@ from sklearn_cascade.search import (
     rows_projected,
     worst_reference,
 )
+from sklearn_cascade.rules import cumulative_costs
 from sklearn_cascade.tuning import prefix_answers
 from tests.probes import COSTS_W, LABELS_W, LADDER_W
 

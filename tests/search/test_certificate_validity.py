@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sklearn_cascade.search import RISKS, cautious_path, collect_answers, compare, descend
+from sklearn_cascade.certification import RISKS, cautious_path, collect_answers, compare, descend
 from sklearn_cascade.tuning import prefix_answers
 
 N_DRAWS, DELTA, EPSILON = 200, 0.1, 0.02

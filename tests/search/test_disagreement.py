@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from sklearn_cascade.rules import binomial_rows
-from sklearn_cascade.search import tune_lead
+from sklearn_cascade.certification import binomial_rows, tune_lead
 
 
 def tuned(leads, labels, max_disagreement=0.05, delta=0.05):

@@ -1,0 +1,51 @@
+"""Guarantees from labelled rows that nothing was tuned on."""
+
+from sklearn_cascade.certification._fixed_sequence import (
+    RISKS,
+    Answers,
+    Outcomes,
+    Risk,
+    Step,
+    binomial_upper,
+    cautious_path,
+    collect_answers,
+    compare,
+    descend,
+    mean_cost_upper,
+    rows_projected,
+    tune_lead,
+    worst_reference,
+)
+from sklearn_cascade.certification._noninferiority import (
+    binomial_cdf,
+    binomial_rows,
+    certifies,
+    check_share,
+    min_certification_samples,
+    noninferiority_pvalue,
+    noninferiority_upper_bound,
+)
+
+__all__ = [
+    "Answers",
+    "Outcomes",
+    "RISKS",
+    "Risk",
+    "Step",
+    "binomial_cdf",
+    "binomial_rows",
+    "binomial_upper",
+    "cautious_path",
+    "certifies",
+    "check_share",
+    "collect_answers",
+    "compare",
+    "descend",
+    "mean_cost_upper",
+    "min_certification_samples",
+    "noninferiority_pvalue",
+    "noninferiority_upper_bound",
+    "rows_projected",
+    "tune_lead",
+    "worst_reference",
+]
