@@ -20,7 +20,7 @@ from sklearn_cascade.certification import (
     compare,
     descend,
 )
-from sklearn_cascade.rules import candidate_thresholds
+from sklearn_cascade.core import candidate_thresholds
 from sklearn_cascade.tuning import Ladder, prefix_answers, sweep_thresholds
 
 EPSILON = 0.01

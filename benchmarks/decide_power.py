@@ -24,7 +24,7 @@ from benchmarks.certify import (
 )
 from sklearn_cascade._compat import import_optional
 from sklearn_cascade.certification import Outcomes, binomial_cdf, certifies
-from sklearn_cascade.rules import candidate_thresholds, exit_boundary, exits
+from sklearn_cascade.core import candidate_thresholds, exit_boundary, exits
 
 DELTA = 0.1
 # Rows, epsilon, loss as a share of epsilon, rate of corrections: power published for the exact paired

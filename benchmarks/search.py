@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import rivals
 from sklearn_cascade import search_cascades
-from sklearn_cascade.rules import cumulative_costs, exit_stages
+from sklearn_cascade.core import cumulative_costs, exit_stages
 from sklearn_cascade.search._candidates import in_order, view_rows
 from sklearn_cascade.search._exhaustive import (
     Board,

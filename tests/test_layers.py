@@ -154,7 +154,7 @@ def test_import_checker_catches(tmp_path, where, line, complaint):
 @pytest.mark.parametrize(
     ("where", "line"),
     [
-        ("estimators/_a.py", "from sklearn_cascade.rules._exits import exits"),
+        ("estimators/_a.py", "from sklearn_cascade.core._thresholds import exits"),
         ("search/_a.py", "from sklearn_cascade.search._b import sweep"),
         ("rules/_a.py", "from sklearn_cascade import exceptions"),
         ("rules/_a.py", "from sklearn.metrics import get_scorer"),

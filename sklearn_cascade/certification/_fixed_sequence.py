@@ -16,7 +16,7 @@ from sklearn_cascade.certification._noninferiority import (
     noninferiority_pvalue,
     noninferiority_upper_bound,
 )
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     candidate_thresholds,
     compute_confidence,
     cumulative_costs,

@@ -7,10 +7,10 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn import config_context, get_config
 
 from sklearn_cascade._compat import StrOptions
+from sklearn_cascade.core import RunningAnswer, geometric_mean
 from sklearn_cascade.estimators._base import Committee, values_per_member
 from sklearn_cascade.estimators._fitting import fit_all
 from sklearn_cascade.estimators._routing import Passage, fill_unanswered
-from sklearn_cascade.rules import RunningAnswer, geometric_mean
 
 
 class AveragingEnsemble(Committee):

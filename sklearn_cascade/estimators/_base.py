@@ -13,11 +13,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import VisualBlock, n_rows, routing_enabled
-from sklearn_cascade.estimators._fitting import Fits, Member, describe_members, fitted_classes
-from sklearn_cascade.estimators._labels import Labels, encode_labels
-from sklearn_cascade.estimators._routing import Passage, Stage, record_stages
-from sklearn_cascade.inspection import CascadePrediction, MeasuredCosts, build_report, measure_costs
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     DEFAULT_UNIT,
     as_numbers,
     check_weights_of_rows,
@@ -25,6 +21,10 @@ from sklearn_cascade.rules import (
     numbers_by_name,
     row_costs,
 )
+from sklearn_cascade.estimators._fitting import Fits, Member, describe_members, fitted_classes
+from sklearn_cascade.estimators._labels import Labels, encode_labels
+from sklearn_cascade.estimators._routing import Passage, Stage, record_stages
+from sklearn_cascade.inspection import CascadePrediction, MeasuredCosts, build_report, measure_costs
 
 DROP = "drop"
 # Input tags that hold for the committee when they hold for all its members.

@@ -9,6 +9,13 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import StrOptions, warn_caller
+from sklearn_cascade.core import (
+    COMBINATIONS,
+    CONFIDENCES,
+    RunningAnswer,
+    check_scoring,
+    stage_confidences,
+)
 from sklearn_cascade.estimators._base import Committee, check_thresholds, values_per_member
 from sklearn_cascade.estimators._certify import Certifies
 from sklearn_cascade.estimators._fitting import fit_all, split_rows
@@ -16,13 +23,6 @@ from sklearn_cascade.estimators._from_ensemble import FromEnsemble, share_sum
 from sklearn_cascade.estimators._routing import Policy, pass_through
 from sklearn_cascade.exceptions import ScoreNotReachedWarning, UnseenClassWarning
 from sklearn_cascade.inspection import CertificationReport
-from sklearn_cascade.rules import (
-    COMBINATIONS,
-    CONFIDENCES,
-    RunningAnswer,
-    check_scoring,
-    stage_confidences,
-)
 from sklearn_cascade.tuning import (
     N_TIMED,
     LearnedConfidence,

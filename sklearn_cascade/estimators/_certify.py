@@ -28,16 +28,16 @@ from sklearn_cascade.certification import (
     rows_projected,
     worst_reference,
 )
-from sklearn_cascade.estimators._routing import record_stages
-from sklearn_cascade.exceptions import CertificationError, NotCertifiedWarning
-from sklearn_cascade.inspection import CertificationReport
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     RunningAnswer,
     check_weights_of_rows,
     cumulative_costs,
     row_costs,
     within_limit,
 )
+from sklearn_cascade.estimators._routing import record_stages
+from sklearn_cascade.exceptions import CertificationError, NotCertifiedWarning
+from sklearn_cascade.inspection import CertificationReport
 
 # Held-out rows of a fit that are kept to draw paths; more add little.
 _MOST_TUNING_ROWS = 5000

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from sklearn_cascade.certification import binomial_rows, check_share, tune_lead
+from sklearn_cascade.core import bound_margins, certain_margins, compute_confidence
 from sklearn_cascade.estimators._certify import fingerprints
 from sklearn_cascade.estimators._routing import Stage
 from sklearn_cascade.inspection import compare_with_whole
 from sklearn_cascade.members import EnsemblePart, certain_checkpoints, split_ensemble
-from sklearn_cascade.rules import bound_margins, certain_margins, compute_confidence
 
 # Probability that a bound fails, where the caller names none: tuned, and by Serfling's inequality.
 _TUNED_DELTA, _BOUND_DELTA = 0.05, 0.01

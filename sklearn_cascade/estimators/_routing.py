@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 
 from sklearn_cascade._compat import take_rows, warn_caller
+from sklearn_cascade.core import LearnedStage, RunningAnswer, check_proba, exits, fill_abstained
 from sklearn_cascade.estimators._labels import align_columns
 from sklearn_cascade.exceptions import (
     AllAbstainedWarning,
@@ -17,7 +18,6 @@ from sklearn_cascade.exceptions import (
     MemberFailedError,
     StageFailedWarning,
 )
-from sklearn_cascade.rules import LearnedStage, RunningAnswer, check_proba, exits, fill_abstained
 
 
 class Passage(NamedTuple):

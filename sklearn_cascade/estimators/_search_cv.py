@@ -11,11 +11,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import CallbackSupportMixin, FitTasks, StrOptions, with_callbacks
+from sklearn_cascade.core import COMBINATIONS, CONFIDENCES, check_scoring, score_answers
 from sklearn_cascade.estimators._base import MemberOwner
 from sklearn_cascade.estimators._cascade import CascadeClassifier
 from sklearn_cascade.estimators._certify import fingerprints
 from sklearn_cascade.estimators._fitting import fit_all, split_rows
-from sklearn_cascade.rules import COMBINATIONS, CONFIDENCES, check_scoring, score_answers
 from sklearn_cascade.search import (
     OperatingPoint,
     Options,

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_cascade.core import LOG_ODDS_EDGE, LearnedStage
 from sklearn_cascade.export._graph_builder import Canvas, package
 from sklearn_cascade.export._member_io import Member, Source, answer_of, elem_type_of
 from sklearn_cascade.export._spec import Blueprint, Confidence
-from sklearn_cascade.rules import LOG_ODDS_EDGE, LearnedStage
 
 # Its logarithm is finite in float32, and times zero it is zero.
 _TINY = 1e-37

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_cascade.core import Lead, LearnedStage, cumulative_costs, exit_boundary
 from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
 from sklearn_cascade.exceptions import ConversionError
-from sklearn_cascade.rules import Lead, LearnedStage, cumulative_costs, exit_boundary
 
 
 class Confidence(NamedTuple):

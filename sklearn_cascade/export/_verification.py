@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from sklearn_cascade._compat import n_rows
+from sklearn_cascade.core import RunningAnswer, confidence_features, proba_columns
 from sklearn_cascade.export._graph_builder import open_session, package
 from sklearn_cascade.export._member_graphs import hint_for_difference, member_estimator
 from sklearn_cascade.export._member_io import Source, elem_type_of
@@ -24,7 +25,6 @@ from sklearn_cascade.export._report import (
 )
 from sklearn_cascade.export._spec import Blueprint, blueprint_of, committee_of, counts, is_committee
 from sklearn_cascade.members import first_line
-from sklearn_cascade.rules import RunningAnswer, confidence_features, proba_columns
 
 # Rows that a stage has to have seen before anything can be said of it.
 FEW_ROWS = 30

@@ -11,10 +11,7 @@ import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_cascade._compat import import_optional
-from sklearn_cascade.inspection._certification_report import CertificationReport
-from sklearn_cascade.inspection._ensemble_comparison import EnsembleComparison
-from sklearn_cascade.inspection._tables import SHARES, Table, as_plain, format_cost
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     ADDITIVE_SCORINGS,
     cumulative_costs,
     is_additive,
@@ -23,6 +20,9 @@ from sklearn_cascade.rules import (
     score_answers,
     worst_case_cost,
 )
+from sklearn_cascade.inspection._certification_report import CertificationReport
+from sklearn_cascade.inspection._ensemble_comparison import EnsembleComparison
+from sklearn_cascade.inspection._tables import SHARES, Table, as_plain, format_cost
 
 if TYPE_CHECKING:
     import pandas

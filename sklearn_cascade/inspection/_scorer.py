@@ -10,7 +10,7 @@ from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklearn_cascade.rules import score_answers
+from sklearn_cascade.core import score_answers
 
 
 def make_cost_scorer(scoring="accuracy", *, cost_weight=0.0, multimetric=False):

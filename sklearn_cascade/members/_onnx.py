@@ -10,6 +10,7 @@ from numbers import Integral
 import numpy as np
 from scipy.special import expit
 
+from sklearn_cascade.core import check_proba
 from sklearn_cascade.exceptions import InvalidProbabilitiesError, OnnxModelError
 from sklearn_cascade.members._base import FittedClassifier
 from sklearn_cascade.members._onnx_checks import multiply_adds
@@ -24,7 +25,6 @@ from sklearn_cascade.members._onnx_file import (
 from sklearn_cascade.members._onnx_inputs import Feeder, Port, choose_inputs, choose_output, listed
 from sklearn_cascade.members._onnx_session import OpenModel, open_model
 from sklearn_cascade.members._prefit import both_columns
-from sklearn_cascade.rules import check_proba
 
 _KNOWN_WHEN_LOADED = ("classes_", "n_features_in_", "feature_names_in_", "multiply_adds_")
 

@@ -8,10 +8,10 @@ import pickle
 import numpy as np
 
 from sklearn_cascade._compat import n_rows
+from sklearn_cascade.core import ROUNDING, check_proba
 from sklearn_cascade.exceptions import InvalidProbabilitiesError
 from sklearn_cascade.members._base import FittedClassifier
 from sklearn_cascade.members._parallel import pack, pickling_at_work
-from sklearn_cascade.rules import ROUNDING, check_proba
 
 
 class PrefitClassifier(FittedClassifier):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.rules import COMBINATIONS, row_shares, within_limit, worst_case_cost
+from sklearn_cascade.core import COMBINATIONS, row_shares, within_limit, worst_case_cost
 from sklearn_cascade.search._pool_confidence import Learners
 from sklearn_cascade.search._predictions import Recordings
 from sklearn_cascade.search._statistics import Key, prefix_of

@@ -7,9 +7,9 @@ from numbers import Integral
 
 import numpy as np
 
-from sklearn_cascade.rules import cumulative_costs, exit_stages, is_additive
+from sklearn_cascade.core import cumulative_costs, exit_stages, is_additive
+from sklearn_cascade.core._pareto import round_cost, round_score
 from sklearn_cascade.search._candidates import Plan, cascade_of, view_rows
-from sklearn_cascade.search._dominance import round_cost, round_score
 from sklearn_cascade.search._exhaustive import collect_for, lots_by_rows
 from sklearn_cascade.search._front import OperatingPoint, ParetoFront
 from sklearn_cascade.search._predictions import Recordings

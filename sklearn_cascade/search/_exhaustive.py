@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.rules import candidate_thresholds, is_count
+from sklearn_cascade.core import candidate_thresholds, is_count
+from sklearn_cascade.core._pareto import Skyline, non_dominated, round_cost, round_score
 from sklearn_cascade.search._candidates import (
     Found,
     Plan,
@@ -19,7 +20,6 @@ from sklearn_cascade.search._candidates import (
     plan_ensembles,
     view_rows,
 )
-from sklearn_cascade.search._dominance import Skyline, non_dominated, round_cost, round_score
 from sklearn_cascade.search._pool_confidence import Learners
 from sklearn_cascade.search._predictions import Recordings
 from sklearn_cascade.search._statistics import (

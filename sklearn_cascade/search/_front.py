@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sklearn_cascade._compat import import_optional
-from sklearn_cascade.exceptions import InfeasibleConstraintError
-from sklearn_cascade.inspection import CascadePrediction, Table, format_cost
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     RunningAnswer,
     RunningLabel,
     as_numbers,
@@ -20,8 +18,10 @@ from sklearn_cascade.rules import (
     row_costs,
     within_limit,
 )
+from sklearn_cascade.core._pareto import SCORE_DECIMALS, non_dominated, round_cost, round_score
+from sklearn_cascade.exceptions import InfeasibleConstraintError
+from sklearn_cascade.inspection import CascadePrediction, Table, format_cost
 from sklearn_cascade.search._candidates import Plan
-from sklearn_cascade.search._dominance import SCORE_DECIMALS, non_dominated, round_cost, round_score
 from sklearn_cascade.search._pool_confidence import Learners
 from sklearn_cascade.search._predictions import Recordings
 

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     candidate_thresholds,
     cumulative_costs,
     within_limit,
     worst_case_cost,
 )
+from sklearn_cascade.core._pareto import Skyline, round_cost, round_score
 from sklearn_cascade.search._candidates import (
     Found,
     Plan,
@@ -23,7 +24,6 @@ from sklearn_cascade.search._candidates import (
     plan_ensembles,
     view_rows,
 )
-from sklearn_cascade.search._dominance import Skyline, round_cost, round_score
 from sklearn_cascade.search._exhaustive import (
     Explored,
     Settings,

@@ -7,7 +7,7 @@ from threading import Lock
 
 import numpy as np
 
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     HeldOutStage,
     LearnedStage,
     RunningAnswer,

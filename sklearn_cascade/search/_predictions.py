@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.rules import as_numbers, check_proba
+from sklearn_cascade.core import as_numbers, check_proba
 
 # Threads that read blocks in turn are at the end of one chunk and at the beginning of the next.
 _MOST_HELD = 2

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sklearn_cascade.core import DEFAULT_UNIT, check_weights_of_rows, numbers_by_name
 from sklearn_cascade.inspection import MeasuredCosts
-from sklearn_cascade.rules import DEFAULT_UNIT, check_weights_of_rows, numbers_by_name
 from sklearn_cascade.search._cross_fit import add_cross_fitted_scores, fold_rows, others_of
 from sklearn_cascade.search._front import ParetoFront
 from sklearn_cascade.search._predictions import record

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     RunningAnswer,
     RunningLabel,
     compute_confidence,

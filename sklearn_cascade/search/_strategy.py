@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from joblib import cpu_count, effective_n_jobs
 
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     COMBINATIONS,
     CONFIDENCES,
     check_scoring,
@@ -21,6 +21,7 @@ from sklearn_cascade.rules import (
     score_labels,
     within_limit,
 )
+from sklearn_cascade.core._pareto import non_dominated, round_score
 from sklearn_cascade.search._candidates import (
     Found,
     Plan,
@@ -29,7 +30,6 @@ from sklearn_cascade.search._candidates import (
     plan_cascades,
     plan_ensembles,
 )
-from sklearn_cascade.search._dominance import non_dominated, round_score
 from sklearn_cascade.search._exhaustive import MAX_CELLS, Explored, Settings, explore, unbeaten
 from sklearn_cascade.search._front import (
     OperatingPoint,

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     MAX_ONE_HOT,
     HeldOutStage,
     LearnedStage,

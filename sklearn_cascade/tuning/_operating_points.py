@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.rules import candidate_thresholds
-from sklearn_cascade.search._dominance import SCORE_DECIMALS
+from sklearn_cascade.core import candidate_thresholds
+from sklearn_cascade.core._pareto import SCORE_DECIMALS
 from sklearn_cascade.tuning._sweep import Ladder, sweep_flat
 
 # Thresholds tried for each stage, "always" and "never" among them.

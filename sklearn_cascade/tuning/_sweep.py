@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     RunningAnswer,
     cumulative_costs,
     exit_boundary,

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_cascade import CascadeClassifier
-from sklearn_cascade.rules import lead_score
+from sklearn_cascade.core import lead_score
 
 X, Y = load_digits(return_X_y=True)
 NAMES = np.array([f"digit {y}" for y in Y])

@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
 from sklearn_cascade import CascadeClassifier, CascadeSearchCV, search_cascades, split_ensemble
+from sklearn_cascade.core import lead_score
 from sklearn_cascade.exceptions import MemberFailedError, StageFailedWarning
-from sklearn_cascade.rules import lead_score
 from tests.probes import FailingMember, ScriptedMember, numbered_rows
 
 # Sums of up to thirty probabilities, each weighted, in two orders.

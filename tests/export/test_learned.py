@@ -32,8 +32,8 @@ from sklearn_cascade import (
     split_ensemble,
     to_onnx,
 )
+from sklearn_cascade.core import threshold_at
 from sklearn_cascade.exceptions import ConversionError, OnnxMismatchError
-from sklearn_cascade.rules import threshold_at
 from tests.export.conftest import Problem, fitted_on
 from tests.export.sessions import (
     ATOL,

@@ -19,8 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier, ExportReport, to_onnx
+from sklearn_cascade.core import threshold_at
 from sklearn_cascade.exceptions import FewSamplesWarning, NoGainWarning, OnnxMismatchError
-from sklearn_cascade.rules import threshold_at
 from tests.export.sessions import run
 
 pytest.importorskip("onnxruntime", reason="the export needs onnxruntime")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     LearnedStage,
     RunningAnswer,
     RunningLabel,

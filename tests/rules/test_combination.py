@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import gmean
 
-from sklearn_cascade.rules import COMBINATIONS, RunningAnswer, geometric_mean
+from sklearn_cascade.core import COMBINATIONS, RunningAnswer, geometric_mean
 from tests.strategies import ladders
 
 # Sums of a handful of doubles below one.

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from sklearn_cascade.rules import CONFIDENCES, _confidence, compute_confidence, exits
+from sklearn_cascade.core import CONFIDENCES, _confidence, compute_confidence, exits
 from tests.strategies import probabilities
 
 NAMES = sorted(CONFIDENCES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     RunningAnswer,
     compute_confidence,
     cumulative_costs,

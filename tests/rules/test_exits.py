@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     candidate_thresholds,
     compute_confidence,
     exit_boundary,

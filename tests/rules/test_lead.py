@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     bound_margins,
     certain_margins,
     compute_confidence,

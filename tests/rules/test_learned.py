@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_cascade.rules import (
+from sklearn_cascade.core import (
     LearnedStage,
     RunningAnswer,
     class_table,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from sklearn_cascade.core import abstentions, check_proba
 from sklearn_cascade.exceptions import InvalidProbabilitiesError
-from sklearn_cascade.rules import abstentions, check_proba
 from tests.strategies import probabilities
 
 GOOD = [0.25, 0.75]

@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 from sklearn.naive_bayes import GaussianNB
 
-from sklearn_cascade.rules import ADDITIVE_SCORINGS, row_gains, score_answers
+from sklearn_cascade.core import ADDITIVE_SCORINGS, row_gains, score_answers
 
 MULTICLASS_BRIER = "labels" in inspect.signature(brier_score_loss).parameters
 

@@ -17,7 +17,7 @@ from sklearn_cascade.certification import (
     rows_projected,
     worst_reference,
 )
-from sklearn_cascade.rules import cumulative_costs
+from sklearn_cascade.core import cumulative_costs
 from sklearn_cascade.tuning import prefix_answers
 from tests.probes import COSTS_W, LABELS_W, LADDER_W
 

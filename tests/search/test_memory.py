@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sklearn_cascade import search_cascades
-from sklearn_cascade.rules import COMBINATIONS
+from sklearn_cascade.core import COMBINATIONS
 from sklearn_cascade.search import record
 from sklearn_cascade.search._candidates import in_order, view_rows
 from sklearn_cascade.search._exhaustive import Settings, explore, plan_committees, share_out

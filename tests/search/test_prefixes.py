@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cascade.rules import compute_confidence, is_additive, score_answers
+from sklearn_cascade.core import compute_confidence, is_additive, score_answers
 from sklearn_cascade.tuning import build_ladder
 from sklearn_cascade.tuning._sweep import prefix_answers
 from tests.rules.test_costs import COSTS, STAGES, TABLE, TRUTH

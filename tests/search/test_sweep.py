@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cascade.rules import exit_boundary
+from sklearn_cascade.core import exit_boundary
 from sklearn_cascade.tuning import Ladder, sweep_thresholds
 from tests.rules.test_costs import COSTS, STAGES, TABLE, TRUTH
 from tests.search.test_prefixes import plain_ladder

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from sklearn.metrics import accuracy_score, f1_score, make_scorer
 
-from sklearn_cascade.rules import compute_confidence, exit_stages, row_costs, score_answers
+from sklearn_cascade.core import compute_confidence, exit_stages, row_costs, score_answers
 from sklearn_cascade.tuning import tune_cascade
 from tests.strategies import ladders
 

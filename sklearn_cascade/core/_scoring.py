@@ -11,6 +11,44 @@ from sklearn.metrics import get_scorer
 from sklearn.utils.metaestimators import available_if
 
 
+def _is_right(proba, y):
+    """Return whether the most probable class is the true one."""
+    return (proba.argmax(axis=1) == y).astype(np.float64)
+
+
+def _log_of_truth(proba, y):
+    """Return the log-probability of the true class, clipped as scikit-learn does."""
+    eps = np.finfo(np.float64).eps
+    return np.log(np.clip(proba[np.arange(len(y)), y], eps, 1 - eps))
+
+
+def _brier(proba, y):
+    """Return the negative squared distance to the true class."""
+    truth = proba[np.arange(len(y)), y]
+    distance = np.einsum("ij,ij->i", proba, proba) - 2 * truth + 1
+    # scikit-learn halves the binary score, so that it is the error of one probability.
+    return -distance * (0.5 if proba.shape[1] == 2 else 1.0)
+
+
+def _of_rows(y, sample_weight):
+    """Weigh rows as they are."""
+    return sample_weight
+
+
+def _of_classes(y, sample_weight):
+    """Weigh rows so that all classes that occur count alike."""
+    of_class = np.bincount(y, weights=sample_weight)
+    return sample_weight / np.maximum(of_class[y], np.finfo(float).tiny)
+
+
+ADDITIVE_SCORINGS = {
+    "accuracy": (_is_right, _of_rows),
+    "balanced_accuracy": (_is_right, _of_classes),
+    "neg_log_loss": (_log_of_truth, _of_rows),
+    "neg_brier_score": (_brier, _of_rows),
+}
+
+
 def row_gains(
     scoring: str, proba: np.ndarray, y: np.ndarray, sample_weight: np.ndarray
 ) -> np.ndarray:
@@ -206,41 +244,3 @@ class _RecordedAnswers(ClassifierMixin, BaseEstimator):
                 f"expected a scorer that predicts for X as it is handed over"
             )
         return answers
-
-
-def _is_right(proba, y):
-    """Return whether the most probable class is the true one."""
-    return (proba.argmax(axis=1) == y).astype(np.float64)
-
-
-def _log_of_truth(proba, y):
-    """Return the log-probability of the true class, clipped as scikit-learn does."""
-    eps = np.finfo(np.float64).eps
-    return np.log(np.clip(proba[np.arange(len(y)), y], eps, 1 - eps))
-
-
-def _brier(proba, y):
-    """Return the negative squared distance to the true class."""
-    truth = proba[np.arange(len(y)), y]
-    distance = np.einsum("ij,ij->i", proba, proba) - 2 * truth + 1
-    # scikit-learn halves the binary score, so that it is the error of one probability.
-    return -distance * (0.5 if proba.shape[1] == 2 else 1.0)
-
-
-def _of_rows(y, sample_weight):
-    """Weigh rows as they are."""
-    return sample_weight
-
-
-def _of_classes(y, sample_weight):
-    """Weigh rows so that all classes that occur count alike."""
-    of_class = np.bincount(y, weights=sample_weight)
-    return sample_weight / np.maximum(of_class[y], np.finfo(float).tiny)
-
-
-ADDITIVE_SCORINGS = {
-    "accuracy": (_is_right, _of_rows),
-    "balanced_accuracy": (_is_right, _of_classes),
-    "neg_log_loss": (_log_of_truth, _of_rows),
-    "neg_brier_score": (_brier, _of_rows),
-}

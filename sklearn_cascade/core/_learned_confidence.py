@@ -15,7 +15,6 @@ _PRIOR_ROWS = 10
 _N_TOP = 3
 # The log-odds are those of a share this far from the ends.
 LOG_ODDS_EDGE = 1e-6
-
 # Of each stage that has run: its own largest probability and its own class, both (n_samples,).
 Said = Sequence[tuple[np.ndarray, np.ndarray]]
 

@@ -1,13 +1,23 @@
 """What a cascade does, on arrays: each rule is defined once, here."""
 
-from sklearn_cascade.rules._combination import (
+from sklearn_cascade.core._combination import (
     COMBINATIONS,
     RunningAnswer,
+    RunningLabel,
     fill_abstained,
     geometric_mean,
 )
-from sklearn_cascade.rules._confidence import CONFIDENCES, compute_confidence, takes_over
-from sklearn_cascade.rules._costs import (
+from sklearn_cascade.core._confidence import (
+    CONFIDENCES,
+    Lead,
+    bound_margins,
+    certain_margins,
+    compute_confidence,
+    lead_score,
+    stage_confidences,
+    takes_over,
+)
+from sklearn_cascade.core._costs import (
     DEFAULT_UNIT,
     as_numbers,
     cumulative_costs,
@@ -16,22 +26,7 @@ from sklearn_cascade.rules._costs import (
     within_limit,
     worst_case_cost,
 )
-from sklearn_cascade.rules._exits import (
-    candidate_thresholds,
-    exit_boundary,
-    exit_stages,
-    exits,
-    threshold_at,
-    tie_allowance,
-)
-from sklearn_cascade.rules._lead import (
-    Lead,
-    bound_margins,
-    certain_margins,
-    lead_score,
-    stage_confidences,
-)
-from sklearn_cascade.rules._learned import (
+from sklearn_cascade.core._learned_confidence import (
     LOG_ODDS_EDGE,
     MAX_ONE_HOT,
     HeldOutStage,
@@ -41,9 +36,13 @@ from sklearn_cascade.rules._learned import (
     pair_columns,
     proba_columns,
 )
-from sklearn_cascade.rules._probabilities import ROUNDING, abstentions, check_proba
-from sklearn_cascade.rules._running_label import RunningLabel
-from sklearn_cascade.rules._scoring import (
+from sklearn_cascade.core._probabilities import (
+    ROUNDING,
+    abstentions,
+    check_proba,
+    check_weights_of_rows,
+)
+from sklearn_cascade.core._scoring import (
     ADDITIVE_SCORINGS,
     check_scoring,
     is_additive,
@@ -54,7 +53,14 @@ from sklearn_cascade.rules._scoring import (
     score_answers,
     score_labels,
 )
-from sklearn_cascade.rules._weights import check_weights_of_rows
+from sklearn_cascade.core._thresholds import (
+    candidate_thresholds,
+    exit_boundary,
+    exit_stages,
+    exits,
+    threshold_at,
+    tie_allowance,
+)
 
 __all__ = [
     "ADDITIVE_SCORINGS",
