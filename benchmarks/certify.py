@@ -13,12 +13,12 @@ from threadpoolctl import threadpool_limits
 from sklearn_cascade import CascadeClassifier, PrefitClassifier
 from sklearn_cascade.certification import (
     RISKS,
-    Answers,
-    Outcomes,
-    cautious_path,
+    PairedOutcomes,
+    StagePredictions,
     collect_answers,
     compare,
-    descend,
+    fixed_sequence_test,
+    threshold_path,
 )
 from sklearn_cascade.core import candidate_thresholds
 from sklearn_cascade.tuning import Ladder, prefix_answers, sweep_thresholds
@@ -48,12 +48,12 @@ class Population(NamedTuple):
     """
 
     name: str
-    answers: Answers
+    answers: StagePredictions
     costs: np.ndarray
     reference: int | None = None
 
     @property
-    def outcomes(self) -> Outcomes:
+    def outcomes(self) -> PairedOutcomes:
         """What exit after each stage loses and corrections."""
         return compare(self.answers, (self.reference,), self.costs, labelled=True)
 
@@ -121,7 +121,7 @@ def _recorded(path: Path) -> Population:
     right = (predicted == label).mean(axis=1)
     better = np.flatnonzero(right > np.append(0, np.maximum.accumulate(right)[:-1]))
     chosen = better[np.unique(np.linspace(0, len(better) - 1, 4).round().astype(int))]
-    answers = Answers(confidence[chosen[:-1]], predicted[chosen], predicted[chosen], label)
+    answers = StagePredictions(confidence[chosen[:-1]], predicted[chosen], predicted[chosen], label)
     return Population(path.stem, answers, cost[chosen])
 
 
@@ -152,25 +152,25 @@ def _line(population: Population, n: int, n_draws: int, delta: float) -> list[st
     ]
 
 
-def split(population: Population, truth: Outcomes, rows: np.ndarray):
+def split(population: Population, truth: PairedOutcomes, rows: np.ndarray):
     """Return the path that a fifth of the rows draw, and the outcomes of the others."""
     cut = int(TUNING_SHARE * len(rows))
-    path = cautious_path(take(truth, rows[:cut]))
+    path = threshold_path(take(truth, rows[:cut]))
     if population.reference is None:
         # Against itself, no early exit loses nothing: there is nothing to test.
         path = [thresholds for thresholds in path if min(thresholds) < np.inf]
     return path, take(truth, rows[cut:])
 
 
-def certified(certifying: Outcomes, path: list, epsilon: float, delta: float):
+def certified(certifying: PairedOutcomes, path: list, epsilon: float, delta: float):
     """Return the cheapest thresholds certified; None where it is refused."""
     risk = RISKS["accuracy_gap"]
-    steps = descend(certifying, path, risk=risk, epsilon=epsilon, delta=delta)
+    steps = fixed_sequence_test(certifying, path, risk=risk, epsilon=epsilon, delta=delta)
     passed = [step.thresholds for step in steps if step.passed]
     return passed[-1] if passed else None
 
 
-def take(outcomes: Outcomes, rows: np.ndarray) -> Outcomes:
+def take(outcomes: PairedOutcomes, rows: np.ndarray) -> PairedOutcomes:
     """Return the outcomes of some rows."""
     return outcomes._replace(
         confidence=outcomes.confidence[:, rows],
@@ -179,13 +179,13 @@ def take(outcomes: Outcomes, rows: np.ndarray) -> Outcomes:
     )
 
 
-def score(truth: Outcomes, thresholds) -> tuple[float, float]:
+def score(truth: PairedOutcomes, thresholds) -> tuple[float, float]:
     """Return true loss and cost of some thresholds."""
     regressions, corrections, cost = truth.count(thresholds)
     return (regressions[0] - corrections[0]) / truth.n_samples, cost
 
 
-def best_saving(truth: Outcomes, epsilon: float) -> float:
+def best_saving(truth: PairedOutcomes, epsilon: float) -> float:
     """Return what the cheapest thresholds save that in truth lose no more than they may."""
     gain = truth.fixed[0].astype(float) - truth.lost[0]
     shares = np.full(truth.n_samples, 1 / truth.n_samples)
@@ -197,9 +197,9 @@ def best_saving(truth: Outcomes, epsilon: float) -> float:
     return float(1 - cost[gained >= -epsilon * truth.n_samples].min() / truth.costs.sum())
 
 
-def _naive(drawn: Outcomes):
+def _naive(drawn: PairedOutcomes):
     """Return the cheapest thresholds whose estimated loss is within epsilon on the same rows."""
-    within = [t for t in cautious_path(drawn) if score(drawn, t)[0] <= EPSILON]
+    within = [t for t in threshold_path(drawn) if score(drawn, t)[0] <= EPSILON]
     return min(within, key=lambda thresholds: drawn.count(thresholds)[2])
 
 

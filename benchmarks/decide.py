@@ -15,10 +15,10 @@ from benchmarks.published_pools import Pool, load_pools
 from sklearn_cascade.search import (
     Options,
     cross_fit_choice,
-    find_fronts,
-    others_of,
-    prepare,
     record,
+    run_search,
+    training_rows,
+    validate_options,
 )
 
 CONFIDENCES = ("max_proba", "learned")
@@ -129,9 +129,9 @@ def _search(tuning: Pool, test: Pool, confidence: str, max_stages: int) -> list[
         n_jobs=1,
         verbose=0,
     )
-    options = prepare(recordings, options, fold=fold, sample=sample)
-    parts, others = others_of(fold, sample)
-    front, *fronts = find_fronts(recordings, options, "", rows=[None, *others], names=tuning.names)
+    options = validate_options(recordings, options, fold=fold, sample=sample)
+    parts, others = training_rows(fold, sample)
+    front, *fronts = run_search(recordings, options, "", rows=[None, *others], names=tuning.names)
     singles = [row for row in front if row.kind == "single"]
     single = max(singles, key=lambda row: (row.score, -row.mean_cost))
     aims = [{"max_score_loss": 0.0}, {"max_cost": single.mean_cost}]

@@ -23,8 +23,8 @@ from benchmarks.certify import (
     split,
 )
 from sklearn_cascade._compat import import_optional
-from sklearn_cascade.certification import Outcomes, binomial_cdf, certifies
-from sklearn_cascade.core import candidate_thresholds, exit_boundary, exits
+from sklearn_cascade.certification import PairedOutcomes, binomial_cdf, certifies
+from sklearn_cascade.core import candidate_thresholds, effective_threshold, exits
 
 DELTA = 0.1
 # Rows, epsilon, loss as a share of epsilon, rate of corrections: power published for the exact paired
@@ -111,7 +111,7 @@ class Task(NamedTuple):
     """A two-stage cascade on a binary problem, and what a rival is told of it."""
 
     population: Population
-    truth: Outcomes
+    truth: PairedOutcomes
     grid: np.ndarray
     accuracy: float
 
@@ -228,7 +228,7 @@ def _agreement(control, task: Task, rows: np.ndarray) -> float | None:
         sure = np.where(X[:, 1] == X[:, 2], 0.0, X[:, 0])
         return np.column_stack([1 - sure, sure])
 
-    boundaries = exit_boundary(task.grid)
+    boundaries = effective_threshold(task.grid)
     controller = control.BinaryClassificationController(
         changed,
         "accuracy",

@@ -21,7 +21,7 @@ from benchmarks.certify import (
     score,
     split,
 )
-from sklearn_cascade.certification import Outcomes
+from sklearn_cascade.certification import PairedOutcomes
 
 DELTAS = (0.1, 0.05)
 # On few rows little is certified at a loss of one in a hundred.
@@ -109,7 +109,7 @@ def _report(population: Population, n: int, n_draws: int) -> list[bool]:
     return holds
 
 
-def _judge(truth: Outcomes, thresholds) -> Draw:
+def _judge(truth: PairedOutcomes, thresholds) -> Draw:
     """Hold what was certified against the truth."""
     if thresholds is None:
         return Draw(True, 0.0, 0.0, 0.0)

@@ -25,7 +25,7 @@ from benchmarks import (
     peers_ours,
     peers_sklearn,
 )
-from benchmarks.peers_tasks import Contestant, Fitted, Outcome, prepare
+from benchmarks.peers_tasks import Contestant, Fitted, Outcome, validate_options
 
 ROOMS = {
     "scikit-fallback": peers_fallback,
@@ -87,7 +87,7 @@ def run(*, quick=False, out=None, autogluon=None):
 
     with threadpool_limits(1):
         tell(HOW)
-        tasks = list(prepare(quick))
+        tasks = list(validate_options(quick))
         for task in tasks:
             tell(_describe(task))
         tell()
@@ -96,8 +96,8 @@ def run(*, quick=False, out=None, autogluon=None):
         for task in tasks:
             for line in _compare(task, 1 if quick else 5, autogluon):
                 tell(line)
-        for name, needs in _missing(autogluon):
-            tell(f"| all | {name} |{' - |' * 8} not installed: {needs} |")
+        for name, required_statistics in _missing(autogluon):
+            tell(f"| all | {name} |{' - |' * 8} not installed: {required_statistics} |")
     if out is not None:
         Path(out).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -121,8 +121,10 @@ def _missing(autogluon):
         if find_spec(room.PACKAGE) is None:
             yield name, f"`pip install 'sklearn-cascade[{room.EXTRA}]'`"
     if autogluon is None:
-        needs = "`pip install autogluon.tabular lightgbm` elsewhere, then `--autogluon PYTHON`"
-        yield "AutoGluon", needs
+        required_statistics = (
+            "`pip install autogluon.tabular lightgbm` elsewhere, then `--autogluon PYTHON`"
+        )
+        yield "AutoGluon", required_statistics
 
 
 def _contestants(task, autogluon):

@@ -193,7 +193,7 @@ def _mean(values) -> tuple[float, float]:
     return float(np.mean(values)), float(1.96 * np.std(values) / np.sqrt(len(values)))
 
 
-def prepare(quick):
+def validate_options(quick):
     """Yield every task, its members fitted."""
     yield _task("breast cancer", *load_breast_cancer(return_X_y=True), (200, 169), quick, PRICES)
     X, y = load_digits(return_X_y=True)

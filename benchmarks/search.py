@@ -19,8 +19,8 @@ from sklearn_cascade import search_cascades
 from sklearn_cascade.core import cumulative_costs, exit_stages
 from sklearn_cascade.search._candidates import in_order, view_rows
 from sklearn_cascade.search._exhaustive import (
-    Board,
     Settings,
+    ThresholdCounts,
     collect_for,
     levels_of,
     plan_committees,
@@ -91,7 +91,7 @@ def sweep(proba, y, n_thresholds, n_vectors):
     places = range(len(plans))
     start = perf_counter()
     statistics = collect_for(recordings, settings, plans)
-    board = Board(statistics, view_rows(recordings, settings.scoring))
+    board = ThresholdCounts(statistics, view_rows(recordings, settings.scoring))
     collected = perf_counter()
     cuts = [(key, levels_of(plan, n_thresholds)) for plan in plans for key in plan.gates]
     board.cut(cuts, 1)

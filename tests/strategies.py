@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from sklearn_cascade.tuning import build_ladder
+from sklearn_cascade.tuning import stage_statistics
 
 
 @st.composite
@@ -45,7 +45,7 @@ def swept_ladders(draw, max_stages=4):
     for stage in proba:
         stage[rng.uniform(size=len(y)) < silence] = np.nan
     n_classes = proba[0].shape[1]
-    return build_ladder(
+    return stage_statistics(
         proba,
         y,
         costs,

@@ -70,7 +70,7 @@ for name, color in colors.items():
             ha="right",
         )
 above.axhline(1, color="black", linewidth=1, linestyle="--")
-above.set(ylabel="Evidence (1: alarm)", ylim=(1e-5, 1e8))
+above.set(ylabel="HeldOutData (1: alarm)", ylim=(1e-5, 1e8))
 below.set(xlabel="Day", ylabel="Right, unknown to it (%)", ylim=(0, 119), yticks=range(0, 101, 20))
 above.legend(loc="upper left")
 plt.show()

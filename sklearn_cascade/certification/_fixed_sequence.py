@@ -63,7 +63,7 @@ class Risk(NamedTuple):
     fewest: Callable
 
 
-class Step(NamedTuple):
+class TestedThresholds(NamedTuple):
     """One step of the path, tested.
 
     Attributes
@@ -85,14 +85,14 @@ class Step(NamedTuple):
     passed: bool
 
 
-def descend(
-    outcomes: Outcomes,
+def fixed_sequence_test(
+    outcomes: PairedOutcomes,
     path: Sequence[tuple[float, ...]],
     *,
     risk: Risk,
     epsilon: float,
     delta: float,
-) -> list[Step]:
+) -> list[TestedThresholds]:
     """Test the path from its dear end, each step at the full `delta`, and stop at a failure.
 
     Fixed-sequence testing (Angelopoulos et al., "Learn then Test", 2021): the path was fixed
@@ -102,7 +102,7 @@ def descend(
 
     Parameters
     ----------
-    outcomes : Outcomes
+    outcomes : PairedOutcomes
         Of the certification rows.
     path : sequence of tuple of float
         From dear to cheap.
@@ -122,14 +122,18 @@ def descend(
         counts = list(zip(regressions.tolist(), corrections.tolist(), strict=True))
         passed = all(risk.passes(i, j, n, epsilon, delta) for i, j in counts)
         steps.append(
-            Step(thresholds, tuple(regressions.tolist()), tuple(corrections.tolist()), cost, passed)
+            TestedThresholds(
+                thresholds, tuple(regressions.tolist()), tuple(corrections.tolist()), cost, passed
+            )
         )
         if not passed:
             break
     return steps
 
 
-def worst_reference(step: Step, risk: Risk, n: int, epsilon: float) -> tuple[int, float]:
+def worst_reference(
+    step: TestedThresholds, risk: Risk, n: int, epsilon: float
+) -> tuple[int, float]:
     """Return the reference that a step is worst against, and the p-value there."""
     counts = zip(step.regressions, step.corrections, strict=True)
     pvalues = [risk.pvalue(i, j, n, epsilon) for i, j in counts]
@@ -203,7 +207,7 @@ RISKS = {
 }
 
 
-def cautious_path(outcomes: Outcomes) -> list[tuple[float, ...]]:
+def threshold_path(outcomes: PairedOutcomes) -> list[tuple[float, ...]]:
     """Return the thresholds that trade caution against cost best, dearest first.
 
     The caution of a candidate is ``max(regressions - corrections / 2, 0) + 4 * share of early exits``,
@@ -213,7 +217,7 @@ def cautious_path(outcomes: Outcomes) -> list[tuple[float, ...]]:
 
     Parameters
     ----------
-    outcomes : Outcomes
+    outcomes : PairedOutcomes
         Of the tuning rows.
 
     Returns
@@ -236,7 +240,7 @@ def cautious_path(outcomes: Outcomes) -> list[tuple[float, ...]]:
 class _Tree:
     """Vectors of thresholds, where those of a stage are quantiles of the rows that reach it."""
 
-    def __init__(self, outcomes: Outcomes) -> None:
+    def __init__(self, outcomes: PairedOutcomes) -> None:
         self.confidence, self.n_gates = outcomes.confidence, len(outcomes.confidence)
         self.contributions = _contributions(outcomes)
         self.vectors: list[tuple[float, ...]] = []
@@ -285,7 +289,7 @@ class _Tree:
         return (leaving + staying).T
 
 
-def _contributions(outcomes: Outcomes) -> np.ndarray:
+def _contributions(outcomes: PairedOutcomes) -> np.ndarray:
     """Return what a row adds if it exits at each stage: (n_stages, 2 + n_references, n_samples).
 
     Its cost, whether that is early, and its regressions less half of its corrections.
@@ -310,7 +314,7 @@ def _at_share(sure: np.ndarray, share: float) -> float:
     return candidates[round((1 - share) * (len(candidates) - 1))]
 
 
-class Answers(NamedTuple):
+class StagePredictions(NamedTuple):
     """What the stages of one cascade said of some rows, as columns of the classes.
 
     Attributes
@@ -335,17 +339,19 @@ class Answers(NamedTuple):
         """Number of rows."""
         return self.after.shape[1]
 
-    def take(self, rows: np.ndarray) -> Answers:
+    def take(self, rows: np.ndarray) -> StagePredictions:
         """Return the answers to some of the rows."""
         truth = None if self.truth is None else self.truth[rows]
-        return Answers(self.confidence[:, rows], self.after[:, rows], self.alone[:, rows], truth)
+        return StagePredictions(
+            self.confidence[:, rows], self.after[:, rows], self.alone[:, rows], truth
+        )
 
     def accuracies(self) -> np.ndarray:
         """Return the share of right answers of each member alone: shape (n_stages,)."""
         return (self.alone == self.truth).mean(axis=1)
 
 
-class Outcomes(NamedTuple):
+class PairedOutcomes(NamedTuple):
     """What exit after each stage means for each row.
 
     Attributes
@@ -387,7 +393,7 @@ def collect_answers(
     confidences: Sequence[str | Callable | np.ndarray],
     truth: np.ndarray | None,
     class_shares: np.ndarray | None,
-) -> Answers:
+) -> StagePredictions:
     """Turn probabilities into answers.
 
     Parameters
@@ -397,7 +403,7 @@ def collect_answers(
     confidences : sequence of str, callable or ndarray of shape (n_samples,)
         Confidence of each stage but the last, or what is known of each row; more are left out.
     truth : ndarray of int of shape (n_samples,) or None
-        As in `Answers`.
+        As in `StagePredictions`.
     class_shares : ndarray of shape (n_classes,) or None
         Answer where nobody answers.
     """
@@ -408,12 +414,16 @@ def collect_answers(
             sure.append(confidences[k] if known else compute_confidence(proba, confidences[k]))
         columns.append(fill_abstained(proba, class_shares).argmax(axis=1))
     single = [fill_abstained(proba, class_shares).argmax(axis=1) for proba in alone]
-    return Answers(np.stack(sure), np.stack(columns), np.stack(single), truth)
+    return StagePredictions(np.stack(sure), np.stack(columns), np.stack(single), truth)
 
 
 def compare(
-    answers: Answers, references: Sequence[int | None], costs: np.ndarray, *, labelled: bool
-) -> Outcomes:
+    answers: StagePredictions,
+    references: Sequence[int | None],
+    costs: np.ndarray,
+    *,
+    labelled: bool,
+) -> PairedOutcomes:
     """Set the answers beside those of one reference or several.
 
     Parameters
@@ -432,12 +442,12 @@ def compare(
     given = np.stack(given)[:, None]
     if not labelled:
         lost = given != answers.after
-        return Outcomes(answers.confidence, lost, np.zeros_like(lost), costs)
+        return PairedOutcomes(answers.confidence, lost, np.zeros_like(lost), costs)
     right, expected = answers.after == answers.truth, given == answers.truth
-    return Outcomes(answers.confidence, expected & ~right, right & ~expected, costs)
+    return PairedOutcomes(answers.confidence, expected & ~right, right & ~expected, costs)
 
 
-class TunedLead(NamedTuple):
+class TunedMargin(NamedTuple):
     """The lowest threshold that passed, and what was found there.
 
     Attributes
@@ -455,13 +465,13 @@ class TunedLead(NamedTuple):
     bound: float
 
 
-def tune_lead(
+def tune_margin(
     leads: Sequence[np.ndarray],
     labels: Sequence[np.ndarray],
     *,
     max_disagreement: float,
     delta: float,
-) -> TunedLead:
+) -> TunedMargin:
     """Lower one threshold for all stages while the disagreement stays certainly small enough.
 
     Thresholds are tested from above in fixed steps, each at the full `delta`, and the first
@@ -481,21 +491,21 @@ def tune_lead(
 
     Returns
     -------
-    tuned : TunedLead
+    tuned : TunedMargin
         The last that passed.
     """
     whole = labels[-1]
     n_samples = len(whole)
     differs = np.array([label != whole for label in labels])
     # Beyond every lead nothing exits early, and nothing can differ.
-    passed = TunedLead(np.inf, 0.0, 0.0)
+    passed = TunedMargin(np.inf, 0.0, 0.0)
     for threshold in _LEADS.tolist():
         stage = exit_stages(leads, [threshold] * len(leads))
         count = int(differs[stage, np.arange(n_samples)].sum())
         bound = binomial_upper(count, n_samples, delta)
         if bound > max_disagreement:
             break
-        passed = TunedLead(threshold, count / n_samples, bound)
+        passed = TunedMargin(threshold, count / n_samples, bound)
     return passed
 
 

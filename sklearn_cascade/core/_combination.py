@@ -6,16 +6,20 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sklearn_cascade.core._confidence import compute_confidence, takes_over
-from sklearn_cascade.core._learned_confidence import HeldOutStage, LearnedStage, pair_columns
+from sklearn_cascade.core._confidence import compute_confidence, is_more_confident
+from sklearn_cascade.core._learned_confidence import (
+    ConfidenceModel,
+    CrossFittedConfidence,
+    pair_columns,
+)
 from sklearn_cascade.core._probabilities import abstentions
 
 # How sure an answer is, as a rule.
-Confidence = str | Callable | LearnedStage | HeldOutStage
+Confidence = str | Callable | ConfidenceModel | CrossFittedConfidence
 COMBINATIONS = ("mean", "last", "most_confident")
 
 
-class RunningAnswer:
+class ProbaCombiner:
     """Combine the stages run so far, one stage at a time.
 
     With ``"mean"`` the answer is the weighted mean of the stages run so far, as in Wang et al.
@@ -91,7 +95,7 @@ class RunningAnswer:
         """The sum behind the mean (n_samples, n_classes); None before the first stage."""
         return self._total
 
-    def carry(self, total: np.ndarray, mass: float) -> np.ndarray:
+    def set_sum(self, total: np.ndarray, mass: float) -> np.ndarray:
         """Take the sum over from a stage that added to it; return the answer so far.
 
         For parts of one ensemble, which divides by `mass` at the end, as the ensemble does.
@@ -100,7 +104,7 @@ class RunningAnswer:
         self.proba = total / mass
         return self.proba
 
-    def how_sure(self, confidence: Confidence | np.ndarray) -> np.ndarray:
+    def confidence(self, confidence: Confidence | np.ndarray) -> np.ndarray:
         """Return the confidence of the answer so far: shape (n_samples,).
 
         What is known of each row already may take its place.
@@ -109,7 +113,7 @@ class RunningAnswer:
             return self._sure
         return self._judge(self.proba, confidence)
 
-    def said_else(self) -> list[tuple[np.ndarray, np.ndarray]]:
+    def previous_outputs(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return what the stages said by themselves that is not the answer so far.
 
         Largest probability and class of each, both (n_samples,).
@@ -117,15 +121,15 @@ class RunningAnswer:
         alone = self._combine != "mean" or len(self._said) == 1
         return self._said[:-1] if alone else list(self._said)
 
-    def branch(self) -> RunningAnswer:
+    def copy(self) -> ProbaCombiner:
         """Return a copy to which other stages may be added."""
-        other = RunningAnswer(self._combine, allow_abstain=self._allow_abstain)
+        other = ProbaCombiner(self._combine, allow_abstain=self._allow_abstain)
         for attribute in ("_mass", "_total", "_sure", "proba"):
             setattr(other, attribute, getattr(self, attribute))
         other._said = None if self._said is None else list(self._said)
         return other
 
-    def keep(self, rows: np.ndarray) -> None:
+    def take(self, rows: np.ndarray) -> None:
         """Go on with some of the rows only: positions (n_kept,)."""
         self.proba = self.proba[rows]
         if self._total is not None:
@@ -141,8 +145,8 @@ class RunningAnswer:
         """Return how sure one answer is."""
         if isinstance(confidence, np.ndarray):
             return confidence
-        if isinstance(confidence, (LearnedStage, HeldOutStage)):
-            return confidence(proba, self.said_else())
+        if isinstance(confidence, (ConfidenceModel, CrossFittedConfidence)):
+            return confidence(proba, self.previous_outputs())
         return compute_confidence(proba, confidence)
 
     def _surest(self, proba: np.ndarray, confidence, silent: np.ndarray | None) -> np.ndarray:
@@ -153,7 +157,7 @@ class RunningAnswer:
         if self.proba is None:
             self._sure = sure
             return proba
-        later = takes_over(sure, self._sure)
+        later = is_more_confident(sure, self._sure)
         self._sure = np.where(later, sure, self._sure)
         return np.where(later[:, None], proba, self.proba)
 
@@ -205,7 +209,7 @@ def geometric_mean(
     proba : ndarray of shape (n_samples, n_classes)
         Rows sum to one; NaN where every member abstains.
     """
-    arithmetic = RunningAnswer("mean", allow_abstain=allow_abstain)
+    arithmetic = ProbaCombiner("mean", allow_abstain=allow_abstain)
     total = np.zeros_like(probas[0])
     mass = np.zeros(len(probas[0]))
     for proba, weight in zip(probas, weights, strict=True):
@@ -252,10 +256,10 @@ def _log(proba: np.ndarray) -> np.ndarray:
         return np.log(proba)
 
 
-class RunningLabel:
+class LabelCombiner:
     """Combine the stages run so far where all they give is a label and a confidence.
 
-    What `RunningAnswer` is for probabilities, with the same names.
+    What `ProbaCombiner` is for probabilities, with the same names.
 
     Parameters
     ----------
@@ -283,22 +287,22 @@ class RunningLabel:
         than that, and labels have no weights.
         """
         sure, label = given = pair
-        if isinstance(confidence, (LearnedStage, HeldOutStage)):
-            sure = confidence.judge(pair_columns(sure), label, self._said)
+        if isinstance(confidence, (ConfidenceModel, CrossFittedConfidence)):
+            sure = confidence.predict(pair_columns(sure), label, self._said)
         # A new list: branches share the old one.
         self._said = [*self._said, given]
         if self._combine == "most_confident" and self.label is not None:
-            later = takes_over(sure, self._sure)
+            later = is_more_confident(sure, self._sure)
             sure, label = np.where(later, sure, self._sure), np.where(later, label, self.label)
         self._sure, self.label = sure, label
         return label
 
-    def how_sure(self, confidence=None) -> np.ndarray:
+    def confidence(self, confidence=None) -> np.ndarray:
         """Return the confidence of the answer so far: shape (n_samples,)."""
         return self._sure
 
-    def branch(self) -> RunningLabel:
+    def copy(self) -> LabelCombiner:
         """Return a copy to which other stages may be added."""
-        other = RunningLabel(self._combine)
+        other = LabelCombiner(self._combine)
         other._said, other._sure, other.label = self._said, self._sure, self.label
         return other

@@ -74,7 +74,7 @@ def compute_confidence(proba: np.ndarray, confidence: str | Callable) -> np.ndar
     return np.minimum(values, np.finfo(np.float64).max)
 
 
-def takes_over(later: np.ndarray, before: np.ndarray) -> np.ndarray:
+def is_more_confident(later: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Tell on which rows a later answer is at least as sure as the one before.
 
     Parameters
@@ -84,7 +84,7 @@ def takes_over(later: np.ndarray, before: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    takes_over : ndarray of bool of shape (n_samples,)
+    is_more_confident : ndarray of bool of shape (n_samples,)
     """
     return (later >= before) | np.isnan(before)
 
@@ -107,7 +107,7 @@ def _by_block(function: Callable, proba: np.ndarray) -> np.ndarray:
     return values
 
 
-def lead_score(votes, k: float, n_members: float) -> np.ndarray:
+def vote_margin(votes, k: float, n_members: float) -> np.ndarray:
     """Return the lead of the leading class in standard errors.
 
     With shares ``p = votes / (k + 1)`` and the gap ``p1 - p2`` between the two largest, the
@@ -146,7 +146,7 @@ def lead_score(votes, k: float, n_members: float) -> np.ndarray:
     return gap / np.sqrt(variance * (1 / k - 1 / n_members))
 
 
-class Lead(NamedTuple):
+class VoteMargin(NamedTuple):
     """The lead as a confidence after one stage.
 
     Attributes
@@ -162,7 +162,7 @@ class Lead(NamedTuple):
 
     def __call__(self, proba: np.ndarray) -> np.ndarray:
         """Return the lead where the mean of the members that voted is known: (n_samples,)."""
-        return lead_score(proba * self.k, self.k, self.n_members)
+        return vote_margin(proba * self.k, self.k, self.n_members)
 
 
 def stage_confidences(confidence: str | Callable, weights: Sequence[float]) -> list:
@@ -183,10 +183,10 @@ def stage_confidences(confidence: str | Callable, weights: Sequence[float]) -> l
     if confidence != "vote_margin":
         return [confidence] * len(weights)
     run = np.cumsum(weights)
-    return [*(Lead(k, float(run[-1])) for k in run[:-1].tolist()), None]
+    return [*(VoteMargin(k, float(run[-1])) for k in run[:-1].tolist()), None]
 
 
-def certain_margins(weight_run: np.ndarray, weight: float) -> np.ndarray:
+def exact_margins(weight_run: np.ndarray, weight: float) -> np.ndarray:
     """Return the margin from which on the members left cannot turn the answer, per stage.
 
     Parameters
@@ -205,7 +205,7 @@ def certain_margins(weight_run: np.ndarray, weight: float) -> np.ndarray:
     return _as_thresholds((weight - weight_run) / weight_run + _TIE_SLACK)
 
 
-def bound_margins(run: np.ndarray, n_members: int, n_classes: int, delta: float) -> np.ndarray:
+def serfling_margins(run: np.ndarray, n_members: int, n_classes: int, delta: float) -> np.ndarray:
     """Return the margin that makes another final answer improbable, per stage.
 
     Serfling's inequality ("Probability inequalities for the sum in sampling without

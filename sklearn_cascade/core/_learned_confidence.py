@@ -19,7 +19,7 @@ LOG_ODDS_EDGE = 1e-6
 Said = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
-class LearnedStage(NamedTuple):
+class ConfidenceModel(NamedTuple):
     """How sure the answer after one stage is, learned from held-out rows.
 
     Attributes
@@ -41,9 +41,9 @@ class LearnedStage(NamedTuple):
 
     def __call__(self, proba: np.ndarray, said: Said) -> np.ndarray:
         """Return the probability that an answer is right: shape (n_samples,)."""
-        return self.judge(proba_columns(proba), proba.argmax(axis=1), said)
+        return self.predict(proba_columns(proba), proba.argmax(axis=1), said)
 
-    def judge(self, columns: Sequence[np.ndarray], label: np.ndarray, said: Said) -> np.ndarray:
+    def predict(self, columns: Sequence[np.ndarray], label: np.ndarray, said: Said) -> np.ndarray:
         """Return the same of an answer that is told by its columns and its class."""
         features = confidence_features(columns, label, said, self.table)
         if self.weights is not None:
@@ -51,30 +51,30 @@ class LearnedStage(NamedTuple):
         return np.asarray(self.model.predict_proba(features))[:, 1]
 
 
-class HeldOutStage(NamedTuple):
+class CrossFittedConfidence(NamedTuple):
     """The same for the rows that were learned from: each by a learner that did not see it.
 
     Attributes
     ----------
-    by_fold : dict from int to LearnedStage
+    by_fold : dict from int to ConfidenceModel
         Learned from all rows but those of a fold.
     fold : ndarray of int of shape (n_samples,)
         Fold of each row that is judged.
     """
 
-    by_fold: dict[int, LearnedStage]
+    by_fold: dict[int, ConfidenceModel]
     fold: np.ndarray
 
     def __call__(self, proba: np.ndarray, said: Said) -> np.ndarray:
         """Return the probability that an answer is right: shape (n_samples,)."""
-        return self.judge(proba_columns(proba), proba.argmax(axis=1), said)
+        return self.predict(proba_columns(proba), proba.argmax(axis=1), said)
 
-    def judge(self, columns: Sequence[np.ndarray], label: np.ndarray, said: Said) -> np.ndarray:
+    def predict(self, columns: Sequence[np.ndarray], label: np.ndarray, said: Said) -> np.ndarray:
         """Return the same of an answer that is told by its columns and its class."""
         sure = np.empty(len(label))
         for held_out in np.unique(self.fold):
             rows = np.flatnonzero(self.fold == held_out)
-            sure[rows] = self.by_fold[int(held_out)].judge(
+            sure[rows] = self.by_fold[int(held_out)].predict(
                 [column[rows] for column in columns],
                 label[rows],
                 [(other[rows], own[rows]) for other, own in said],

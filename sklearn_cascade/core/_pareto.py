@@ -11,7 +11,7 @@ COST_DECIMALS = 12
 _N_BINS = 4096
 
 
-class Skyline:
+class ParetoSet:
     """The best score at or below every cost, among the points seen so far.
 
     Parameters
@@ -94,7 +94,7 @@ def non_dominated(
     positions : ndarray of int
         Ascending.
     """
-    skyline = Skyline(float(cost.max(initial=0.0)))
+    skyline = ParetoSet(float(cost.max(initial=0.0)))
     kept = [np.empty(0, dtype=np.intp)]
     # Nothing later can beat what is let in: it costs as much at worst, or more.
     for level in np.unique(worst):

@@ -148,7 +148,7 @@ def _refuse_logits(proba: np.ndarray, sums: np.ndarray, member: str, first_row: 
         )
 
 
-def check_weights_of_rows(sample_weight, X) -> np.ndarray | None:
+def check_sample_weight(sample_weight, X) -> np.ndarray | None:
     """Return finite, non-negative weights of the rows, not all zero; None stays None."""
     if sample_weight is None:
         return None

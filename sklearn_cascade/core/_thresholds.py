@@ -11,7 +11,7 @@ _LARGEST_ALLOWANCE = 1e-5
 _SMALLEST_ALLOWANCE = 1e-6
 
 
-def tie_allowance(threshold: float | np.ndarray) -> float | np.ndarray:
+def tie_tolerance(threshold: float | np.ndarray) -> float | np.ndarray:
     """Return how far below its threshold a confidence still exits.
 
     ``clip((1 - threshold) / 10, 1e-6, 1e-5)``. A typed 0.6 sits exactly on the lattice
@@ -22,13 +22,13 @@ def tie_allowance(threshold: float | np.ndarray) -> float | np.ndarray:
     return np.minimum(np.maximum((1.0 - threshold) / 10.0, _SMALLEST_ALLOWANCE), _LARGEST_ALLOWANCE)
 
 
-def exit_boundary(threshold: float | np.ndarray) -> float | np.ndarray:
+def effective_threshold(threshold: float | np.ndarray) -> float | np.ndarray:
     """Return the smallest confidence that exits: the threshold less its tie allowance."""
-    return threshold - tie_allowance(threshold)
+    return threshold - tie_tolerance(threshold)
 
 
 def threshold_at(boundary: float | np.ndarray) -> float | np.ndarray:
-    """Return the threshold whose exit boundary is the one given: inverse of `exit_boundary`."""
+    """Return the threshold whose exit boundary is the one given: inverse of `effective_threshold`."""
     # t - (1 - t) / 10 = b between the two ends of the clip, and a constant beyond them.
     return np.clip(
         (boundary + 0.1) / 1.1, boundary + _SMALLEST_ALLOWANCE, boundary + _LARGEST_ALLOWANCE
@@ -55,7 +55,7 @@ def exits(confidence: np.ndarray, threshold: float) -> np.ndarray:
 @lru_cache(maxsize=4096)
 def _known_boundary(threshold: float) -> float:
     """Return the boundary of one threshold as a plain number; looked up, it takes no time."""
-    return float(exit_boundary(threshold))
+    return float(effective_threshold(threshold))
 
 
 def exit_stages(confidences: Sequence[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
@@ -111,7 +111,7 @@ def candidate_thresholds(
     middle = values[:-1] + gap / 2
     # How many times the safe width a gap has; 1 is enough.
     with np.errstate(over="ignore"):
-        width = gap / (4 * tie_allowance(threshold_at(middle)))
+        width = gap / (4 * tie_tolerance(threshold_at(middle)))
     # Rounded, so that rows in another order, repeated or weighted, are cut alike.
     place = np.round(rank * n_candidates, 9)
     cell = np.minimum(place.astype(int), n_candidates - 1)
@@ -161,6 +161,6 @@ def _widest_of_dense_cells(
     start = np.searchsorted(cell, cells)
     stop = np.searchsorted(cell, cells, side="right")
     span = values[stop] - values[start]
-    spacious = span >= 4 * tie_allowance(threshold_at(values[start]))
+    spacious = span >= 4 * tie_tolerance(threshold_at(values[start]))
     dense = widest[spacious & ~safe[widest]]
     return dense[np.argsort(-width[dense], kind="stable")]

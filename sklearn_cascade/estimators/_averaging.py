@@ -7,10 +7,10 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn import config_context, get_config
 
 from sklearn_cascade._compat import StrOptions
-from sklearn_cascade.core import RunningAnswer, geometric_mean
+from sklearn_cascade.core import ProbaCombiner, geometric_mean
 from sklearn_cascade.estimators._base import Committee, values_per_member
 from sklearn_cascade.estimators._fitting import fit_all
-from sklearn_cascade.estimators._routing import Passage, fill_unanswered
+from sklearn_cascade.estimators._routing import RoutingResult, fill_unanswered
 
 
 class AveragingEnsemble(Committee):
@@ -162,7 +162,7 @@ class AveragingEnsemble(Committee):
 
     def _run(self, stages, X, n_samples):
         if effective_n_jobs(self.n_jobs) == 1:
-            probas = [stage.ask(X, n_samples) for stage in stages]
+            probas = [stage.predict_proba(X, n_samples) for stage in stages]
         else:
             # Members release the interpreter lock or are remote; data need not be copied.
             # joblib's own, as scikit-learn's resets the warning filters in each thread, which
@@ -175,12 +175,12 @@ class AveragingEnsemble(Committee):
         if any(proba is answer for answer in probas):
             # What the caller may write to must not be the member's own.
             proba = proba.copy()
-        return Passage(proba, len(stages) - 1, len(stages) - 1)
+        return RoutingResult(proba, len(stages) - 1, len(stages) - 1)
 
     def _all_together(self, proba):
         if self.average == "geometric":
             return geometric_mean(proba, self.weights_, allow_abstain=self.allow_abstain)
-        running = RunningAnswer("mean", allow_abstain=self.allow_abstain)
+        running = ProbaCombiner("mean", allow_abstain=self.allow_abstain)
         for member_proba, weight in zip(proba, self.weights_, strict=True):
             if weight > 0:
                 running.add(member_proba, weight)
@@ -193,4 +193,4 @@ class AveragingEnsemble(Committee):
 def _ask(stage, X, n_samples, config):
     """Ask one member under the scikit-learn configuration of the calling thread."""
     with config_context(**config):
-        return stage.ask(X, n_samples)
+        return stage.predict_proba(X, n_samples)

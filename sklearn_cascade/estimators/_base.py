@@ -16,14 +16,14 @@ from sklearn_cascade._compat import VisualBlock, n_rows, routing_enabled
 from sklearn_cascade.core import (
     DEFAULT_UNIT,
     as_numbers,
-    check_weights_of_rows,
+    check_sample_weight,
     fill_abstained,
     numbers_by_name,
     row_costs,
 )
 from sklearn_cascade.estimators._fitting import Fits, Member, describe_members, fitted_classes
 from sklearn_cascade.estimators._labels import Labels, encode_labels
-from sklearn_cascade.estimators._routing import Passage, Stage, record_stages
+from sklearn_cascade.estimators._routing import RoutingResult, Stage, record_stages
 from sklearn_cascade.inspection import CascadePrediction, MeasuredCosts, build_report, measure_costs
 
 DROP = "drop"
@@ -231,7 +231,7 @@ class MemberOwner(
                 f"members request it with set_fit_request"
             )
         X, y = indexable(X, y)
-        sample_weight = check_weights_of_rows(sample_weight, X)
+        sample_weight = check_sample_weight(sample_weight, X)
         active = self._active_members()
         members = describe_members(self, active, sample_weight, fit_params)
         frozen = [fitted_classes(m.name, m.estimator) for m in members if m.frozen]
@@ -358,7 +358,7 @@ class Committee(MemberOwner):
         given = X
         X, n_samples = self._enter(X)
         indexable(X, y)
-        weight = check_weights_of_rows(sample_weight, X)
+        weight = check_sample_weight(sample_weight, X)
         recorded = None
         if compare and (y is not None or self._stages[0].adds_up):
             recorded = record_stages(self._stages, X, n_samples)
@@ -389,7 +389,7 @@ class Committee(MemberOwner):
         )
 
     @abstractmethod
-    def _run(self, stages, X, n_samples) -> Passage:
+    def _run(self, stages, X, n_samples) -> RoutingResult:
         """Answer a batch by asking the members."""
 
     @abstractmethod
@@ -408,7 +408,7 @@ class Committee(MemberOwner):
         """Return the answers with class shares where all abstain; None stays None."""
         return None if proba is None else fill_abstained(proba, self._class_shares)
 
-    def _pass(self, X) -> Passage:
+    def _pass(self, X) -> RoutingResult:
         """Answer a batch."""
         X, n_samples = self._enter(X)
         return self._run(self._stages, X, n_samples)

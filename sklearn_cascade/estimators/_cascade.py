@@ -12,7 +12,7 @@ from sklearn_cascade._compat import StrOptions, warn_caller
 from sklearn_cascade.core import (
     COMBINATIONS,
     CONFIDENCES,
-    RunningAnswer,
+    ProbaCombiner,
     check_scoring,
     stage_confidences,
 )
@@ -20,18 +20,18 @@ from sklearn_cascade.estimators._base import Committee, check_thresholds, values
 from sklearn_cascade.estimators._certify import Certifies
 from sklearn_cascade.estimators._fitting import fit_all, split_rows
 from sklearn_cascade.estimators._from_ensemble import FromEnsemble, share_sum
-from sklearn_cascade.estimators._routing import Policy, pass_through
+from sklearn_cascade.estimators._routing import Policy, route
 from sklearn_cascade.exceptions import ScoreNotReachedWarning, UnseenClassWarning
 from sklearn_cascade.inspection import CertificationReport
 from sklearn_cascade.tuning import (
     N_TIMED,
     LearnedConfidence,
-    TunedLadder,
+    TuningResult,
     as_learner,
+    combinations_to_try,
     learn_confidences,
     seconds_to_judge,
     tune_cascade,
-    ways_of,
 )
 
 
@@ -65,7 +65,7 @@ class Tunes:
             stages = learned[self.combine_].stages
             self._confidences = stages + [None] * (len(self.costs_) - len(stages))
 
-    def _tuned(self, held_out, y, weight, classes, confidence) -> TunedLadder:
+    def _tuned(self, held_out, y, weight, classes, confidence) -> TuningResult:
         """Return the best combination and thresholds."""
         return tune_cascade(
             held_out.proba,
@@ -82,7 +82,7 @@ class Tunes:
             class_shares=self._class_shares,
         )
 
-    def _adopt(self, tuned: TunedLadder):
+    def _adopt(self, tuned: TuningResult):
         """Put what was tuned into force."""
         if not tuned.reaches_floor:
             warn_caller(
@@ -127,7 +127,7 @@ class Learns:
     def _learn(self, held_out, y, weight) -> dict:
         """Return a ladder of learned confidences for each combination that competes."""
         if self._tunes_thresholds():
-            ways = ways_of(self.combine, comparable=True)
+            ways = combinations_to_try(self.combine, comparable=True)
         else:
             ways = ("mean" if self.combine == "auto" else self.combine,)
         return learn_confidences(
@@ -510,7 +510,7 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
         )
 
     def _run(self, stages, X, n_samples):
-        return pass_through(stages, X, n_samples, self._policy())
+        return route(stages, X, n_samples, self._policy())
 
     def _all_together(self, proba):
         if self._stages[0].adds_up:
@@ -534,7 +534,7 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
 
 def _seconds_per_row(stages, proba, combine: str, weights) -> list[float]:
     """Return what each learned confidence takes for a row, in a batch."""
-    running, seconds = RunningAnswer("mean" if combine == "mean" else "last", remember=True), []
+    running, seconds = ProbaCombiner("mean" if combine == "mean" else "last", remember=True), []
     for stage, answer, weight in zip(stages, proba, weights, strict=False):
         running.add(answer[:N_TIMED], weight)
         seconds.append(seconds_to_judge(running, stage))

@@ -15,22 +15,22 @@ from sklearn.utils import assert_all_finite, check_random_state, indexable
 from sklearn_cascade._compat import n_rows, take_rows, warn_caller
 from sklearn_cascade.certification import (
     RISKS,
-    Answers,
-    Outcomes,
-    Step,
+    PairedOutcomes,
+    StagePredictions,
+    TestedThresholds,
     binomial_upper,
-    cautious_path,
     check_share,
     collect_answers,
     compare,
-    descend,
+    fixed_sequence_test,
     mean_cost_upper,
     rows_projected,
+    threshold_path,
     worst_reference,
 )
 from sklearn_cascade.core import (
-    RunningAnswer,
-    check_weights_of_rows,
+    ProbaCombiner,
+    check_sample_weight,
     cumulative_costs,
     row_costs,
     within_limit,
@@ -176,14 +176,14 @@ class Certifies:
         indexable(X, y)
         asked = (risk, reference, epsilon, delta, max_mean_cost)
         about = (tuple(self._stage_names()), self.combine_, self.cost_unit_, self.costs_)
-        promise = Promise(*asked, *about)
+        promise = CertificateSpec(*asked, *about)
         check_promise(promise, y)
         if on_refusal not in ("raise", "warn"):
             raise ValueError(f"on_refusal={on_refusal!r}; expected 'raise' or 'warn'")
         self._refuse_used_rows(given)
         truth = None if y is None else _columns(y, self.classes_)
         random = check_random_state(0 if random_state is None else random_state)
-        kept = _thin(check_weights_of_rows(sample_weight, X), max_weight, n_samples, random)
+        kept = _thin(check_sample_weight(sample_weight, X), max_weight, n_samples, random)
         report = self._certify(promise, X, n_samples, truth, kept, tuning_size, random)
         if not report.certified:
             if on_refusal == "raise":
@@ -209,12 +209,12 @@ class Certifies:
         places = _reference_places(promise, tuning)
         labelled = promise.risk == "accuracy_gap"
         drawn = compare(tuning, places, self.costs_, labelled=labelled)
-        path = cautious_path(drawn)
+        path = threshold_path(drawn)
         if places == [None]:
             # Against itself, no early exit loses nothing: there is nothing to test.
             path = [thresholds for thresholds in path if min(thresholds) < np.inf]
         outcomes = compare(answers, places, self.costs_, labelled=labelled)
-        steps = descend(
+        steps = fixed_sequence_test(
             outcomes,
             path,
             risk=RISKS[promise.risk],
@@ -224,7 +224,7 @@ class Certifies:
         names = tuple("no early exit" if p is None else promise.names[p] for p in places)
         return judge(promise, rows, names, outcomes, len(path), steps)
 
-    def _ask_about(self, X, n_samples, truth) -> Answers:
+    def _ask_about(self, X, n_samples, truth) -> StagePredictions:
         """Ask every member for all rows, once."""
         recorded = record_stages(self._stages, X, n_samples)
         for name, stage in zip(self._stage_names(), recorded, strict=True):
@@ -232,15 +232,15 @@ class Certifies:
                 # The member says why it fails: nobody knows what it would have answered.
                 all_rows = np.arange(n_samples)
                 if stage.adds_up:
-                    stage.carry_on(RunningAnswer("mean"), all_rows)
-                stage.ask(all_rows, n_samples)
+                    stage.add_to_sum(ProbaCombiner("mean"), all_rows)
+                stage.predict_proba(all_rows, n_samples)
                 raise ValueError(
                     f"the member {name!r} failed on these rows, and answered when asked again; "
                     f"expected a member that answers each time"
                 )
         return self._answers([stage.proba for stage in recorded], truth, self._stages[0].adds_up)
 
-    def _answers(self, proba, truth, summed) -> Answers:
+    def _answers(self, proba, truth, summed) -> StagePredictions:
         """Return the answers after each stage and of each member alone."""
         policy = self._policy()
         if summed:
@@ -249,7 +249,7 @@ class Certifies:
         for k, answer in enumerate(proba):
             after.append(running.add(answer, policy.weights[k], policy.confidences[k]))
             if k < len(proba) - 1:
-                sure.append(running.how_sure(policy.confidences[k]))
+                sure.append(running.confidence(policy.confidences[k]))
         return collect_answers(after, proba, sure, truth, policy.class_shares)
 
     def _remember_fit(self, X, members, held_out=None, labels=None, sample_weight=None):
@@ -272,12 +272,12 @@ class Certifies:
             for name, values in answers._asdict().items()
         }
 
-    def _held_out_answers(self) -> Answers | None:
+    def _held_out_answers(self) -> StagePredictions | None:
         """Return the answers to the rows that the fit held out; None where there are none."""
         kept = getattr(self, "_tuning_answers", None)
         if kept is None:
             return None
-        answers = Answers(**kept)
+        answers = StagePredictions(**kept)
         return answers._replace(alone=answers.after) if self._stages[0].adds_up else answers
 
     def _refuse_used_rows(self, X):
@@ -329,7 +329,7 @@ def _take(values, rows):
     return None if values is None else values[rows]
 
 
-def _reference_places(promise: Promise, tuning: Answers) -> list[int | None]:
+def _reference_places(promise: CertificateSpec, tuning: StagePredictions) -> list[int | None]:
     """Return the positions of the members that are references; None is no early exit."""
     if promise.reference == "cascade":
         return [None]
@@ -347,7 +347,7 @@ def _reference_places(promise: Promise, tuning: Answers) -> list[int | None]:
     return [int(ranked[0])]
 
 
-class Promise(NamedTuple):
+class CertificateSpec(NamedTuple):
     """What is to be certified of which cascade.
 
     Attributes
@@ -405,7 +405,7 @@ class Rows(NamedTuple):
     tuned_on: str
 
 
-def check_promise(promise: Promise, y) -> None:
+def check_promise(promise: CertificateSpec, y) -> None:
     """Raise for a promise that makes no sense."""
     check_share("epsilon", promise.epsilon)
     check_share("delta", promise.delta)
@@ -445,7 +445,7 @@ def check_tuning_size(tuning_size, n_kept: int) -> int:
     return int(size) if whole else max(1, int(size * n_kept))
 
 
-def too_few_rows(promise: Promise, rows: Rows) -> CertificationReport:
+def too_few_rows(promise: CertificateSpec, rows: Rows) -> CertificationReport:
     """Return the refusal for want of rows."""
     fewest, delta = promise.fewest_rows, promise.loss_delta
     used = rows.kept - rows.certifying
@@ -468,12 +468,12 @@ def too_few_rows(promise: Promise, rows: Rows) -> CertificationReport:
 
 
 def judge(
-    promise: Promise,
+    promise: CertificateSpec,
     rows: Rows,
     references: tuple[str, ...],
-    outcomes: Outcomes,
+    outcomes: PairedOutcomes,
     path_length: int,
-    steps: list[Step],
+    steps: list[TestedThresholds],
 ) -> CertificationReport:
     """Return the report of a path that was tested."""
     tested = {"path_length": path_length, "path": tuple(step._asdict() for step in steps)}
@@ -504,7 +504,9 @@ def judge(
     )
 
 
-def _certified(promise: Promise, rows: Rows, step: Step, worst: int, p_value: float) -> str:
+def _certified(
+    promise: CertificateSpec, rows: Rows, step: TestedThresholds, worst: int, p_value: float
+) -> str:
     """Return the words of a certificate."""
     what = {"accuracy_gap": "accuracy lost", "disagreement": "share of other answers"}
     return (
@@ -514,7 +516,7 @@ def _certified(promise: Promise, rows: Rows, step: Step, worst: int, p_value: fl
     )
 
 
-def _over_budget(promise: Promise, mean_cost, mean_cost_upper, cost_interval) -> str:
+def _over_budget(promise: CertificateSpec, mean_cost, mean_cost_upper, cost_interval) -> str:
     """Return the words where the loss is certified and the cost is not."""
     return (
         f"Not certified: the loss is, but the mean cost is only known to be at most "
@@ -523,7 +525,9 @@ def _over_budget(promise: Promise, mean_cost, mean_cost_upper, cost_interval) ->
     )
 
 
-def _first_step_failed(promise, rows, references, step: Step, tested) -> CertificationReport:
+def _first_step_failed(
+    promise, rows, references, step: TestedThresholds, tested
+) -> CertificationReport:
     """Return the refusal where the most cautious thresholds lose too much, or may do."""
     worst, p_value = _worst(promise, rows, step)
     counted = _counts(promise, rows, step, worst, p_value)
@@ -556,19 +560,21 @@ def _first_step_failed(promise, rows, references, step: Step, tested) -> Certifi
     )
 
 
-def _count_words(promise: Promise, step: Step, worst: int) -> str:
+def _count_words(promise: CertificateSpec, step: TestedThresholds, worst: int) -> str:
     """Return regressions and corrections in words."""
     if promise.risk == "disagreement":
         return f"answered otherwise on {step.regressions[worst]}"
     return f"lost {step.regressions[worst]} and fixed {step.corrections[worst]}"
 
 
-def _worst(promise: Promise, rows: Rows, step: Step) -> tuple[int, float]:
+def _worst(promise: CertificateSpec, rows: Rows, step: TestedThresholds) -> tuple[int, float]:
     """Return the reference that a step is worst against, and the p-value there."""
     return worst_reference(step, RISKS[promise.risk], rows.certifying, promise.epsilon)
 
 
-def _counts(promise: Promise, rows: Rows, step: Step, worst: int, p_value: float) -> dict:
+def _counts(
+    promise: CertificateSpec, rows: Rows, step: TestedThresholds, worst: int, p_value: float
+) -> dict:
     """Return the figures about loss at one step."""
     regressions, corrections, n = step.regressions[worst], step.corrections[worst], rows.certifying
     return {
@@ -580,7 +586,9 @@ def _counts(promise: Promise, rows: Rows, step: Step, worst: int, p_value: float
     }
 
 
-def _cost_figures(promise: Promise, outcomes: Outcomes, step: Step, path_length: int) -> dict:
+def _cost_figures(
+    promise: CertificateSpec, outcomes: PairedOutcomes, step: TestedThresholds, path_length: int
+) -> dict:
     """Return the figures about cost at one step."""
     stage = outcomes.exit_stages(step.thresholds)
     paid, n = row_costs(stage, promise.costs), len(stage)
@@ -597,7 +605,9 @@ def _cost_figures(promise: Promise, outcomes: Outcomes, step: Step, path_length:
     }
 
 
-def _stages(promise: Promise, outcomes: Outcomes, step: Step, worst: int) -> tuple[dict, ...]:
+def _stages(
+    promise: CertificateSpec, outcomes: PairedOutcomes, step: TestedThresholds, worst: int
+) -> tuple[dict, ...]:
     """Return one line of the table per stage."""
     stage, n = outcomes.exit_stages(step.thresholds), outcomes.n_samples
     lines = []
@@ -622,7 +632,7 @@ def _stages(promise: Promise, outcomes: Outcomes, step: Step, worst: int) -> tup
 
 
 def _report(
-    promise: Promise, rows: Rows, references: tuple[str, ...], **found
+    promise: CertificateSpec, rows: Rows, references: tuple[str, ...], **found
 ) -> CertificationReport:
     """Return a report; what was not found is None, and nothing certified is no early exit."""
     nothing = dict.fromkeys(

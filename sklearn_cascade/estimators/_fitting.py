@@ -17,10 +17,15 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from sklearn_cascade._compat import n_rows, routing_enabled, subset_params, take_rows, warn_caller
-from sklearn_cascade.estimators._labels import Labels, class_columns, is_frozen, speaks_labels
+from sklearn_cascade.estimators._labels import (
+    Labels,
+    class_columns,
+    is_frozen,
+    needs_original_labels,
+)
 from sklearn_cascade.estimators._routing import Stage
 from sklearn_cascade.exceptions import IgnoredWeightsWarning
-from sklearn_cascade.members._parallel import alone_in_worker, received, sent_once
+from sklearn_cascade.members._parallel import gather, limit_to_worker, scatter
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
 
@@ -87,7 +92,7 @@ def describe_members(owner, members, sample_weight, fit_params) -> list[Member]:
         frozen = is_frozen(estimator)
         if frozen:
             _check_frozen_fitted(name, estimator)
-        on_labels = frozen or speaks_labels(estimator)
+        on_labels = frozen or needs_original_labels(estimator)
         described.append(Member(name, estimator, frozen, on_labels, params[name]))
     return described
 
@@ -204,7 +209,7 @@ def fit_all(
     places = [place for place, member in enumerate(members) if not member.frozen]
     fits = _in_order(places, [None] * refit + [*range(len(splits))])
     arguments = [X, labels, *splits, *(members[place] for place in places)]
-    with sent_once(arguments) as (given, known, *sent):
+    with scatter(arguments) as (given, known, *sent):
         split = {None: None, **dict(enumerate(sent[: len(splits)]))}
         member = dict(zip(places, sent[len(splits) :], strict=True))
         # Else several fits of a dear member would go to one worker in a batch.
@@ -239,8 +244,8 @@ def _in_order(places: list[int], folds: list) -> list[tuple]:
 
 def _fit(member, place: int, X, labels, split, allow_abstain: bool):
     """Return a member fitted on all rows with its seconds, or what it says of held-out rows."""
-    member, X, labels, split = received(member, X, labels, split)
-    with alone_in_worker():
+    member, X, labels, split = gather(member, X, labels, split)
+    with limit_to_worker():
         if split is not None:
             return _answer(member, place, X, labels, split, allow_abstain)
         start = perf_counter()
@@ -273,7 +278,7 @@ def _answer(member: Member, place: int, X, labels: Labels, split, allow_abstain:
         train, part = split[0], take_rows(X, split[1])
     fitted, columns = member.fit(X, labels, train)
     stage = Stage(place, member.name, fitted, columns, len(labels.classes), allow_abstain)
-    return stage.ask(part, n_rows(part))
+    return stage.predict_proba(part, n_rows(part))
 
 
 def split_rows(owner, X, labels: Labels, params: dict) -> Splits:

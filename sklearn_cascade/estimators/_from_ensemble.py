@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sklearn_cascade.certification import binomial_rows, check_share, tune_lead
-from sklearn_cascade.core import bound_margins, certain_margins, compute_confidence
+from sklearn_cascade.certification import binomial_rows, check_share, tune_margin
+from sklearn_cascade.core import compute_confidence, exact_margins, serfling_margins
 from sklearn_cascade.estimators._certify import fingerprints
 from sklearn_cascade.estimators._routing import Stage
 from sklearn_cascade.inspection import compare_with_whole
@@ -162,7 +162,7 @@ class FromEnsemble:
         self.tuned_disagreement_ = self.disagreement_bound_ = 0.0
         if not leads:
             return
-        tuned = tune_lead(leads, labels, max_disagreement=max_disagreement, delta=delta)
+        tuned = tune_margin(leads, labels, max_disagreement=max_disagreement, delta=delta)
         self.thresholds = tuned.threshold
         self.thresholds_ = self._given_thresholds()
         self.tuned_disagreement_, self.disagreement_bound_ = tuned.disagreement, tuned.bound
@@ -244,11 +244,11 @@ def _margins(parts, stopping: str, delta: float) -> list[float]:
     bounds = [estimator.stop for _, estimator in parts.estimators]
     if stopping == "exact":
         run = np.array([estimator.divisor for _, estimator in parts.estimators], dtype=float)
-        return certain_margins(run[:-1], run[-1]).tolist()
+        return exact_margins(run[:-1], run[-1]).tolist()
     if not part.exchangeable:
         raise ValueError(
             f"stopping='probabilistic' takes the members of {type(part.ensemble).__name__} for a random draw, "
             f"which they are not; expected stopping='exact', or max_disagreement with X_tune"
         )
     run = np.array(bounds[:-1], dtype=float)
-    return bound_margins(run, bounds[-1], len(part.classes_), delta).tolist()
+    return serfling_margins(run, bounds[-1], len(part.classes_), delta).tolist()

@@ -71,7 +71,7 @@ def is_frozen(estimator) -> bool:
     return clone(estimator) is estimator
 
 
-def speaks_labels(estimator) -> bool:
+def needs_original_labels(estimator) -> bool:
     """Tell whether a trainable member has to be fitted on the user's labels.
 
     Others are fitted on the codes 0, 1, ..., which every library takes. A member that wraps

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 
 from sklearn_cascade._compat import take_rows, warn_caller
-from sklearn_cascade.core import LearnedStage, RunningAnswer, check_proba, exits, fill_abstained
+from sklearn_cascade.core import ConfidenceModel, ProbaCombiner, check_proba, exits, fill_abstained
 from sklearn_cascade.estimators._labels import align_columns
 from sklearn_cascade.exceptions import (
     AllAbstainedWarning,
@@ -20,7 +20,7 @@ from sklearn_cascade.exceptions import (
 )
 
 
-class Passage(NamedTuple):
+class RoutingResult(NamedTuple):
     """What became of each row.
 
     Attributes
@@ -37,11 +37,11 @@ class Passage(NamedTuple):
     exit_stage: int | np.ndarray
     last_called: int | np.ndarray
 
-    def expand(self) -> Passage:
+    def expand(self) -> RoutingResult:
         """Return the same with one number per row throughout."""
         n_samples = len(self.proba)
         stages = (np.broadcast_to(s, n_samples).copy() for s in (self.exit_stage, self.last_called))
-        return Passage(self.proba, *stages)
+        return RoutingResult(self.proba, *stages)
 
 
 class Policy(NamedTuple):
@@ -51,7 +51,7 @@ class Policy(NamedTuple):
     ----------
     combine : str
         "mean", "last" or "most_confident".
-    confidences : list of str, callable or LearnedStage
+    confidences : list of str, callable or ConfidenceModel
         How sure the answer after each stage is; after the last it matters for "most_confident" only.
     thresholds : list of float
         One per stage but the last.
@@ -66,30 +66,30 @@ class Policy(NamedTuple):
     """
 
     combine: str
-    confidences: list[str | Callable | LearnedStage]
+    confidences: list[str | Callable | ConfidenceModel]
     thresholds: list[float]
     weights: list[float]
     class_shares: np.ndarray | None
     keep_on_error: bool
     learned: bool
 
-    def begin(self) -> RunningAnswer:
+    def begin(self) -> ProbaCombiner:
         """Return an answer to which the stages are added."""
-        return RunningAnswer(
+        return ProbaCombiner(
             self.combine,
             allow_abstain=self.class_shares is not None,
             remember=self.learned,
         )
 
 
-def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage:
+def route(stages: Sequence, X, n_samples: int, policy: Policy) -> RoutingResult:
     """Run a batch through the stages.
 
     Parameters
     ----------
     stages : sequence of Stage or recorded stage
-        In running order: ``ask(X, n_samples)`` gives the probabilities of some rows; parts of one
-        ensemble add to the sum so far, by ``carry_on(running, X)``.
+        In running order: ``predict_proba(X, n_samples)`` gives the probabilities of some rows; parts of one
+        ensemble add to the sum so far, by ``add_to_sum(running, X)``.
     X : object with n_samples rows
         Whatever the members take; rows are taken with their type kept.
     n_samples : int
@@ -99,7 +99,7 @@ def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage
 
     Returns
     -------
-    passage : Passage
+    passage : RoutingResult
     """
     running, weights, confidences = policy.begin(), policy.weights, policy.confidences
     # While all rows travel together there is nothing to index or to copy.
@@ -107,9 +107,9 @@ def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage
     for k, stage in enumerate(stages):
         try:
             if stage.adds_up:
-                answer = stage.carry_on(running, X)
+                answer = stage.add_to_sum(running, X)
             else:
-                answer = running.add(stage.ask(X, n_samples), weights[k], confidences[k])
+                answer = running.add(stage.predict_proba(X, n_samples), weights[k], confidences[k])
         except (MemberFailedError, InvalidProbabilitiesError) as error:
             if k == 0 or not policy.keep_on_error:
                 raise
@@ -122,7 +122,7 @@ def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage
             proba[rows], exit_stage[rows] = answer, k
         if k == len(stages) - 1:
             break
-        leaving = exits(running.how_sure(confidences[k]), policy.thresholds[k])
+        leaving = exits(running.confidence(confidences[k]), policy.thresholds[k])
         n_leaving = np.count_nonzero(leaving)
         if n_leaving == n_samples:
             break
@@ -133,21 +133,21 @@ def pass_through(stages: Sequence, X, n_samples: int, policy: Policy) -> Passage
             staying = np.flatnonzero(~leaving)
             rows = staying if rows is None else rows[staying]
             X, n_samples = take_rows(X, staying), len(staying)
-            running.keep(staying)
+            running.take(staying)
     if rows is None and (exit_stage == 0 or policy.combine == "last"):
         # What the caller may write to must not be the member's own.
         proba = proba.copy()
     if failed is None and policy.class_shares is None:
-        return Passage(proba, exit_stage, exit_stage)
-    return _finish(Passage(proba, exit_stage, exit_stage), failed, policy.class_shares)
+        return RoutingResult(proba, exit_stage, exit_stage)
+    return _finish(RoutingResult(proba, exit_stage, exit_stage), failed, policy.class_shares)
 
 
-def _finish(passage: Passage, failed, class_shares) -> Passage:
+def _finish(passage: RoutingResult, failed, class_shares) -> RoutingResult:
     """Note the call that failed, and answer the rows nobody answered."""
     proba, exit_stage, last_called = passage.expand()
     if failed is not None:
         last_called[failed] += 1
-    return Passage(fill_unanswered(proba, class_shares), exit_stage, last_called)
+    return RoutingResult(fill_unanswered(proba, class_shares), exit_stage, last_called)
 
 
 def fill_unanswered(proba: np.ndarray, class_shares: np.ndarray | None) -> np.ndarray:
@@ -193,7 +193,7 @@ class Stage(NamedTuple):
     allow_abstain: bool
     adds_up: bool = False
 
-    def ask(self, X, n_samples: int) -> np.ndarray:
+    def predict_proba(self, X, n_samples: int) -> np.ndarray:
         """Return its probabilities for some rows: shape (n_samples, n_classes).
 
         Raises
@@ -220,9 +220,9 @@ class Stage(NamedTuple):
         )
         return proba if columns is None else align_columns(proba, columns, n_classes)
 
-    def carry_on(self, running: RunningAnswer, X) -> np.ndarray:
+    def add_to_sum(self, running: ProbaCombiner, X) -> np.ndarray:
         """Add this part to the sum so far; return the answer (n_samples, n_classes)."""
-        return running.carry(self.add_to(running.total, X), self.estimator.divisor)
+        return running.set_sum(self.add_to(running.total, X), self.estimator.divisor)
 
     def add_to(self, total: np.ndarray | None, X) -> np.ndarray:
         """Return a running sum with this part's members added, for prepared X."""
@@ -261,12 +261,12 @@ class RecordedStage:
         self._stage, self._X, self.proba = stage, X, None
         # It may fail on rows that never reach it; whether that counts shows when it is asked.
         with suppress(MemberFailedError, InvalidProbabilitiesError):
-            self.proba = stage.ask(X, n_samples)
+            self.proba = stage.predict_proba(X, n_samples)
 
-    def ask(self, rows: np.ndarray, n_samples: int) -> np.ndarray:
+    def predict_proba(self, rows: np.ndarray, n_samples: int) -> np.ndarray:
         """Return the recorded answer for some rows, or ask again for just these."""
         if self.proba is None:
-            return self._stage.ask(take_rows(self._X, rows), n_samples)
+            return self._stage.predict_proba(take_rows(self._X, rows), n_samples)
         return self.proba[rows]
 
 
@@ -292,9 +292,9 @@ class RecordedPart:
         self._total, self._divisor = total, divisor
         self.proba = total / divisor
 
-    def carry_on(self, running: RunningAnswer, rows) -> np.ndarray:
+    def add_to_sum(self, running: ProbaCombiner, rows) -> np.ndarray:
         """Return the answer of the parts so far, for some rows."""
-        return running.carry(self._total[rows], self._divisor)
+        return running.set_sum(self._total[rows], self._divisor)
 
 
 class UnrecordedPart:
@@ -314,9 +314,9 @@ class UnrecordedPart:
     def __init__(self, stage: Stage, X) -> None:
         self._stage, self._X = stage, X
 
-    def carry_on(self, running: RunningAnswer, rows) -> np.ndarray:
+    def add_to_sum(self, running: ProbaCombiner, rows) -> np.ndarray:
         """Return the answer of the parts so far, for some rows."""
-        return self._stage.carry_on(running, take_rows(self._X, rows))
+        return self._stage.add_to_sum(running, take_rows(self._X, rows))
 
 
 def record_stages(stages: Sequence[Stage], X, n_samples: int) -> list:

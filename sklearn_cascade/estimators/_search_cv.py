@@ -23,11 +23,11 @@ from sklearn_cascade.search import (
     add_cross_fitted_scores,
     check_constraints,
     cross_fit_choice,
-    find_fronts,
-    others_of,
-    prepare,
     record,
     replay,
+    run_search,
+    training_rows,
+    validate_options,
 )
 from sklearn_cascade.tuning import LearnedConfidence
 
@@ -446,12 +446,12 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         counted = slice(None) if recordings.counted is None else recordings.counted
         fold, sample = held_out.fold[counted], held_out.rows[counted]
         # No row is judged by a choice it had a part in, also where folds overlap.
-        parts, others = others_of(fold, sample)
+        parts, others = training_rows(fold, sample)
         options = Options(**{name: getattr(self, name) for name in Options._fields})
         billed = isinstance(self.costs, str)
-        options = prepare(recordings, options, fold=fold, sample=sample, billed=billed)
+        options = validate_options(recordings, options, fold=fold, sample=sample, billed=billed)
         cross_fitted = all(len(rows) for rows in others)
-        self.front_, *fronts = find_fronts(
+        self.front_, *fronts = run_search(
             recordings,
             options,
             self.cost_unit_,
@@ -510,7 +510,7 @@ def tabulate_results(
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Held-out answers of the members.
     options : Options
         Parameters of the search.

@@ -16,7 +16,7 @@ LOWEST_OPSET = 18
 ML_DOMAIN = "ai.onnx.ml"
 
 
-class Canvas:
+class GraphBuilder:
     """A graph being written.
 
     Parameters
@@ -40,11 +40,13 @@ class Canvas:
         self.initializers: list = []
         self._taken = set() if taken is None else taken
 
-    def within(self, prefix: str) -> Canvas:
+    def within(self, prefix: str) -> GraphBuilder:
         """Return a canvas for a branch."""
-        return Canvas(prefix, self._taken)
+        return GraphBuilder(prefix, self._taken)
 
-    def add(self, kind: str, *inputs: str, name: str | None = None, domain: str = "", **attributes):
+    def add_node(
+        self, kind: str, *inputs: str, name: str | None = None, domain: str = "", **attributes
+    ):
         """Add a node with one output; return the output's name."""
         output = self._fresh(name or kind.lower())
         self.place(kind, inputs, [output], domain=domain, **attributes)
@@ -60,19 +62,19 @@ class Canvas:
             )
         )
 
-    def hold(self, values, dtype, name: str) -> str:
+    def constant(self, values, dtype, name: str) -> str:
         """Add a constant; return its name."""
         name = self._fresh(name)
         array = np.asarray(values, dtype=dtype)
         self.initializers.append(package("onnx").numpy_helper.from_array(array, name))
         return name
 
-    def adopt(self, nodes: Sequence, initializers: Sequence) -> None:
+    def extend(self, nodes: Sequence, initializers: Sequence) -> None:
         """Add nodes and constants that were named elsewhere."""
         self.nodes.extend(nodes)
         self.initializers.extend(initializers)
 
-    def branch(self, name: str, outputs: Sequence):
+    def as_graph(self, name: str, outputs: Sequence):
         """Return what was written as the graph of a branch, given what it hands out."""
         return package("onnx").helper.make_graph(
             self.nodes, name, [], list(outputs), self.initializers

@@ -31,10 +31,16 @@ from sklearn_cascade.export._graph_builder import (
     package,
     settle_opset,
 )
-from sklearn_cascade.export._member_io import Member, Reading, Source, elem_type_of, refuse_mixture
-from sklearn_cascade.export._models import Built, model_alone
-from sklearn_cascade.export._preparation import parts_of, prepare, selects_by_name
-from sklearn_cascade.export._spec import Blueprint, blueprint_of, counts
+from sklearn_cascade.export._member_io import (
+    Member,
+    OutputFormat,
+    Source,
+    elem_type_of,
+    refuse_mixture,
+)
+from sklearn_cascade.export._models import ConvertedCascade, model_alone
+from sklearn_cascade.export._preparation import iter_estimators, prepare, selects_by_name
+from sklearn_cascade.export._spec import Blueprint, blueprint_of, is_used
 from sklearn_cascade.members import (
     EnsemblePart,
     OnnxClassifier,
@@ -98,7 +104,7 @@ def empty_member(stage, n_classes: int) -> Member:
         kind=type(model).__name__,
         model=None,
         output="",
-        reading=Reading(),
+        reading=OutputFormat(),
         columns=stage.columns,
         n_classes=n_classes,
     )
@@ -122,7 +128,7 @@ def sklearn_member(empty: Member, estimator, target: Target) -> Member:
             "it is a function of Python, which an ONNX file cannot hold; expected a model that "
             "converts, or an OnnxClassifier"
         )
-    if any(_splits_on_missing(part) for part in parts_of(estimator)):
+    if any(_splits_on_missing(part) for part in iter_estimators(estimator)):
         raise empty.refuse(
             "its trees split on missing values, which skl2onnx does not carry over; put a "
             "SimpleImputer before it, or use HistGradientBoostingClassifier"
@@ -209,7 +215,7 @@ def _converted(empty: Member, estimator, target: Target, *, narrow: bool) -> Mem
 
 def _options_for(estimator, target: Target) -> dict:
     """Return the options that concern a member: those by class, and by ``id`` of its parts."""
-    ids = {id(part) for part in parts_of(estimator)}
+    ids = {id(part) for part in iter_estimators(estimator)}
     return {k: dict(v) for k, v in target.options.items() if isinstance(k, type) or k in ids}
 
 
@@ -308,7 +314,7 @@ def foreign_member(empty: Member, classifier, sources: list[Source], opset: int)
         ) from error
     if port.is_map and output == port.name:
         raise empty.refuse("its answer is a dict per row that no ZipMap makes of a matrix")
-    reading = Reading(
+    reading = OutputFormat(
         rank=2 if port.is_map else len(port.shape) or 2,
         softmax=bool(classifier.softmax),
         positive_only=len(classes) == 2 and not port.is_map and port.width == 1,
@@ -421,7 +427,7 @@ def _graph_of(model, n_features: int, stage, target: Target) -> Member:
 
 def reason_for(estimator, error: Exception) -> str:
     """Return why a member did not convert: what would help, if known, and what skl2onnx said."""
-    kinds = [type(part).__name__ for part in parts_of(estimator)]
+    kinds = [type(part).__name__ for part in iter_estimators(estimator)]
     known = next((_ON_FAILURE[kind] for kind in kinds if kind in _ON_FAILURE), None)
     if known is None and "at most 1 input" in str(error):
         known = "it wants one matrix, and X has a column of its own for each feature"
@@ -436,7 +442,7 @@ def reason_for(estimator, error: Exception) -> str:
 
 def hint_for_difference(estimator) -> str:
     """Return what is known of a member whose graph answers differently, put after the figures."""
-    for part in parts_of(estimator):
+    for part in iter_estimators(estimator):
         hint = _known_wrong(part)
         if hint:
             return f". {hint}"
@@ -479,13 +485,15 @@ def _known_wrong(part) -> str | None:
 def _calibrates_a_pipeline(calibrated) -> bool:
     """Tell whether what is calibrated is a pipeline."""
     pieces = getattr(calibrated, "calibrated_classifiers_", [])
-    return any(hasattr(part, "steps") for piece in pieces for part in parts_of(piece.estimator)[:1])
+    return any(
+        hasattr(part, "steps") for piece in pieces for part in iter_estimators(piece.estimator)[:1]
+    )
 
 
 @contextmanager
 def recording():
     """Collect what is built for as long as this lasts."""
-    built: list[Built] = []
+    built: list[ConvertedCascade] = []
     token = _recorded.set(built)
     try:
         yield built
@@ -493,7 +501,7 @@ def recording():
         _recorded.reset(token)
 
 
-def build(committee, sources: list[Source], target: Target) -> Built:
+def build(committee, sources: list[Source], target: Target) -> ConvertedCascade:
     """Return a committee whose members have become graphs.
 
     Raises
@@ -504,7 +512,7 @@ def build(committee, sources: list[Source], target: Target) -> Built:
     blueprint = blueprint_of(committee)
     members = []
     for k, stage in enumerate(blueprint.stages):
-        if not counts(blueprint, k):
+        if not is_used(blueprint, k):
             members.append(None)
             continue
         empty, model = empty_member(stage, len(blueprint.classes)), member_estimator(stage)
@@ -513,13 +521,13 @@ def build(committee, sources: list[Source], target: Target) -> Built:
         else:
             members.append(sklearn_member(empty, model, target))
     learners = learners_of(committee, blueprint, target)
-    built = Built(committee, blueprint, members, learners, sources)
+    built = ConvertedCascade(committee, blueprint, members, learners, sources)
     if _recorded.get() is not None:
         _recorded.get().append(built)
     return built
 
 
-def build_alone(committee, sources: list[Source], target_opset) -> Built:
+def build_alone(committee, sources: list[Source], target_opset) -> ConvertedCascade:
     """Return a committee for a file of its own, in which nets may be newer than skl2onnx."""
     models = [member_estimator(stage) for stage in committee._stages]
     foreign = [model for model in models if is_foreign(model)]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_cascade.exceptions import UnconvertibleMemberError
-from sklearn_cascade.export._graph_builder import Canvas, package, real_inputs, renamed_parts
+from sklearn_cascade.export._graph_builder import GraphBuilder, package, real_inputs, renamed_parts
 
 
 class Source(NamedTuple):
@@ -41,7 +41,7 @@ class Source(NamedTuple):
         return self.elem_type == elem_type_of(object)
 
 
-class Reading(NamedTuple):
+class OutputFormat(NamedTuple):
     """How a graph's output is turned into probabilities.
 
     Attributes
@@ -84,7 +84,7 @@ class Member(NamedTuple):
         Cut down to what its answer needs.
     output : str
         The value that holds the answer.
-    reading : Reading
+    reading : OutputFormat
         How to read it.
     columns : ndarray of int or None
         Column of the committee for each of its own; None where they agree.
@@ -99,7 +99,7 @@ class Member(NamedTuple):
     kind: str
     model: object
     output: str
-    reading: Reading
+    reading: OutputFormat
     columns: np.ndarray | None
     n_classes: int
     rounds: bool = False
@@ -124,7 +124,9 @@ def refuse_mixture(member: Member, sources: list[Source]) -> None:
         )
 
 
-def answer_of(canvas: Canvas, member: Member, sources: list[Source], elem_type: int) -> str:
+def write_member(
+    canvas: GraphBuilder, member: Member, sources: list[Source], elem_type: int
+) -> str:
     """Write a member; return its probabilities in the committee's columns."""
     prefix = f"{canvas.prefix}member/"
     inputs = real_inputs(member.model.graph)
@@ -135,13 +137,13 @@ def answer_of(canvas: Canvas, member: Member, sources: list[Source], elem_type: 
             strict=True,
         )
     )
-    canvas.adopt(*renamed_parts(member.model, prefix, bound))
+    canvas.extend(*renamed_parts(member.model, prefix, bound))
     output = bound.get(member.output, prefix + member.output)
     proba = _as_probabilities(canvas, output, member.reading, elem_type)
     return proba if member.columns is None else _aligned(canvas, proba, member, elem_type)
 
 
-def _fed(canvas: Canvas, member: Member, inputs: list, sources: list[Source]) -> list[str]:
+def _fed(canvas: GraphBuilder, member: Member, inputs: list, sources: list[Source]) -> list[str]:
     """Return what each input of a member reads, cast and shaped as it wants it."""
     by_label = {source.label: source for source in sources}
     if all(entry.name in by_label for entry in inputs):
@@ -159,7 +161,7 @@ def _fed(canvas: Canvas, member: Member, inputs: list, sources: list[Source]) ->
     return [_fitted(canvas, member, *pair) for pair in zip(inputs, found, strict=True)]
 
 
-def _joined(canvas: Canvas, member: Member, sources: list[Source]) -> Source:
+def _joined(canvas: GraphBuilder, member: Member, sources: list[Source]) -> Source:
     """Return the columns of a frame side by side, for a member that wants one matrix."""
     refuse_mixture(member, sources)
     types = {source.elem_type for source in sources}
@@ -168,11 +170,11 @@ def _joined(canvas: Canvas, member: Member, sources: list[Source]) -> Source:
         double = any(source.is_double for source in sources)
         common = elem_type_of(np.float64 if double else np.float32)
     names = [_cast(canvas, source.name, source.elem_type, common) for source in sources]
-    matrix = canvas.add("Concat", *names, axis=1, name="matrix")
+    matrix = canvas.add_node("Concat", *names, axis=1, name="matrix")
     return Source("X", matrix, common, (None, len(sources)))
 
 
-def _fitted(canvas: Canvas, member: Member, entry, source: Source) -> str:
+def _fitted(canvas: GraphBuilder, member: Member, entry, source: Source) -> str:
     """Return a source in the type and rank of an input."""
     tensor = entry.type.tensor_type
     if (tensor.elem_type == elem_type_of(object)) != source.is_text:
@@ -181,85 +183,91 @@ def _fitted(canvas: Canvas, member: Member, entry, source: Source) -> str:
     name, given = source.name, source.elem_type
     if member.rounds and source.is_double:
         given = elem_type_of(np.float32)
-        name = canvas.add("Cast", name, to=given, name="rounded")
+        name = canvas.add_node("Cast", name, to=given, name="rounded")
     name = _cast(canvas, name, given, tensor.elem_type)
     if not tensor.HasField("shape") or len(tensor.shape.dim) == len(source.shape):
         return name
     rank = len(tensor.shape.dim)
-    axis = canvas.hold([1], np.int64, "axis")
+    axis = canvas.constant([1], np.int64, "axis")
     if rank == 1 and len(source.shape) == 2:
-        return canvas.add("Squeeze", name, axis, name="flat")
+        return canvas.add_node("Squeeze", name, axis, name="flat")
     if rank == 2 and len(source.shape) == 1:
-        return canvas.add("Unsqueeze", name, axis, name="column")
+        return canvas.add_node("Unsqueeze", name, axis, name="column")
     raise member.refuse(f"its input {entry.name!r} has {rank} axes, and X has {len(source.shape)}")
 
 
-def _cast(canvas: Canvas, name: str, given: int, wanted: int) -> str:
+def _cast(canvas: GraphBuilder, name: str, given: int, wanted: int) -> str:
     """Return a value in another type of elements."""
-    return name if given == wanted else canvas.add("Cast", name, to=wanted, name="cast")
+    return name if given == wanted else canvas.add_node("Cast", name, to=wanted, name="cast")
 
 
-def _as_probabilities(canvas: Canvas, output: str, reading: Reading, elem_type: int) -> str:
+def _as_probabilities(
+    canvas: GraphBuilder, output: str, reading: OutputFormat, elem_type: int
+) -> str:
     """Write what turns an output into one column per class."""
-    proba = canvas.add("Cast", output, to=elem_type, name="probabilities")
+    proba = canvas.add_node("Cast", output, to=elem_type, name="probabilities")
     if reading.rank > 2:
-        axes = canvas.hold(list(range(2, reading.rank)), np.int64, "axes")
-        proba = canvas.add("Squeeze", proba, axes, name="squeezed")
+        axes = canvas.constant(list(range(2, reading.rank)), np.int64, "axes")
+        proba = canvas.add_node("Squeeze", proba, axes, name="squeezed")
     elif reading.rank == 1:
-        axes = canvas.hold([1], np.int64, "axes")
-        proba = canvas.add("Unsqueeze", proba, axes, name="column")
+        axes = canvas.constant([1], np.int64, "axes")
+        proba = canvas.add_node("Unsqueeze", proba, axes, name="column")
     dtype = package("onnx").helper.tensor_dtype_to_np_dtype(elem_type)
     if reading.softmax and not reading.positive_only:
-        proba = canvas.add("Softmax", proba, axis=1, name="softmax")
+        proba = canvas.add_node("Softmax", proba, axis=1, name="softmax")
     if reading.n_votes:
         proba = _shares(canvas, proba, reading, dtype)
     if reading.positive_only:
         proba = _both_columns(canvas, proba, reading, dtype)
     if reading.rescaled:
-        proba = canvas.add("Max", proba, canvas.hold(0.0, dtype, "zero"), name="not_negative")
-        axes = canvas.hold([1], np.int64, "axes")
-        sums = canvas.add("ReduceSum", proba, axes, keepdims=1, name="sums")
-        proba = canvas.add("Div", proba, sums, name="rescaled")
+        proba = canvas.add_node(
+            "Max", proba, canvas.constant(0.0, dtype, "zero"), name="not_negative"
+        )
+        axes = canvas.constant([1], np.int64, "axes")
+        sums = canvas.add_node("ReduceSum", proba, axes, keepdims=1, name="sums")
+        proba = canvas.add_node("Div", proba, sums, name="rescaled")
     return proba
 
 
-def _shares(canvas: Canvas, votes: str, reading: Reading, dtype) -> str:
+def _shares(canvas: GraphBuilder, votes: str, reading: OutputFormat, dtype) -> str:
     """Write the shares of votes, or their sums."""
     if reading.positive_votes:
-        votes = canvas.add("Gather", votes, canvas.hold([1], np.int64, "second"), axis=1)
+        votes = canvas.add_node("Gather", votes, canvas.constant([1], np.int64, "second"), axis=1)
     share, whole = votes, float(reading.n_votes)
     if not reading.summed:
-        n_votes = canvas.hold(reading.n_votes, dtype, "n_votes")
-        share, whole = canvas.add("Div", votes, n_votes, name="share"), 1.0
+        n_votes = canvas.constant(reading.n_votes, dtype, "n_votes")
+        share, whole = canvas.add_node("Div", votes, n_votes, name="share"), 1.0
     if not reading.positive_votes:
         return share
-    negative = canvas.add("Sub", canvas.hold(whole, dtype, "one"), share, name="negative")
-    return canvas.add("Concat", negative, share, axis=1, name="both")
+    negative = canvas.add_node("Sub", canvas.constant(whole, dtype, "one"), share, name="negative")
+    return canvas.add_node("Concat", negative, share, axis=1, name="both")
 
 
-def _both_columns(canvas: Canvas, positive: str, reading: Reading, dtype) -> str:
+def _both_columns(canvas: GraphBuilder, positive: str, reading: OutputFormat, dtype) -> str:
     """Write both columns from the positive class's."""
-    one = canvas.hold(1.0, dtype, "one")
+    one = canvas.constant(1.0, dtype, "one")
     if reading.softmax:
-        positive = canvas.add("Sigmoid", positive, name="sigmoid")
+        positive = canvas.add_node("Sigmoid", positive, name="sigmoid")
     else:
         # Nets in float32 pass the ends by a little.
-        zero = canvas.hold(0.0, dtype, "zero")
-        positive = canvas.add("Clip", positive, zero, one, name="clipped")
-    negative = canvas.add("Sub", one, positive, name="negative")
-    return canvas.add("Concat", negative, positive, axis=1, name="both")
+        zero = canvas.constant(0.0, dtype, "zero")
+        positive = canvas.add_node("Clip", positive, zero, one, name="clipped")
+    negative = canvas.add_node("Sub", one, positive, name="negative")
+    return canvas.add_node("Concat", negative, positive, axis=1, name="both")
 
 
-def _aligned(canvas: Canvas, proba: str, member: Member, elem_type: int) -> str:
+def _aligned(canvas: GraphBuilder, proba: str, member: Member, elem_type: int) -> str:
     """Write a member's columns at the committee's places, zero for classes unknown to it."""
     dtype = package("onnx").helper.tensor_dtype_to_np_dtype(elem_type)
     n_known = len(member.columns)
     places = np.full(member.n_classes, n_known, dtype=np.int64)
     places[member.columns] = np.arange(n_known)
     if n_known < member.n_classes:
-        first = canvas.hold([0], np.int64, "first")
-        column = canvas.add("Gather", proba, first, axis=1, name="some_column")
-        nothing = canvas.add("Mul", column, canvas.hold(0.0, dtype, "zero"), name="nothing")
-        proba = canvas.add("Concat", proba, nothing, axis=1, name="padded")
-    order = canvas.hold(places, np.int64, "columns")
-    return canvas.add("Gather", proba, order, axis=1, name="aligned")
+        first = canvas.constant([0], np.int64, "first")
+        column = canvas.add_node("Gather", proba, first, axis=1, name="some_column")
+        nothing = canvas.add_node(
+            "Mul", column, canvas.constant(0.0, dtype, "zero"), name="nothing"
+        )
+        proba = canvas.add_node("Concat", proba, nothing, axis=1, name="padded")
+    order = canvas.constant(places, np.int64, "columns")
+    return canvas.add_node("Gather", proba, order, axis=1, name="aligned")

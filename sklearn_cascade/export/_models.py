@@ -10,18 +10,18 @@ import numpy as np
 from sklearn_cascade.export._cascade_graph import Assembler
 from sklearn_cascade.export._graph_builder import (
     LOWEST_OPSET,
-    Canvas,
+    GraphBuilder,
     ir_version_for,
     opsets_of,
     package,
 )
-from sklearn_cascade.export._member_io import Member, Source, answer_of, elem_type_of
+from sklearn_cascade.export._member_io import Member, Source, elem_type_of, write_member
 from sklearn_cascade.export._spec import Blueprint
 
 OUTPUTS = ("label", "probabilities", "exit_stage", "cost")
 
 
-class Built(NamedTuple):
+class ConvertedCascade(NamedTuple):
     """A committee whose members have become graphs.
 
     Attributes
@@ -60,7 +60,7 @@ class Built(NamedTuple):
         """All graphs in it."""
         return [graph for graph in (*self.members, *self.learners) if graph is not None]
 
-    def write(self, canvas: Canvas, sources: list[Source]) -> tuple[str, str, str, str]:
+    def write(self, canvas: GraphBuilder, sources: list[Source]) -> tuple[str, str, str, str]:
         """Write the nodes; return the names of label, probabilities, exit stage and cost."""
         assembler = Assembler(self.blueprint, self.members, self.learners, self.elem_type)
         return assembler.write(canvas, sources)
@@ -72,9 +72,9 @@ def needed_opsets(members: Sequence[Member]) -> dict[str, int]:
     return {**found, "": max(LOWEST_OPSET, found.get("", 0))}
 
 
-def model_of(built: Built):
+def model_of(built: ConvertedCascade):
     """Return a committee as a model with four outputs."""
-    canvas = Canvas("")
+    canvas = GraphBuilder("")
     names = built.write(canvas, built.sources)
     kind = package("onnx").TensorProto
     text = built.blueprint.classes.dtype.kind == "O"
@@ -91,14 +91,14 @@ def model_of(built: Built):
 
 def model_alone(member: Member, sources: Sequence[Source], elem_type: int):
     """Return one member as a model that answers with the committee's columns."""
-    canvas = Canvas("member/")
-    answer = answer_of(canvas, member, list(sources), elem_type)
+    canvas = GraphBuilder("member/")
+    answer = write_member(canvas, member, list(sources), elem_type)
     canvas.place("Identity", [answer], ["probabilities"])
     outputs = [_info("probabilities", elem_type, [None, member.n_classes])]
     return _model(canvas, sources, outputs, needed_opsets([member]), [member.model])
 
 
-def _model(canvas: Canvas, sources, outputs, opsets: dict[str, int], models):
+def _model(canvas: GraphBuilder, sources, outputs, opsets: dict[str, int], models):
     """Return what was written as a model."""
     helper = package("onnx").helper
     inputs = [_info(source.name, source.elem_type, list(source.shape)) for source in sources]

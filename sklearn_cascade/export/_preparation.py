@@ -64,7 +64,7 @@ def is_own(estimator) -> bool:
     )
 
 
-def parts_of(estimator) -> list:
+def iter_estimators(estimator) -> list:
     """Return an estimator and all fitted parts within, wrappers taken off."""
     walk = _Walk(None)
     walk.of(estimator)
@@ -73,7 +73,7 @@ def parts_of(estimator) -> list:
 
 def selects_by_name(estimator) -> bool:
     """Tell whether some part picks columns of a frame by their names."""
-    return any(_selects_by_name(part) for part in parts_of(estimator))
+    return any(_selects_by_name(part) for part in iter_estimators(estimator))
 
 
 def _selects_by_name(part) -> bool:

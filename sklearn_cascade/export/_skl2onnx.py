@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
 from sklearn_cascade.exceptions import ConversionError
-from sklearn_cascade.export._graph_builder import LOWEST_OPSET, ML_DOMAIN, Canvas, package
+from sklearn_cascade.export._graph_builder import LOWEST_OPSET, ML_DOMAIN, GraphBuilder, package
 from sklearn_cascade.export._member_graphs import (
     Target,
     build,
@@ -21,7 +21,7 @@ from sklearn_cascade.export._member_graphs import (
     member_estimator,
     sklearn_member,
 )
-from sklearn_cascade.export._member_io import Source, answer_of, elem_type_of
+from sklearn_cascade.export._member_io import Source, elem_type_of, write_member
 from sklearn_cascade.export._models import needed_opsets
 from sklearn_cascade.export._preparation import HistogramBoosting, TemperatureCalibrated
 from sklearn_cascade.export._spec import committee_of, is_committee
@@ -189,7 +189,7 @@ def _convert_committee(scope, operator, container) -> None:
     sources = _sources_of(operator)
     committee = committee_of(operator.raw_operator)
     built = build(committee, sources, _target(container, sources))
-    canvas = Canvas(scope.get_unique_operator_name("cascade") + "/")
+    canvas = GraphBuilder(scope.get_unique_operator_name("cascade") + "/")
     names = built.write(canvas, sources)
     _hand_out(operator, container, canvas, names, built.opsets)
 
@@ -204,14 +204,16 @@ def _convert_single(scope, operator, container) -> None:
         member = foreign_member(empty, inner, sources, target.foreign_opset)
     else:
         member = sklearn_member(empty, inner, target)
-    canvas = Canvas(scope.get_unique_operator_name("member") + "/")
+    canvas = GraphBuilder(scope.get_unique_operator_name("member") + "/")
     double = any(source.is_double for source in sources)
-    proba = answer_of(canvas, member, sources, elem_type_of(np.float64 if double else np.float32))
-    column = canvas.add("ArgMax", proba, axis=1, keepdims=0, name="column")
+    proba = write_member(
+        canvas, member, sources, elem_type_of(np.float64 if double else np.float32)
+    )
+    column = canvas.add_node("ArgMax", proba, axis=1, keepdims=0, name="column")
     classes = np.asarray(model.classes_)
     classes = classes.astype(np.int64 if classes.dtype.kind in "iub" else object)
-    labels = canvas.hold(classes, classes.dtype, "classes")
-    label = canvas.add("Gather", labels, column, axis=0, name="label")
+    labels = canvas.constant(classes, classes.dtype, "classes")
+    label = canvas.add_node("Gather", labels, column, axis=0, name="label")
     _hand_out(operator, container, canvas, (label, proba), needed_opsets([member]))
 
 
@@ -245,7 +247,7 @@ def _target(container, sources: list[Source]) -> Target:
     return Target(sources, opsets, opsets[""], options)
 
 
-def _hand_out(operator, container, canvas: Canvas, names, opsets: dict[str, int]) -> None:
+def _hand_out(operator, container, canvas: GraphBuilder, names, opsets: dict[str, int]) -> None:
     """Put what was written into a container, under the names of the operator's outputs."""
     for name, variable in zip(names, operator.outputs, strict=False):
         canvas.place("Identity", [name], [variable.full_name])
@@ -321,19 +323,19 @@ def _convert_temperature(scope, operator, container) -> None:
     types = package("skl2onnx.common.data_types")
     double = isinstance(operator.inputs[0].type, types.DoubleTensorType)
     dtype = np.dtype(np.float64 if double else np.float32)
-    canvas = Canvas(scope.get_unique_operator_name("temperature") + "/")
+    canvas = GraphBuilder(scope.get_unique_operator_name("temperature") + "/")
     pieces = calibrated.calibrated_classifiers_
     answers = [_scaled(scope, operator, container, canvas, piece, dtype) for piece in pieces]
     total = answers[0]
     for answer in answers[1:]:
-        total = canvas.add("Add", total, answer, name="total")
-    n_pieces = canvas.hold(len(pieces), dtype, "n_folds")
-    proba = canvas.add("Div", total, n_pieces, name="mean")
-    column = canvas.add("ArgMax", proba, axis=1, keepdims=0, name="column")
+        total = canvas.add_node("Add", total, answer, name="total")
+    n_pieces = canvas.constant(len(pieces), dtype, "n_folds")
+    proba = canvas.add_node("Div", total, n_pieces, name="mean")
+    column = canvas.add_node("ArgMax", proba, axis=1, keepdims=0, name="column")
     classes = np.asarray(calibrated.classes_)
     classes = classes.astype(np.int64 if classes.dtype.kind in "iufb" else object)
-    label = canvas.add(
-        "Gather", canvas.hold(classes, classes.dtype, "classes"), column, axis=0, name="label"
+    label = canvas.add_node(
+        "Gather", canvas.constant(classes, classes.dtype, "classes"), column, axis=0, name="label"
     )
     for name, variable in zip((label, proba), operator.outputs, strict=True):
         canvas.place("Identity", [name], [variable.full_name])
@@ -343,7 +345,7 @@ def _convert_temperature(scope, operator, container) -> None:
     container.node_domain_version_pair_sets.add(("", container.target_opset_all[""]))
 
 
-def _scaled(scope, operator, container, canvas: Canvas, piece, dtype) -> str:
+def _scaled(scope, operator, container, canvas: GraphBuilder, piece, dtype) -> str:
     """Write one fold's model and its temperature; return its probabilities."""
     types = package("skl2onnx.common.data_types")
     model = piece.estimator
@@ -353,7 +355,7 @@ def _scaled(scope, operator, container, canvas: Canvas, piece, dtype) -> str:
     declared = {"label": types.Int64TensorType(), "uncalibrated": floats()}
     for name, kind in declared.items():
         inner.outputs.append(scope.declare_local_variable(name, kind))
-    scores = canvas.add(
+    scores = canvas.add_node(
         "Cast", inner.outputs[1].full_name, to=elem_type_of(dtype), name="uncalibrated"
     )
     factor = float(piece.calibrators[0].beta_)
@@ -363,16 +365,18 @@ def _scaled(scope, operator, container, canvas: Canvas, piece, dtype) -> str:
             options.add_options(id(_last_step(model)), {"raw_scores": True})
     else:
         # Binary forests in float32 answer a little below zero.
-        floor = canvas.hold(_TINY[dtype] if decides else 0.0, dtype, "floor")
-        scores = canvas.add("Max", scores, floor, name="floored")
+        floor = canvas.constant(_TINY[dtype] if decides else 0.0, dtype, "floor")
+        scores = canvas.add_node("Max", scores, floor, name="floored")
         if not decides:
-            scores = canvas.add("Add", scores, canvas.hold(_EPS, dtype, "eps"), name="above_zero")
-        scores = canvas.add("Log", scores, name="logits")
+            scores = canvas.add_node(
+                "Add", scores, canvas.constant(_EPS, dtype, "eps"), name="above_zero"
+            )
+        scores = canvas.add_node("Log", scores, name="logits")
         if decides and len(piece.classes) == 2:
             # scikit-learn writes a single decision as (-x, x), twice as far apart as the logits.
             factor *= 2
-    scaled = canvas.add("Mul", scores, canvas.hold(factor, dtype, "beta"), name="scaled")
-    return canvas.add("Softmax", scaled, axis=1, name="calibrated")
+    scaled = canvas.add_node("Mul", scores, canvas.constant(factor, dtype, "beta"), name="scaled")
+    return canvas.add_node("Softmax", scaled, axis=1, name="calibrated")
 
 
 def _last_step(model):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cascade.core import Lead, LearnedStage, cumulative_costs, exit_boundary
+from sklearn_cascade.core import ConfidenceModel, VoteMargin, cumulative_costs, effective_threshold
 from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
 from sklearn_cascade.exceptions import ConversionError
 
@@ -21,14 +21,14 @@ class Confidence(NamedTuple):
         "max_proba", "margin", "entropy", "vote_margin" or "learned".
     k, n_members : float
         For "vote_margin": members that have voted, and all members.
-    learned : LearnedStage or None
+    learned : ConfidenceModel or None
         For "learned": what was learned.
     """
 
     kind: str
     k: float = 0.0
     n_members: float = 0.0
-    learned: LearnedStage | None = None
+    learned: ConfidenceModel | None = None
 
 
 class Blueprint(NamedTuple):
@@ -81,7 +81,7 @@ class Blueprint(NamedTuple):
         """Tell whether anything depends on how sure the answer after a stage is."""
         return self.exits_at(k) or (self.combine == "most_confident" and bool(self.confidences))
 
-    def looks_back(self, k: int) -> bool:
+    def needs_history(self, k: int) -> bool:
         """Tell whether a later confidence looks at what a stage said by itself."""
         later = range(k + 1, len(self.confidences))
         return self.confidence == "learned" and any(self.judges(j) for j in later)
@@ -133,7 +133,7 @@ def blueprint_of(committee) -> Blueprint:
         combine=combine,
         confidences=_confidences(committee) if cascades else [],
         thresholds=thresholds,
-        boundaries=[float(exit_boundary(threshold)) for threshold in thresholds],
+        boundaries=[float(effective_threshold(threshold)) for threshold in thresholds],
         weights=committee.weights_.tolist(),
         costs=cumulative_costs(committee.costs_),
         cost_unit=committee.cost_unit_,
@@ -142,13 +142,13 @@ def blueprint_of(committee) -> Blueprint:
     )
 
 
-def counts(blueprint: Blueprint, k: int) -> bool:
+def is_used(blueprint: Blueprint, k: int) -> bool:
     """Tell whether any row's answer depends on a stage's."""
     if not blueprint.exits_early:
         return blueprint.weights[k] > 0
     last = k == len(blueprint.stages) - 1
     answers = last or blueprint.combine != "last" or blueprint.exits_at(k)
-    return answers or blueprint.looks_back(k)
+    return answers or blueprint.needs_history(k)
 
 
 def _confidences(cascade) -> list[Confidence]:
@@ -163,9 +163,9 @@ def _confidence(confidence) -> Confidence:
     """Return one confidence as numbers; what a user wrote in Python has none."""
     if isinstance(confidence, str):
         return Confidence(confidence)
-    if isinstance(confidence, LearnedStage):
+    if isinstance(confidence, ConfidenceModel):
         return Confidence("learned", learned=confidence)
-    if isinstance(confidence, Lead):
+    if isinstance(confidence, VoteMargin):
         return Confidence("vote_margin", *confidence)
     raise ConversionError(
         f"confidence={confidence!r} is a function, which an ONNX file cannot hold; expected "

@@ -27,8 +27,8 @@ from sklearn_cascade.export._member_graphs import (
     skl2onnx_inputs,
 )
 from sklearn_cascade.export._member_io import Source, elem_type_of
-from sklearn_cascade.export._models import OUTPUTS, Built, model_of
-from sklearn_cascade.export._preparation import parts_of, prepare, selects_by_name
+from sklearn_cascade.export._models import OUTPUTS, ConvertedCascade, model_of
+from sklearn_cascade.export._preparation import iter_estimators, prepare, selects_by_name
 from sklearn_cascade.export._report import ExportReport, blank_report
 from sklearn_cascade.export._skl2onnx import register_onnx_converter
 from sklearn_cascade.export._spec import committee_of, is_committee
@@ -152,7 +152,7 @@ def to_onnx(estimator, X, *, target_opset=None, atol=1e-4, verify=True, metadata
     else:
         with recording() as recorded:
             model = _converted(prepared, inputs, target_opset)
-        outer = {id(committee_of(part)) for part in parts_of(prepared) if is_committee(part)}
+        outer = {id(committee_of(part)) for part in iter_estimators(prepared) if is_committee(part)}
         builts = [built for built in recorded if id(built.committee) in outer]
     report = None
     if verify:
@@ -167,7 +167,7 @@ def _check_arguments(estimator, X, atol) -> None:
     """Raise for arguments that cannot be meant."""
     if not isinstance(atol, Real) or not 0 < atol < 1:
         raise ValueError(f"atol={atol!r}; expected a number above 0 and below 1")
-    committees = [part for part in parts_of(estimator) if is_committee(part)]
+    committees = [part for part in iter_estimators(estimator) if is_committee(part)]
     for committee in committees:
         committee_of(committee)
     if not committees:
@@ -419,13 +419,13 @@ def check_metadata(given) -> dict[str, str]:
 
 
 def metadata_of(
-    builts: list[Built], classes: np.ndarray, report: ExportReport | None, given
+    builts: list[ConvertedCascade], classes: np.ndarray, report: ExportReport | None, given
 ) -> dict[str, str]:
     """Return the entries of a file's metadata.
 
     Parameters
     ----------
-    builts : list of Built
+    builts : list of ConvertedCascade
         The committees in the file; what is told of routing is the only one's.
     classes : ndarray of shape (n_classes,)
         Labels of the file's columns.
@@ -450,7 +450,7 @@ def write_metadata(model, entries: dict[str, str]) -> None:
         entry.key, entry.value = key, value
 
 
-def _of_committee(built: Built) -> dict[str, str]:
+def _of_committee(built: ConvertedCascade) -> dict[str, str]:
     """Return what is told of one committee."""
     plan = built.blueprint
     listed = {

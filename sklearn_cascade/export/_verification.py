@@ -10,12 +10,12 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from sklearn_cascade._compat import n_rows
-from sklearn_cascade.core import RunningAnswer, confidence_features, proba_columns
+from sklearn_cascade.core import ProbaCombiner, confidence_features, proba_columns
 from sklearn_cascade.export._graph_builder import open_session, package
 from sklearn_cascade.export._member_graphs import hint_for_difference, member_estimator
 from sklearn_cascade.export._member_io import Source, elem_type_of
-from sklearn_cascade.export._models import Built, model_alone
-from sklearn_cascade.export._preparation import parts_of, prepare
+from sklearn_cascade.export._models import ConvertedCascade, model_alone
+from sklearn_cascade.export._preparation import iter_estimators, prepare
 from sklearn_cascade.export._report import (
     ExportReport,
     MemberCheck,
@@ -23,7 +23,13 @@ from sklearn_cascade.export._report import (
     blank_report,
     seconds_per_call,
 )
-from sklearn_cascade.export._spec import Blueprint, blueprint_of, committee_of, counts, is_committee
+from sklearn_cascade.export._spec import (
+    Blueprint,
+    blueprint_of,
+    committee_of,
+    is_committee,
+    is_used,
+)
 from sklearn_cascade.members import first_line
 
 # Rows that a stage has to have seen before anything can be said of it.
@@ -75,7 +81,9 @@ def feeds_of(sources, X) -> dict[str, np.ndarray]:
     return {name: a[:, None] if a.ndim == 1 else a for name, a in columns.items()}
 
 
-def check_members(built: Built, feeds: dict, expected: Expected, atol: float, *, timed: bool):
+def check_members(
+    built: ConvertedCascade, feeds: dict, expected: Expected, atol: float, *, timed: bool
+):
     """Return how each member's own graph answers all rows, what is wrong with that, and both."""
     checks, problems, answers = [], [], [None] * len(built.members)
     reached = [int((expected.exit_stage >= k).sum()) for k in range(len(built.members))]
@@ -101,7 +109,7 @@ def check_members(built: Built, feeds: dict, expected: Expected, atol: float, *,
     return checks, problems, answers
 
 
-def check_learners(built: Built, expected: Expected, atol: float) -> list[str]:
+def check_learners(built: ConvertedCascade, expected: Expected, atol: float) -> list[str]:
     """Return what is wrong with the graphs of learners, on what they look at in Python."""
     problems, double = [], elem_type_of(np.float64)
     if all(learner is None for learner in built.learners):
@@ -112,7 +120,7 @@ def check_learners(built: Built, expected: Expected, atol: float) -> list[str]:
             continue
         learned = built.blueprint.confidences[k].learned
         label, columns = running.proba.argmax(axis=1), proba_columns(running.proba)
-        features = confidence_features(columns, label, running.said_else(), learned.table)
+        features = confidence_features(columns, label, running.previous_outputs(), learned.table)
         source = Source("features", "features", double, (None, features.shape[1]))
         session = open_session(model_alone(learner, [source], double))
         proba = session.run(None, {"features": features.astype(np.float64)})[0]
@@ -184,7 +192,7 @@ def check_batches(model, answers: Answers, report: ExportReport) -> ExportReport
     return replace(report, problems=tuple(problems), notes=tuple(notes))
 
 
-def with_advice(built: Built, report: ExportReport) -> tuple[ExportReport, bool]:
+def with_advice(built: ConvertedCascade, report: ExportReport) -> tuple[ExportReport, bool]:
     """Return a report with the break-even advice, and whether the cascade pays."""
     timed = [check for check in report.members if check.seconds is not None]
     plan = built.blueprint
@@ -203,7 +211,7 @@ def with_advice(built: Built, report: ExportReport) -> tuple[ExportReport, bool]
 
 
 def verify_committee(
-    built: Built, X, feeds: dict, atol: float, *, timed: bool
+    built: ConvertedCascade, X, feeds: dict, atol: float, *, timed: bool
 ) -> tuple[ExportReport, Expected]:
     """Return what is known of a committee's members, and what it answers in Python."""
     expected = expect(built.committee, X)
@@ -368,7 +376,8 @@ def expect(committee, X) -> Expected:
     plan = blueprint_of(committee)
     details = committee.predict_details(X)
     alone = [
-        stage.ask(X, n_samples) if counts(plan, k) else None for k, stage in enumerate(plan.stages)
+        stage.predict_proba(X, n_samples) if is_used(plan, k) else None
+        for k, stage in enumerate(plan.stages)
     ]
     within = [_close_within(stage.estimator, X, n_samples) for stage in plan.stages]
     gaps, behind = _distances(committee, plan, alone, details.exit_stage)
@@ -425,7 +434,7 @@ def _moved(here: np.ndarray, there: np.ndarray) -> np.ndarray:
     return 2 * np.abs(np.where(known, here, 0.0) - np.where(known, there, 0.0))
 
 
-def after_each_stage(committee, alone: Sequence) -> Iterator[tuple[int, RunningAnswer]]:
+def after_each_stage(committee, alone: Sequence) -> Iterator[tuple[int, ProbaCombiner]]:
     """Yield each stage that counts, and what is judged there, had every stage seen every row.
 
     For the surest stage, that is each stage by itself.
@@ -443,7 +452,7 @@ def after_each_stage(committee, alone: Sequence) -> Iterator[tuple[int, RunningA
 def _close_within(estimator, X, n_samples: int) -> np.ndarray:
     """Return the rows that come close to a boundary in a cascade within a member."""
     close = np.zeros(n_samples, dtype=bool)
-    committees = [committee_of(part) for part in parts_of(estimator) if is_committee(part)]
+    committees = [committee_of(part) for part in iter_estimators(estimator) if is_committee(part)]
     if not committees:
         return close
     seen = trace(estimator, X)
@@ -466,7 +475,7 @@ def _distances(
     known, sure = committee._policy().confidences, np.full((n_samples, n_stages), np.nan)
     for k, running in after_each_stage(committee, alone):
         if plan.judges(k):
-            sure[:, k] = running.how_sure(known[k])
+            sure[:, k] = running.confidence(known[k])
     if plan.combine == "most_confident":
         ran = np.where(np.arange(n_stages) <= exit_stage[:, None], sure, -np.inf)
         behind = np.fmax.reduce(ran, axis=1)[:, None] - ran
@@ -479,7 +488,7 @@ def _distances(
     return gaps, behind
 
 
-class Listener(ClassifierMixin, BaseEstimator):
+class RecordingEstimator(ClassifierMixin, BaseEstimator):
     """A fitted classifier that answers as another does, and keeps what it was asked for.
 
     Parameters
@@ -518,10 +527,10 @@ class Listener(ClassifierMixin, BaseEstimator):
 
 def trace(estimator, X) -> dict[int, object]:
     """Ask an estimator for probabilities; return what each committee in it saw, by its id."""
-    listeners: list[Listener] = []
+    listeners: list[RecordingEstimator] = []
 
     def listen(committee):
-        listeners.append(Listener(committee))
+        listeners.append(RecordingEstimator(committee))
         return listeners[-1]
 
     prepare(estimator, visit=listen).estimator.predict_proba(X)

@@ -1,4 +1,4 @@
-"""Evidence that served rows differ from calibration rows: bets that rows alike cannot win.
+"""HeldOutData that served rows differ from calibration rows: bets that rows alike cannot win.
 
 Each piece of evidence is a factor: the capital of a bettor who starts with 1 and bets, at fair
 odds or worse, against "these rows are like those". Rows that are alike multiply it by a million

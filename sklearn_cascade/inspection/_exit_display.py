@@ -9,8 +9,8 @@ from sklearn_cascade.inspection._plot_utils import (
     format_score,
     open_axes,
     score_label,
-    settle,
     show_percent,
+    style_axes,
     styled,
     text_size,
 )
@@ -206,7 +206,7 @@ class ExitDisplay:
         if name is not None:
             self.ax_.set_title(name)
         self.score_axis_ = None if self.exit_scores is None else self._show_scores(places)
-        settle(self.ax_)
+        style_axes(self.ax_)
         style = styled({"fontsize": 9}, text_kwargs, "text.Text")
         self.texts_ = [self._write(place, style) for place in places]
         return self

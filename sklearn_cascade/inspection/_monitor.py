@@ -318,7 +318,7 @@ class ExitMonitor:
 
     @property
     def _limit(self) -> float:
-        """Evidence that is an alarm in the present window."""
+        """HeldOutData that is an alarm in the present window."""
         # Half of `alpha` went into the interval of the mean confidence, where there is one.
         spent = 1 if self._reference.confidence is None else 2
         return spent * (self._n_windows + 1) * (self._n_windows + 2) / self.alpha
@@ -378,7 +378,7 @@ def _cells(summary: dict) -> list[list[str]]:
 def _remarks(summary: dict) -> list[str]:
     """Return the sentences below the table."""
     lines = [
-        f"Evidence {_number(summary['evidence'])}; an alarm takes {_number(summary['limit'])} in "
+        f"HeldOutData {_number(summary['evidence'])}; an alarm takes {_number(summary['limit'])} in "
         f"window {summary['n_windows'] + 1}. Rows like the calibration rows ever raise one with "
         f"probability {summary['alpha']:g} at most."
     ]

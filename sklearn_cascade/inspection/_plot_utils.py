@@ -72,7 +72,7 @@ def show_percent(axis) -> None:
     axis.set_major_formatter(ticker.PercentFormatter(xmax=1, symbol=None))
 
 
-def settle(ax) -> None:
+def style_axes(ax) -> None:
     """Let the layout find where things lie, which is needed before room can be measured."""
     # The figure of axes may be part of another one, which alone has a layout.
     ax.figure.canvas.figure.draw_without_rendering()
@@ -107,11 +107,11 @@ def scale_costs(ax, cost: np.ndarray, unit: str) -> None:
 def place_legend(ax) -> None:
     """Put the legend below a rising curve, or elsewhere where it would cover something there."""
     legend = ax.legend(loc="lower right", fontsize="small")
-    settle(ax)
+    style_axes(ax)
     box = legend.get_window_extent().get_points()
     if any(_within(_course_of(line), box).any() for line in ax.lines):
         ax.legend(loc="best", fontsize="small")
-        settle(ax)
+        style_axes(ax)
 
 
 def text_size(ax, text: str, style: dict) -> np.ndarray:

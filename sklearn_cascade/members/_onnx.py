@@ -15,14 +15,20 @@ from sklearn_cascade.exceptions import InvalidProbabilitiesError, OnnxModelError
 from sklearn_cascade.members._base import FittedClassifier
 from sklearn_cascade.members._onnx_checks import multiply_adds
 from sklearn_cascade.members._onnx_file import (
-    Content,
     ModelBytes,
+    ShortReprBytes,
     first_line,
     is_path,
     parse,
     read_model,
 )
-from sklearn_cascade.members._onnx_inputs import Feeder, Port, choose_inputs, choose_output, listed
+from sklearn_cascade.members._onnx_inputs import (
+    InputEncoder,
+    TensorSpec,
+    choose_inputs,
+    choose_output,
+    listed,
+)
 from sklearn_cascade.members._onnx_session import OpenModel, open_model
 from sklearn_cascade.members._prefit import both_columns
 
@@ -229,12 +235,12 @@ class OnnxClassifier(FittedClassifier):
         except Exception:  # a figure for reports, never a reason to fail
             return None
 
-    def _planned(self) -> Plan:
+    def _planned(self) -> InferencePlan:
         """Return what is settled before any X is seen."""
         plan = self.__dict__.get("_plan")
         if plan is None or not plan.usable():
             model = open_model(self._read(), self.providers, self.n_threads)
-            plan = self.__dict__["_plan"] = Plan(
+            plan = self.__dict__["_plan"] = InferencePlan(
                 model,
                 self.classes,
                 self.input_name,
@@ -247,9 +253,9 @@ class OnnxClassifier(FittedClassifier):
     def _name_bytes(self):
         """Give bytes a repr that does not print megabytes; they stay equal to what was given."""
         if type(self.model) in (bytes, bytearray):
-            self.__dict__["model"] = ModelBytes(self.model)
+            self.__dict__["model"] = ShortReprBytes(self.model)
 
-    def _read(self) -> Content:
+    def _read(self) -> ModelBytes:
         """Return the bytes of the model, read once."""
         content = self.__dict__.get("_content")
         if content is None:
@@ -293,10 +299,10 @@ class OnnxClassifier(FittedClassifier):
 
     def __setstate__(self, state):
         content = state["_content"]
-        super().__setstate__({**state, "_content": Content(**content)})
+        super().__setstate__({**state, "_content": ModelBytes(**content)})
 
 
-class Plan:
+class InferencePlan:
     """How one classifier runs its model.
 
     Parameters
@@ -310,7 +316,7 @@ class Plan:
     ----------
     classes : ndarray of shape (n_classes,)
         Label of each column.
-    inputs : list of Port
+    inputs : list of TensorSpec
         The inputs fed.
     """
 
@@ -319,7 +325,7 @@ class Plan:
         self._shown = model.shown
         self._outputs = model.outputs
         self._run = model.session.run
-        self._feed = Feeder(self.inputs, model.shown)
+        self._feed = InputEncoder(self.inputs, model.shown)
         self._n_fixed = self.inputs[0].n_fixed
         self._batch_size = self._n_fixed or _check_batch_size(batch_size)
         # A session does not outlive a fork of its process.
@@ -328,7 +334,7 @@ class Plan:
         self._names = [output.name]
         keys, self.classes = self._settle_classes(model, output, classes)
         member = f"OnnxClassifier(model={model.shown})"
-        self._read = Reader(len(self.classes), keys, softmax, member)
+        self._read = OutputDecoder(len(self.classes), keys, softmax, member)
 
     def usable(self) -> bool:
         """Tell whether the session was made in this very process."""
@@ -381,7 +387,7 @@ class Plan:
         chunk = {name: _padded(array, size) for name, array in chunk.items()}
         return [answer[:n_rows] for answer in self._run(names, chunk)]
 
-    def _settle_classes(self, model: OpenModel, output: Port, classes):
+    def _settle_classes(self, model: OpenModel, output: TensorSpec, classes):
         """Return the keys of the answer's dicts, if it has such, and the label of each column."""
         found = model.labels.get(output.name, [])
         keys = found[0] if output.is_map and found else None
@@ -399,7 +405,7 @@ class Plan:
             labels = np.asarray(fitting[0] if fitting else range(_n_classes(width)))
         return (keys or labels.tolist()) if output.is_map else None, labels
 
-    def _probe(self, output: Port):
+    def _probe(self, output: TensorSpec):
         """Return the number of columns, and their keys, of the answer to one row of zeros."""
         lengths = [length for port in self.inputs for length in port.shape[1:]]
         if not all(isinstance(n, int) for n in lengths) or not all(p.shape for p in self.inputs):
@@ -435,7 +441,7 @@ def _labels_behind(model: OpenModel) -> list[list]:
     ]
 
 
-def _zeros(port: Port) -> np.ndarray:
+def _zeros(port: TensorSpec) -> np.ndarray:
     """Return a row of zeros, or of empty text, for an input; as many rows as it wants."""
     shape = (port.n_fixed or 1, *port.shape[1:])
     return np.full(shape, "" if port.dtype.kind == "O" else 0, dtype=port.dtype)
@@ -453,7 +459,7 @@ def _joined(answers: Sequence):
     return np.concatenate([np.atleast_1d(answer) for answer in answers])
 
 
-def _check_classes(classes, width: int | None, output: Port, shown: str) -> np.ndarray:
+def _check_classes(classes, width: int | None, output: TensorSpec, shown: str) -> np.ndarray:
     """Return the labels given, different ones, as many as the output has columns."""
     labels = np.asarray(classes)
     if labels.ndim != 1 or len(labels) < 2 or len(set(labels.tolist())) < len(labels):
@@ -480,7 +486,7 @@ def _check_batch_size(batch_size) -> int | None:
     return int(batch_size)
 
 
-class Reader:
+class OutputDecoder:
     """Turns the answer of one output into probabilities, one column per class.
 
     Parameters

@@ -17,14 +17,14 @@ from sklearn_cascade.exceptions import OnnxModelError
 _MAX_BYTES = 2**31 - 1
 
 
-class ModelBytes(bytes):
+class ShortReprBytes(bytes):
     """The bytes of a model; scikit-learn's printers call ``repr`` on every parameter."""
 
     def __repr__(self) -> str:
         return f"<bytes of length {len(self)}>"
 
 
-class Content(NamedTuple):
+class ModelBytes(NamedTuple):
     """A model, read.
 
     Attributes
@@ -53,13 +53,13 @@ def is_path(model) -> bool:
     return isinstance(model, str | os.PathLike)
 
 
-def read_model(model) -> Content:
+def read_model(model) -> ModelBytes:
     """Return the bytes of a model given as a path, bytes, an array of uint8 or a ModelProto."""
     data, shown, folder = _raw_bytes(model)
     proto = parse(data, shown)
     if any(_is_external(tensor) for tensor in _tensors_of(proto)):
         data = np.frombuffer(_inlined(proto, folder, shown), np.uint8)
-    return Content(data, hashlib.sha256(data).hexdigest(), shown)
+    return ModelBytes(data, hashlib.sha256(data).hexdigest(), shown)
 
 
 def parse(data: np.ndarray, shown: str):

@@ -54,18 +54,18 @@ _DTYPES = {
 }
 
 
-class Feeder:
+class InputEncoder:
     """Turns X into the arrays of a graph's inputs.
 
     Parameters
     ----------
-    ports : list of Port
+    ports : list of TensorSpec
         The inputs.
     shown : str
         The model in errors.
     """
 
-    def __init__(self, ports: Sequence[Port], shown: str) -> None:
+    def __init__(self, ports: Sequence[TensorSpec], shown: str) -> None:
         self.ports = ports
         self.shown = shown
         self._only = ports[0] if len(ports) == 1 else None
@@ -119,7 +119,7 @@ class Feeder:
         except ValueError as error:
             raise OnnxModelError(self.shown, f"X is no array: {error}") from error
 
-    def _fitted(self, array: np.ndarray, port: Port) -> np.ndarray:
+    def _fitted(self, array: np.ndarray, port: TensorSpec) -> np.ndarray:
         """Return the array in the type and rank of an input."""
         if array.dtype != port.dtype or port.dtype.kind == "O":
             array = _cast(array, port, self.shown)
@@ -133,7 +133,7 @@ class Feeder:
             raise self.misfit(array, port)
         return array
 
-    def misfit(self, array: np.ndarray, port: Port) -> OnnxModelError:
+    def misfit(self, array: np.ndarray, port: TensorSpec) -> OnnxModelError:
         """Return the error of an array whose shape is not the input's."""
         return OnnxModelError(self.shown, f"X has shape {array.shape}; the graph takes {port}")
 
@@ -174,7 +174,7 @@ def _as_array(X) -> np.ndarray:
     return np.asarray(X)
 
 
-def _cast(array: np.ndarray, port: Port, shown: str) -> np.ndarray:
+def _cast(array: np.ndarray, port: TensorSpec, shown: str) -> np.ndarray:
     """Return the array in the type of an input, or raise where a value would change."""
     try:
         return _CASTS[port.dtype.kind](array, port.dtype)
@@ -194,7 +194,7 @@ def _numbers(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float64)
 
 
-class Port(NamedTuple):
+class TensorSpec(NamedTuple):
     """One input or output of a graph.
 
     Attributes
@@ -234,19 +234,19 @@ class Port(NamedTuple):
         return f"{self.name!r} {self.type} [{shape}]"
 
 
-def as_port(node) -> Port:
+def as_port(node) -> TensorSpec:
     """Return an input or output as the runtime describes it."""
     inner = node.type.removeprefix("tensor(").removesuffix(")")
     dtype = np.dtype(_DTYPES[inner]) if inner in _DTYPES else None
-    return Port(node.name, node.type, tuple(node.shape or ()), dtype)
+    return TensorSpec(node.name, node.type, tuple(node.shape or ()), dtype)
 
 
-def listed(ports: Sequence[Port]) -> str:
+def listed(ports: Sequence[TensorSpec]) -> str:
     """Return names, types and shapes in one line."""
     return "; ".join(map(str, ports)) or "none"
 
 
-def choose_inputs(ports: Sequence[Port], name: str | None, shown: str) -> list[Port]:
+def choose_inputs(ports: Sequence[TensorSpec], name: str | None, shown: str) -> list[TensorSpec]:
     """Return the inputs to feed: the only one, the named one, or all by the names of columns."""
     if not ports:
         raise OnnxModelError(shown, "the graph has no input")
@@ -265,7 +265,9 @@ def choose_inputs(ports: Sequence[Port], name: str | None, shown: str) -> list[P
     return list(ports)
 
 
-def choose_output(ports: Sequence[Port], name: str | None, softmax: bool, shown: str) -> Port:
+def choose_output(
+    ports: Sequence[TensorSpec], name: str | None, softmax: bool, shown: str
+) -> TensorSpec:
     """Return the output that holds the probabilities: the named one, or the only candidate."""
     if name is not None:
         port = _find(ports, name, "output_name", "outputs", shown)
@@ -288,7 +290,9 @@ def choose_output(ports: Sequence[Port], name: str | None, softmax: bool, shown:
     return candidates[0]
 
 
-def _find(ports: Sequence[Port], name: str, parameter: str, what: str, shown: str) -> Port:
+def _find(
+    ports: Sequence[TensorSpec], name: str, parameter: str, what: str, shown: str
+) -> TensorSpec:
     """Return the port of a name."""
     for port in ports:
         if port.name == name:
@@ -296,7 +300,7 @@ def _find(ports: Sequence[Port], name: str, parameter: str, what: str, shown: st
     raise OnnxModelError(shown, f"{parameter}={name!r} is none of its {what}: {listed(ports)}")
 
 
-def _may_be_probabilities(port: Port) -> bool:
+def _may_be_probabilities(port: TensorSpec) -> bool:
     """Tell whether an output holds numbers by row and class, or dicts of them."""
     if port.is_map:
         return True

@@ -20,13 +20,13 @@ from sklearn_cascade.members._onnx_checks import (
     shapes_of_one_row,
 )
 from sklearn_cascade.members._onnx_file import (
-    Content,
+    ModelBytes,
     constants_of,
     first_line,
     onnx_package,
     parse,
 )
-from sklearn_cascade.members._onnx_inputs import Port, as_port
+from sklearn_cascade.members._onnx_inputs import TensorSpec, as_port
 
 # Sessions that outlive their users; those in use live on in any case.
 _MOST_IDLE = 16
@@ -60,7 +60,7 @@ class OpenModel(NamedTuple):
     ----------
     session : onnxruntime.InferenceSession
         Safe to run from several threads.
-    inputs, outputs : list of Port
+    inputs, outputs : list of TensorSpec
         What the graph takes and gives.
     labels : dict from str to list of list
         The class labels found behind each output, nearest first.
@@ -71,8 +71,8 @@ class OpenModel(NamedTuple):
     """
 
     session: object
-    inputs: list[Port]
-    outputs: list[Port]
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
     labels: dict[str, list[list]]
     metadata_labels: list | None
     shown: str
@@ -91,7 +91,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_anew)
 
 
-def open_model(content: Content, providers, n_threads) -> OpenModel:
+def open_model(content: ModelBytes, providers, n_threads) -> OpenModel:
     """Return the model with its session, made on first use in this process."""
     providers = _check_providers(providers)
     n_threads = _check_n_threads(n_threads)
@@ -107,7 +107,7 @@ def open_model(content: Content, providers, n_threads) -> OpenModel:
     return found._replace(shown=content.shown)
 
 
-def _opened(content: Content, providers: list, n_threads: int) -> OpenModel:
+def _opened(content: ModelBytes, providers: list, n_threads: int) -> OpenModel:
     """Return the model with a new session."""
     data = bytes(content.data)
     proto = _checked_proto(content)
@@ -131,7 +131,7 @@ def _opened(content: Content, providers: list, n_threads: int) -> OpenModel:
     return OpenModel(session, inputs, outputs, labels, labels_in_metadata(metadata), content.shown)
 
 
-def _checked_proto(content: Content):
+def _checked_proto(content: ModelBytes):
     """Return the model as a ModelProto in which no fault is found.
 
     The runtime trusts what is looked at here, and a damaged file can end the process.

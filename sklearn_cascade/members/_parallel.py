@@ -29,18 +29,18 @@ import numpy as np
 from joblib import parallel_backend
 from joblib.parallel import get_active_backend
 
-__all__ = ["Pickling", "alone_in_worker", "pack", "pickling_at_work", "received", "sent_once"]
+__all__ = ["Pickling", "limit_to_worker", "pack", "pickling_at_work", "gather", "scatter"]
 # What a worker keeps at most; beyond, the models not used for longest go.
 MOST_MODELS = 64
 MOST_BYTES = 2**30
 _fetched: dict[bytes, object] = {}
 # One parcel per owner, as long as it lives: joblib knows an array by its identity.
-_sent: WeakKeyDictionary[object, Parcel] = WeakKeyDictionary()
+_sent: WeakKeyDictionary[object, SharedPickle] = WeakKeyDictionary()
 _arrived: OrderedDict[bytes, tuple[object, int]] = OrderedDict()
 _lock = threading.RLock()
 
 
-class InStore(NamedTuple):
+class RayRef(NamedTuple):
     """Something that lies in the store of Ray, in the place of an argument.
 
     Attributes
@@ -61,7 +61,7 @@ class InStore(NamedTuple):
 
 
 @contextmanager
-def sent_once(arguments: Sequence):
+def scatter(arguments: Sequence):
     """Give arguments for tasks to the engine that is joblib's backend, each once.
 
     Yields what to hand to the tasks instead. By itself Dask sends a large argument to one worker,
@@ -76,7 +76,7 @@ def sent_once(arguments: Sequence):
     backend, _ = get_active_backend()
     if type(backend).__module__.startswith("ray."):
         put = importlib.import_module("ray").put
-        yield [InStore(put(each)) for each in arguments]
+        yield [RayRef(put(each)) for each in arguments]
     elif hasattr(backend, "data_futures"):
         with _held_by_dask(backend, arguments):
             yield arguments
@@ -84,12 +84,12 @@ def sent_once(arguments: Sequence):
         yield arguments
 
 
-def received(*arguments) -> list:
-    """Return the arguments of a task as they were before `sent_once`."""
-    return [each.fetch() if isinstance(each, InStore) else each for each in arguments]
+def gather(*arguments) -> list:
+    """Return the arguments of a task as they were before `scatter`."""
+    return [each.fetch() if isinstance(each, RayRef) else each for each in arguments]
 
 
-def alone_in_worker() -> AbstractContextManager:
+def limit_to_worker() -> AbstractContextManager:
     """Let a member's own loops stay in a worker of Dask, in as many threads as it asks for.
 
     Dask would have them run all over the cluster: each tree of a forest as a task, and the trees
@@ -166,7 +166,7 @@ def pickling_at_work() -> Pickling:
     return Pickling(cloud_pickler, to_worker)
 
 
-class Parcel:
+class SharedPickle:
     """A pickled model that unpickles as the model itself.
 
     Parameters
@@ -188,7 +188,7 @@ class Parcel:
         return unpack, (self.digest, self.content, self.mapped)
 
 
-def pack(owner, model, cloud_pickler: type) -> Parcel:
+def pack(owner, model, cloud_pickler: type) -> SharedPickle:
     """Return a model as a parcel; the same one as long as the model does not change.
 
     Parameters
@@ -202,7 +202,7 @@ def pack(owner, model, cloud_pickler: type) -> Parcel:
 
     Returns
     -------
-    parcel : Parcel
+    parcel : SharedPickle
     """
     file = io.BytesIO()
     packer = _packer(cloud_pickler)(file)
@@ -213,7 +213,7 @@ def pack(owner, model, cloud_pickler: type) -> Parcel:
         digest.update(_place_in_file(array).encode())
     parcel = _sent.get(owner)
     if parcel is None or parcel.digest != digest.digest():
-        parcel = _sent[owner] = Parcel(digest.digest(), content, packer.mapped)
+        parcel = _sent[owner] = SharedPickle(digest.digest(), content, packer.mapped)
     return parcel
 
 

@@ -9,12 +9,12 @@ __all__ = [
     "add_cross_fitted_scores",
     "check_constraints",
     "cross_fit_choice",
-    "find_fronts",
-    "others_of",
-    "prepare",
     "record",
     "replay",
+    "run_search",
     "search_cascades",
+    "training_rows",
+    "validate_options",
 ]
 
 __getattr__ = imported_at_first_use(
@@ -26,9 +26,9 @@ __getattr__ = imported_at_first_use(
         "add_cross_fitted_scores": "sklearn_cascade.search._cross_fit",
         "check_constraints": "sklearn_cascade.search._front",
         "cross_fit_choice": "sklearn_cascade.search._cross_fit",
-        "find_fronts": "sklearn_cascade.search._strategy",
-        "others_of": "sklearn_cascade.search._cross_fit",
-        "prepare": "sklearn_cascade.search._strategy",
+        "run_search": "sklearn_cascade.search._strategy",
+        "training_rows": "sklearn_cascade.search._cross_fit",
+        "validate_options": "sklearn_cascade.search._strategy",
         "record": "sklearn_cascade.search._predictions",
         "replay": "sklearn_cascade.search._cross_fit",
         "search_cascades": "sklearn_cascade.search._search",

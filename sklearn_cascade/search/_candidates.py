@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_cascade.core import COMBINATIONS, row_shares, within_limit, worst_case_cost
-from sklearn_cascade.search._pool_confidence import Learners
-from sklearn_cascade.search._predictions import Recordings
+from sklearn_cascade.search._pool_confidence import PoolConfidenceModels
+from sklearn_cascade.search._predictions import PoolPredictions
 from sklearn_cascade.search._statistics import Key, prefix_of
 
 
-class Plan(NamedTuple):
+class Candidate(NamedTuple):
     """Models in running order, and how their answers are combined.
 
     Attributes
@@ -62,19 +62,19 @@ class Plan(NamedTuple):
 
 
 def cascade_of(
-    recordings: Recordings,
+    recordings: PoolPredictions,
     way: str,
     members: tuple[int, ...],
-    confidence: str | Callable | Learners,
-) -> Plan:
+    confidence: str | Callable | PoolConfidenceModels,
+) -> Candidate:
     """Return one cascade; a learned confidence looks at more, and may be on the bill."""
-    costs, learned = recordings.stage_costs(members), isinstance(confidence, Learners)
+    costs, learned = recordings.stage_costs(members), isinstance(confidence, PoolConfidenceModels)
     if learned:
         costs = costs + confidence.costs(way, len(members))
-    return Plan(way, members, costs, True, learned)
+    return Candidate(way, members, costs, True, learned)
 
 
-class Found(NamedTuple):
+class EvaluatedCandidates(NamedTuple):
     """Committees with thresholds, and what they reach on the held-out rows.
 
     Attributes
@@ -95,29 +95,29 @@ class Found(NamedTuple):
     cost: np.ndarray
     rates: np.ndarray
 
-    def take(self, rows: np.ndarray) -> Found:
+    def take(self, rows: np.ndarray) -> EvaluatedCandidates:
         """Return some of them."""
-        return Found(*(column[rows] for column in self))
+        return EvaluatedCandidates(*(column[rows] for column in self))
 
 
-def join(parts: Sequence[Found]) -> Found:
+def join(parts: Sequence[EvaluatedCandidates]) -> EvaluatedCandidates:
     """Return several lots of committees as one."""
-    return Found(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    return EvaluatedCandidates(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def plan_cascades(
-    recordings: Recordings,
+    recordings: PoolPredictions,
     ways: Sequence[str],
     max_stages: int,
     order: str,
     max_worst_cost: float | None = None,
     models: Sequence[int] | None = None,
-) -> list[Plan]:
+) -> list[Candidate]:
     """Return every cascade of at least two stages.
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         The pool, cheapest first.
     ways : sequence of str
         Combinations to try.
@@ -132,12 +132,12 @@ def plan_cascades(
 
     Returns
     -------
-    plans : list of Plan
+    plans : list of Candidate
     """
     models = range(recordings.n_models) if models is None else models
     arrange = permutations if order == "any" else combinations
     plans = [
-        Plan(way, members, recordings.stage_costs(members), True)
+        Candidate(way, members, recordings.stage_costs(members), True)
         for n_stages in range(2, min(max_stages, len(models)) + 1)
         for members in arrange(models, n_stages)
         for way in ways
@@ -146,25 +146,27 @@ def plan_cascades(
 
 
 def plan_ensembles(
-    recordings: Recordings,
+    recordings: PoolPredictions,
     max_stages: int,
     max_worst_cost: float | None = None,
     models: Sequence[int] | None = None,
-) -> list[Plan]:
+) -> list[Candidate]:
     """Return every single model, and every set of at least two that can be averaged."""
     models = range(recordings.n_models) if models is None else models
-    singles = [Plan("mean", (model,), recordings.stage_costs((model,)), False) for model in models]
+    singles = [
+        Candidate("mean", (model,), recordings.stage_costs((model,)), False) for model in models
+    ]
     if recordings.proba is None:
         return singles
     sets = [
-        Plan("mean", members, recordings.stage_costs(members), False)
+        Candidate("mean", members, recordings.stage_costs(members), False)
         for n_stages in range(2, min(max_stages, len(models)) + 1)
         for members in combinations(models, n_stages)
     ]
     return singles + _within(sets, max_worst_cost)
 
 
-def in_order(recordings: Recordings, plans: Sequence[Plan]) -> list[Plan]:
+def in_order(recordings: PoolPredictions, plans: Sequence[Candidate]) -> list[Candidate]:
     """Return plans in order of merit among committees of equal score and cost.
 
     Lower worst-case cost, then fewer stages, then names, then no early exit, then the mean and
@@ -186,12 +188,12 @@ def count_cascades(n_models: int, max_stages: int, order: str) -> Iterator[tuple
         yield n_stages, count(n_models, n_stages)
 
 
-def _within(plans: list[Plan], max_worst_cost: float | None) -> list[Plan]:
+def _within(plans: list[Candidate], max_worst_cost: float | None) -> list[Candidate]:
     """Return the plans whose worst-case cost is within the limit."""
     return [plan for plan in plans if within_limit(plan.worst_cost, max_worst_cost)]
 
 
-class View(NamedTuple):
+class RowSubset(NamedTuple):
     """Some rows, and what each counts.
 
     Attributes
@@ -215,7 +217,7 @@ class View(NamedTuple):
         """Both scales."""
         return self.value_scale, self.row_scale
 
-    def among(self, sample: np.ndarray) -> View:
+    def among(self, sample: np.ndarray) -> RowSubset:
         """Return the part of it that is in a sample of rows, counted by places in the sample."""
         if self.rows is None:
             rows, part = None, sample
@@ -224,7 +226,7 @@ class View(NamedTuple):
             part = np.searchsorted(self.rows, sample[rows])
         return self._weighing(rows, part)
 
-    def between(self, start: int, stop: int) -> View:
+    def between(self, start: int, stop: int) -> RowSubset:
         """Return the part of it that lies in a stretch of rows, counted from its start."""
         first, last = start, stop
         rows = None
@@ -233,7 +235,7 @@ class View(NamedTuple):
             rows = self.rows[first:last] - start
         return self._weighing(rows, slice(first, last))
 
-    def _weighing(self, rows, part) -> View:
+    def _weighing(self, rows, part) -> RowSubset:
         """Return the view of other rows with part of the weights."""
         return self._replace(
             rows=rows,
@@ -242,7 +244,9 @@ class View(NamedTuple):
         )
 
 
-def view_rows(recordings: Recordings, scoring: str, rows: np.ndarray | None = None) -> View:
+def view_rows(
+    recordings: PoolPredictions, scoring: str, rows: np.ndarray | None = None
+) -> RowSubset:
     """Return the view of some rows, by default of all."""
     y, weight = recordings.y, recordings.sample_weight
     if rows is not None:
@@ -250,6 +254,6 @@ def view_rows(recordings: Recordings, scoring: str, rows: np.ndarray | None = No
     row_weight = None if weight is None else weight / weight.sum()
     row_scale = 1.0 / len(y) if weight is None else 1.0
     if weight is None and scoring != "balanced_accuracy":
-        return View(rows, None, row_weight, row_scale, row_scale)
+        return RowSubset(rows, None, row_weight, row_scale, row_scale)
     shares = row_shares(scoring, y, np.ones(len(y)) if weight is None else weight)
-    return View(rows, shares, row_weight, 1.0, row_scale)
+    return RowSubset(rows, shares, row_weight, 1.0, row_scale)

@@ -9,13 +9,13 @@ import numpy as np
 
 from sklearn_cascade.core import cumulative_costs, exit_stages, is_additive
 from sklearn_cascade.core._pareto import round_cost, round_score
-from sklearn_cascade.search._candidates import Plan, cascade_of, view_rows
+from sklearn_cascade.search._candidates import Candidate, cascade_of, view_rows
 from sklearn_cascade.search._exhaustive import collect_for, lots_by_rows
 from sklearn_cascade.search._front import OperatingPoint, ParetoFront
-from sklearn_cascade.search._predictions import Recordings
+from sklearn_cascade.search._predictions import PoolPredictions
 from sklearn_cascade.search._strategy import (
     Options,
-    give_answers,
+    predict,
     score_given,
     seconds_of,
     settings_of,
@@ -27,14 +27,14 @@ _MOST_FOLDS = 100
 _AFFORDABLE_SECONDS = 10.0
 
 
-def fold_rows(cv, recordings: Recordings, options: Options) -> tuple[bool, np.ndarray]:
+def fold_rows(cv, recordings: PoolPredictions, options: Options) -> tuple[bool, np.ndarray]:
     """Return whether cross-fitted scores are wanted, and the fold of each row that counts.
 
     Parameters
     ----------
     cv : int, "auto", array-like of shape (n_recorded,) or None
         As in `search_cascades`.
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
     options : Options
         Parameters of the search.
@@ -76,14 +76,16 @@ def _draw(n_samples: int, n_folds: int) -> np.ndarray:
     return np.random.default_rng(0).permutation(n_samples) % n_folds
 
 
-def others_of(fold: np.ndarray, sample: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def training_rows(
+    fold: np.ndarray, sample: np.ndarray
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the rows of each fold, and the rows of other samples that choose for it."""
     parts = [np.flatnonzero(fold == k) for k in np.unique(fold)]
     return parts, [np.flatnonzero(~np.isin(sample, sample[part])) for part in parts]
 
 
 def cross_fit_choice(
-    recordings: Recordings,
+    recordings: PoolPredictions,
     options: Options,
     fronts: Sequence[ParetoFront],
     parts: Sequence[np.ndarray],
@@ -95,7 +97,7 @@ def cross_fit_choice(
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
     options : Options
         Parameters of the search, prepared.
@@ -124,7 +126,7 @@ def cross_fit_choice(
 
 
 def add_cross_fitted_scores(
-    recordings: Recordings,
+    recordings: PoolPredictions,
     options: Options,
     front: ParetoFront,
     fronts: Sequence[ParetoFront],
@@ -173,7 +175,7 @@ def _unbeaten(front: ParetoFront) -> list[int]:
 
 
 def replay(
-    recordings: Recordings,
+    recordings: PoolPredictions,
     options: Options,
     rows: Sequence[OperatingPoint],
     parts: Sequence[np.ndarray],
@@ -183,7 +185,7 @@ def replay(
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
     options : Options
         Parameters of the search, prepared.
@@ -214,18 +216,18 @@ def replay(
                 cost[place, p] = _weighted(sums[stage], view.row_weight, view.row_scale)
     if not is_additive(options.scoring):
         for place, (plan, row) in enumerate(zip(plans, rows, strict=True)):
-            given = give_answers(recordings, plan, row.thresholds, options.confidence)
+            given = predict(recordings, plan, row.thresholds, options.confidence)
             for p in np.flatnonzero(wanted[place]):
                 score[place, p] = score_given(recordings, given, options.scoring, parts[p])
     return score, cost
 
 
-def _plan(recordings: Recordings, row: OperatingPoint, confidence) -> Plan:
+def _plan(recordings: PoolPredictions, row: OperatingPoint, confidence) -> Candidate:
     """Return the plan of a row of the table."""
     members = tuple(recordings.names.index(name) for name in row.members)
     if row.kind == "cascade":
         return cascade_of(recordings, row.combine, members, confidence)
-    return Plan(row.combine, members, recordings.stage_costs(members), False)
+    return Candidate(row.combine, members, recordings.stage_costs(members), False)
 
 
 def _pass_again(statistics, plan, thresholds, rows) -> tuple[np.ndarray, np.ndarray]:

@@ -9,19 +9,19 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_cascade.core import candidate_thresholds, is_count
-from sklearn_cascade.core._pareto import Skyline, non_dominated, round_cost, round_score
+from sklearn_cascade.core._pareto import ParetoSet, non_dominated, round_cost, round_score
 from sklearn_cascade.search._candidates import (
-    Found,
-    Plan,
-    View,
+    Candidate,
+    EvaluatedCandidates,
+    RowSubset,
     in_order,
     join,
     plan_cascades,
     plan_ensembles,
     view_rows,
 )
-from sklearn_cascade.search._pool_confidence import Learners
-from sklearn_cascade.search._predictions import Recordings
+from sklearn_cascade.search._pool_confidence import PoolConfidenceModels
+from sklearn_cascade.search._predictions import PoolPredictions
 from sklearn_cascade.search._statistics import (
     Key,
     Statistics,
@@ -29,7 +29,7 @@ from sklearn_cascade.search._statistics import (
     collect_statistics,
     map_in_threads,
 )
-from sklearn_cascade.tuning._sweep import CellSums, Swept, count_passed
+from sklearn_cascade.tuning._sweep import SweepResult, ThresholdHistogram, count_passed
 
 # Threshold vectors of one cascade that are held in memory at once: a grid of 65 to the third
 # power fits, and longer cascades get coarser grids.
@@ -46,29 +46,29 @@ MAX_BYTES = 250_000_000
 MAX_ROWS = 2**20
 
 
-def levels_of(plan: Plan, n_thresholds: int) -> int:
+def levels_of(plan: Candidate, n_thresholds: int) -> int:
     """Return how many thresholds, "never" among them, are tried at each stage of a cascade."""
     n_free = max(1, len(plan.members) - 1)
     return max(2, min(n_thresholds + 1, int(MAX_CELLS ** (1 / n_free) + 1e-9)))
 
 
 def sweep_plans(
-    board: Board,
-    plans: Sequence[Plan],
+    board: ThresholdCounts,
+    plans: Sequence[Candidate],
     places: Sequence[int],
     n_thresholds: int,
     n_jobs: int,
     tick: Callable,
-) -> tuple[Found, int]:
+) -> tuple[EvaluatedCandidates, int]:
     """Return the points of the grids that no other beats, and the number of vectors looked at.
 
     Points without early exit are returned even if beaten.
 
     Parameters
     ----------
-    board : Board
+    board : ThresholdCounts
         The rows, cut at the thresholds of the plans.
-    plans : sequence of Plan
+    plans : sequence of Candidate
         In order of merit among equals.
     places : sequence of int
         Those to sweep, ascending.
@@ -84,15 +84,19 @@ def sweep_plans(
         for place in some:
             n_levels = levels_of(plans[place], n_thresholds)
             swept = board.sweep(plans[place], n_levels)
-            collector.offer(place, swept, board.thresholds(plans[place], n_levels))
+            collector.add(place, swept, board.thresholds(plans[place], n_levels))
             tick()
 
     return _in_threads(sweep, plans, places, n_jobs)
 
 
 def refine_found(
-    board: Board, plans: Sequence[Plan], found: Found, n_levels: Callable, n_jobs: int
-) -> tuple[Found, int]:
+    board: ThresholdCounts,
+    plans: Sequence[Candidate],
+    found: EvaluatedCandidates,
+    n_levels: Callable,
+    n_jobs: int,
+) -> tuple[EvaluatedCandidates, int]:
     """Return the points of finer grids around each one found that no other of them beats."""
 
     def sweep(some, collector):
@@ -100,7 +104,7 @@ def refine_found(
             plan = plans[place]
             for point in found.thresholds[found.plan == place, : len(plan.gates)]:
                 swept, finer = board.sweep_around(plan, n_levels(plan), point)
-                collector.offer(place, swept, finer)
+                collector.add(place, swept, finer)
 
     # All points of a plan go to one thread, one after the other: of points that are equal the
     # first is kept, which is then the same for any number of threads.
@@ -108,16 +112,16 @@ def refine_found(
     return _in_threads(sweep, plans, places, n_jobs)
 
 
-def _in_threads(sweep, plans, work, n_jobs) -> tuple[Found, int]:
+def _in_threads(sweep, plans, work, n_jobs) -> tuple[EvaluatedCandidates, int]:
     """Share the work out among threads; return what is found and the number of vectors."""
     collectors = [Collector(plans) for _ in range(n_jobs)]
     parts = [(work[start::n_jobs], collector) for start, collector in enumerate(collectors)]
     map_in_threads(lambda part: sweep(*part), parts, n_jobs)
     found = join([collector.collected() for collector in collectors])
-    return unbeaten(plans, found), sum(collector.n_offered for collector in collectors)
+    return pareto_optimal(plans, found), sum(collector.n_offered for collector in collectors)
 
 
-def unbeaten(plans: Sequence[Plan], found: Found) -> Found:
+def pareto_optimal(plans: Sequence[Candidate], found: EvaluatedCandidates) -> EvaluatedCandidates:
     """Return the committees that no other beats in score, mean cost and worst-case cost.
 
     Those without early exit are returned even if beaten.
@@ -143,15 +147,15 @@ class Collector:
     that costs more in the worst case.
     """
 
-    def __init__(self, plans: Sequence[Plan]) -> None:
+    def __init__(self, plans: Sequence[Candidate]) -> None:
         self._plans = plans
         self._highest = max((plan.worst_cost for plan in plans), default=0.0)
-        self._skyline = Skyline(self._highest)
+        self._skyline = ParetoSet(self._highest)
         self._n_columns = max((len(plan.members) for plan in plans), default=1)
-        self._parts: list[Found] = []
+        self._parts: list[EvaluatedCandidates] = []
         self.n_offered = 0
 
-    def offer(self, place: int, swept: Swept, grids: Sequence[np.ndarray]) -> None:
+    def add(self, place: int, swept: SweepResult, grids: Sequence[np.ndarray]) -> None:
         """Look through all vectors of one plan."""
         score, cost = swept.score.ravel(), swept.cost.ravel()
         self.n_offered += len(score)
@@ -166,11 +170,11 @@ class Collector:
         if len(cells):
             self._parts.append(self._describe(place, swept, grids, cells))
 
-    def collected(self) -> Found:
+    def collected(self) -> EvaluatedCandidates:
         """Return all points let in."""
         return join([self._nothing(), *self._parts])
 
-    def _describe(self, place, swept, grids, cells) -> Found:
+    def _describe(self, place, swept, grids, cells) -> EvaluatedCandidates:
         """Return the points at some cells of a sweep."""
         n_stages = len(self._plans[place].members)
         index = np.unravel_index(cells, [len(grid) for grid in grids]) if grids else ()
@@ -189,47 +193,47 @@ class Collector:
             reach[:, k + 1] = swept.reached[k][tuple(axes)]
         score, cost = swept.score.ravel()[cells], swept.cost.ravel()[cells]
         plan = np.full(len(cells), place)
-        return Found(plan, thresholds, score, cost, reach[:, :-1] - reach[:, 1:])
+        return EvaluatedCandidates(plan, thresholds, score, cost, reach[:, :-1] - reach[:, 1:])
 
-    def _nothing(self) -> Found:
+    def _nothing(self) -> EvaluatedCandidates:
         """Return no points, in the shape of some."""
         n = self._n_columns
-        return Found(
+        return EvaluatedCandidates(
             np.empty(0, dtype=int), np.empty((0, n - 1)), np.empty(0), np.empty(0), np.empty((0, n))
         )
 
 
-class Explored(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search found.
 
     Attributes
     ----------
-    plans : list of Plan
+    plans : list of Candidate
         What `found` counts by.
-    found : list of Found
+    found : list of EvaluatedCandidates
         For each view, the committees that no other beats, all single models and all ensembles.
     n_evaluated : int
         Threshold vectors looked at, single models and ensembles included.
     """
 
-    plans: list[Plan]
-    found: list[Found]
+    plans: list[Candidate]
+    found: list[EvaluatedCandidates]
     n_evaluated: int
 
 
-def explore(
-    recordings: Recordings,
+def evaluate_candidates(
+    recordings: PoolPredictions,
     settings: Settings,
     *,
     progress,
     rows: Sequence[np.ndarray | None] = (None,),
-    plans: Sequence[Plan] | None = None,
-) -> Explored:
+    plans: Sequence[Candidate] | None = None,
+) -> SearchResult:
     """Look at every committee of a pool, or at some.
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
     settings : Settings
         What is searched.
@@ -237,12 +241,12 @@ def explore(
         Told of every committee that is done.
     rows : sequence of ndarray of int or None
         Rows of each view: searches of the same pool that share the statistics. None: all.
-    plans : sequence of Plan, default=None
+    plans : sequence of Candidate, default=None
         What to look at; None: everything.
 
     Returns
     -------
-    explored : Explored
+    explored : SearchResult
     """
     plans = plan_committees(recordings, settings) if plans is None else plans
     plans = in_order(recordings, plans)
@@ -250,35 +254,35 @@ def explore(
     found = [Collector(plans).collected() for _ in views]
     n_evaluated = 0
     progress.start("committees", len(plans) * len(views))
-    for lot in share_out(recordings, settings, plans, views):
+    for lot in make_batches(recordings, settings, plans, views):
         search = _search_at_once if lot.at_once else _search_in_stretches
         for v, (new, count) in enumerate(
             search(recordings, settings, plans, lot.places, views, progress.tick)
         ):
-            found[v] = unbeaten(plans, join([found[v], new]))
+            found[v] = pareto_optimal(plans, join([found[v], new]))
             n_evaluated += count
-    return Explored(plans, found, n_evaluated)
+    return SearchResult(plans, found, n_evaluated)
 
 
 def explore_points(
-    recordings: Recordings,
+    recordings: PoolPredictions,
     settings: Settings,
-    plans: Sequence[Plan],
-    points: Found,
+    plans: Sequence[Candidate],
+    points: EvaluatedCandidates,
     rows: np.ndarray | None,
     n_levels: int,
-) -> tuple[Found, int]:
+) -> tuple[EvaluatedCandidates, int]:
     """Look at thresholds given, and at finer ones around them.
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
     settings : Settings
         What is searched.
-    plans : sequence of Plan
+    plans : sequence of Candidate
         What `points` counts by, in order of merit.
-    points : Found
+    points : EvaluatedCandidates
         Committees with thresholds; their scores and costs are not looked at.
     rows : ndarray of int or None
         The rows to look at; None: all.
@@ -287,7 +291,7 @@ def explore_points(
 
     Returns
     -------
-    found : Found
+    found : EvaluatedCandidates
         What no other beats.
     n_evaluated : int
         Threshold vectors looked at.
@@ -295,13 +299,13 @@ def explore_points(
     view, n_evaluated, parts = view_rows(recordings, settings.scoring, rows), 0, []
     for lot in lots_by_rows(recordings, settings, plans, [view]):
         members = [plans[place] for place in lot]
-        board = Board(collect_for(recordings, settings, members), view)
+        board = ThresholdCounts(collect_for(recordings, settings, members), view)
         board.cut([(key, n_levels) for plan in members for key in plan.gates], settings.n_jobs)
         some = points.take(np.isin(points.plan, lot))
         found, count = refine_found(board, plans, some, lambda plan: n_levels, settings.n_jobs)
         parts.append(found)
         n_evaluated += count
-    return unbeaten(plans, join([Collector(plans).collected(), *parts])), n_evaluated
+    return pareto_optimal(plans, join([Collector(plans).collected(), *parts])), n_evaluated
 
 
 def _search_at_once(recordings, settings, plans, lot, views, tick) -> Iterator:
@@ -311,7 +315,7 @@ def _search_at_once(recordings, settings, plans, lot, views, tick) -> Iterator:
     some = [plans[place] for place in lot]
     statistics = collect_for(recordings, settings, some)
     for view in views:
-        board = Board(statistics, view)
+        board = ThresholdCounts(statistics, view)
         board.cut(_cuts(settings, some), n_jobs)
         found, count = sweep_plans(board, plans, lot, n_thresholds, n_jobs, tick)
         finer, more = refine_found(board, plans, found, n_levels, n_jobs)
@@ -323,7 +327,7 @@ def _search_in_stretches(recordings, settings, plans, lot, views, tick) -> Itera
     some = [plans[place] for place in lot]
     n_rows = rows_at_once(settings, some, views)
     grids = _sampled_grids(recordings, settings, some, views, n_rows)
-    sums = [[CellSums(*view.scales) for _ in lot] for view in views]
+    sums = [[ThresholdHistogram(*view.scales) for _ in lot] for view in views]
     for start in range(0, recordings.n_samples, n_rows):
         stretch = slice(start, min(start + n_rows, recordings.n_samples))
         _add_stretch(recordings, settings, some, views, stretch, grids, sums)
@@ -331,8 +335,8 @@ def _search_in_stretches(recordings, settings, plans, lot, views, tick) -> Itera
         collector = Collector(plans)
         for place, plan, plan_sums in zip(lot, some, view_sums, strict=True):
             levels = levels_of(plan, settings.n_thresholds)
-            swept = plan_sums.finish(plan.answer_costs)
-            collector.offer(place, swept, [view_grids[key, levels] for key in plan.gates])
+            swept = plan_sums.result(plan.answer_costs)
+            collector.add(place, swept, [view_grids[key, levels] for key in plan.gates])
             tick()
         yield collector.collected(), collector.n_offered
 
@@ -342,13 +346,13 @@ def _add_stretch(recordings, settings, plans, views, stretch: slice, grids, sums
     blocks = blocks_of(recordings, len(models_of(plans)), stretch.start, stretch.stop)
     statistics = collect_for(recordings, settings, plans, blocks)
     for view, view_grids, view_sums in zip(views, grids, sums, strict=True):
-        board = Board(statistics, view.between(stretch.start, stretch.stop))
+        board = ThresholdCounts(statistics, view.between(stretch.start, stretch.stop))
         board.cut(_cuts(settings, plans), settings.n_jobs, view_grids)
         for plan, plan_sums in zip(plans, view_sums, strict=True):
             board.add_to(plan_sums, plan, levels_of(plan, settings.n_thresholds))
 
 
-def _cuts(settings: Settings, plans: Sequence[Plan]) -> list[tuple[Key, int]]:
+def _cuts(settings: Settings, plans: Sequence[Candidate]) -> list[tuple[Key, int]]:
     """Return the prefixes at which some plans exit, with the number of levels of each."""
     return [(key, levels_of(plan, settings.n_thresholds)) for plan in plans for key in plan.gates]
 
@@ -361,20 +365,20 @@ def _sampled_grids(recordings, settings, plans, views, n_rows: int) -> list[Grid
     statistics = collect_for(recordings, settings, plans, blocks)
     grids = []
     for view in views:
-        board = Board(statistics, view.among(sample))
+        board = ThresholdCounts(statistics, view.among(sample))
         board.cut(_cuts(settings, plans), settings.n_jobs)
         grids.append(board.grids)
     return grids
 
 
 def collect_for(
-    recordings: Recordings,
+    recordings: PoolPredictions,
     settings: Settings,
-    plans: Sequence[Plan],
+    plans: Sequence[Candidate],
     blocks: Sequence[slice] | None = None,
 ) -> Statistics:
     """Return the statistics that some plans need, of some blocks of rows, by default of all."""
-    needed = dict.fromkeys(need for plan in plans for need in needs(plan))
+    needed = dict.fromkeys(need for plan in plans for need in required_statistics(plan))
     wanted = [key for key, is_wanted in needed if is_wanted]
     others = [key for key, is_wanted in needed if not is_wanted and (key, True) not in needed]
     return collect_statistics(
@@ -388,18 +392,18 @@ def collect_for(
     )
 
 
-class Board:
+class ThresholdCounts:
     """The rows of a view, by the thresholds that they pass.
 
     Parameters
     ----------
     statistics : Statistics
         Of all rows.
-    view : View
+    view : RowSubset
         The rows that count, and what they count.
     """
 
-    def __init__(self, statistics: Statistics, view: View) -> None:
+    def __init__(self, statistics: Statistics, view: RowSubset) -> None:
         self.view = view
         self._place = statistics.place
         part = slice(None) if view.rows is None else view.rows
@@ -431,36 +435,36 @@ class Board:
         small = np.uint8 if n_levels < 256 else np.uint16
         return grid, count_passed(sure, grid).astype(small)
 
-    def enter(self, sums: CellSums, plan: Plan) -> None:
+    def add_rows(self, sums: ThresholdHistogram, plan: Candidate) -> None:
         """Let the rows of this board into the sums of one plan."""
         values = [self._value[self._place[key]] for key in plan.answers]
-        sums.enter(values, self.view.value_weight, self.view.row_weight)
+        sums.add_rows(values, self.view.value_weight, self.view.row_weight)
 
-    def thresholds(self, plan: Plan, n_levels: int) -> list[np.ndarray]:
+    def thresholds(self, plan: Candidate, n_levels: int) -> list[np.ndarray]:
         """Return the grid of each stage where rows may exit early."""
         return [self.grids[key, n_levels] for key in plan.gates]
 
-    def add_to(self, sums: CellSums, plan: Plan, n_levels: int) -> None:
+    def add_to(self, sums: ThresholdHistogram, plan: Candidate, n_levels: int) -> None:
         """Add the rows of this board to the sums of one plan, over its whole grid."""
-        self.enter(sums, plan)
+        self.add_rows(sums, plan)
         for key in plan.gates:
             passed = self._passed[key, n_levels]
-            sums.defer(len(self.grids[key, n_levels]), passed[sums.rows])
-        sums.leave()
+            sums.add_stage(len(self.grids[key, n_levels]), passed[sums.rows])
+        sums.clear()
 
-    def sweep(self, plan: Plan, n_levels: int) -> Swept:
+    def sweep(self, plan: Candidate, n_levels: int) -> SweepResult:
         """Return what every vector of the grid reaches."""
-        sums = CellSums(*self.view.scales)
+        sums = ThresholdHistogram(*self.view.scales)
         self.add_to(sums, plan, n_levels)
-        return sums.finish(plan.answer_costs)
+        return sums.result(plan.answer_costs)
 
     def sweep_around(
-        self, plan: Plan, n_levels: int, thresholds: Sequence[float]
-    ) -> tuple[Swept, list[np.ndarray]]:
+        self, plan: Candidate, n_levels: int, thresholds: Sequence[float]
+    ) -> tuple[SweepResult, list[np.ndarray]]:
         """Return what finer thresholds around a point of the grid reach, and these thresholds."""
         finer, n_finer = [], _N_FINER.get(len(plan.gates), _N_FINER_OF_LONG)
-        sums = CellSums(*self.view.scales)
-        self.enter(sums, plan)
+        sums = ThresholdHistogram(*self.view.scales)
+        self.add_rows(sums, plan)
         for key, threshold in zip(plan.gates, thresholds, strict=True):
             grid, sure = self.grids[key, n_levels], self._sure[self._place[key]]
             j = int(np.searchsorted(grid, threshold))
@@ -474,9 +478,9 @@ class Board:
             # Rows farther off pass all of them, or none.
             count = (coarse > j + 1) * np.uint8(len(values))
             count[near] = count_passed(sure[rows], values)
-            sums.defer(len(values), count)
+            sums.add_stage(len(values), count)
             finer.append(values)
-        return sums.finish(plan.answer_costs), finer
+        return sums.result(plan.answer_costs), finer
 
 
 class Settings(NamedTuple):
@@ -490,7 +494,7 @@ class Settings(NamedTuple):
         The most models in one committee.
     order : {"cost", "any"}
         Cheapest first, or every order.
-    confidence : str, callable or Learners
+    confidence : str, callable or PoolConfidenceModels
         How sure an answer is.
     n_thresholds : int
         Thresholds tried at each stage, besides "never".
@@ -507,7 +511,7 @@ class Settings(NamedTuple):
     ways: tuple[str, ...]
     max_stages: int
     order: str
-    confidence: str | Callable | Learners
+    confidence: str | Callable | PoolConfidenceModels
     n_thresholds: int
     scoring: str
     max_worst_cost: float | None
@@ -516,8 +520,8 @@ class Settings(NamedTuple):
 
 
 def plan_committees(
-    recordings: Recordings, settings: Settings, models: Sequence[int] | None = None
-) -> list[Plan]:
+    recordings: PoolPredictions, settings: Settings, models: Sequence[int] | None = None
+) -> list[Candidate]:
     """Return all committees of a pool, or of some of its models."""
     max_stages, cap = settings.max_stages, settings.max_worst_cost
     ensembles = plan_ensembles(recordings, max_stages, cap, models)
@@ -525,7 +529,7 @@ def plan_committees(
     return [*ensembles, *cascades]
 
 
-class Lot(NamedTuple):
+class Batch(NamedTuple):
     """Plans that are searched together.
 
     Attributes
@@ -540,9 +544,12 @@ class Lot(NamedTuple):
     at_once: bool
 
 
-def share_out(
-    recordings: Recordings, settings: Settings, plans: Sequence[Plan], views: Sequence[View]
-) -> list[Lot]:
+def make_batches(
+    recordings: PoolPredictions,
+    settings: Settings,
+    plans: Sequence[Candidate],
+    views: Sequence[RowSubset],
+) -> list[Batch]:
     """Share the plans out, so that each lot fits into memory.
 
     Either the statistics of all rows are held at once, or, where there are so many rows that
@@ -552,38 +559,41 @@ def share_out(
     by_sums = _fill_lots(plans, settings.max_bytes, _SumsBytes(settings, views))
     # One more reading chooses the thresholds.
     at_once = recordings.n_samples <= MAX_ROWS and len(by_rows) <= len(by_sums) + 1
-    return [Lot(places, at_once) for places in (by_rows if at_once else by_sums)]
+    return [Batch(places, at_once) for places in (by_rows if at_once else by_sums)]
 
 
 def lots_by_rows(
-    recordings: Recordings, settings: Settings, plans: Sequence[Plan], views: Sequence[View]
+    recordings: PoolPredictions,
+    settings: Settings,
+    plans: Sequence[Candidate],
+    views: Sequence[RowSubset],
 ) -> list[list[int]]:
     """Return lots of plans such that the statistics of all rows fit, one plan at least."""
     room = settings.max_bytes // recordings.n_samples
     return _fill_lots(plans, room, _StatisticsBytes(settings, views))
 
 
-def rows_at_once(settings: Settings, plans: Sequence[Plan], views: Sequence[View]) -> int:
+def rows_at_once(settings: Settings, plans: Sequence[Candidate], views: Sequence[RowSubset]) -> int:
     """Return how many rows' statistics may be held for some plans."""
     weigh, held, total = _StatisticsBytes(settings, views), set(), 0
     for plan in plans:
         total += weigh(plan, held)
-        held.update(needs(plan))
+        held.update(required_statistics(plan))
     return min(MAX_ROWS, max(1, settings.max_bytes // total))
 
 
-def models_of(plans: Sequence[Plan]) -> list[int]:
+def models_of(plans: Sequence[Candidate]) -> list[int]:
     """Return the models that occur in some plans, ascending."""
     return sorted({model for plan in plans for model in plan.members})
 
 
-def needs(plan: Plan) -> list[tuple[Key, bool]]:
+def required_statistics(plan: Candidate) -> list[tuple[Key, bool]]:
     """Return the statistics a plan needs: prefixes, and whether their confidence is wanted."""
     wanted = [(key, True) for key in plan.gates]
     return [*wanted, *((key, False) for key in plan.answers)]
 
 
-def _fill_lots(plans: Sequence[Plan], room: int, weigh: Callable) -> list[list[int]]:
+def _fill_lots(plans: Sequence[Candidate], room: int, weigh: Callable) -> list[list[int]]:
     """Return lots of plans whose weights sum to no more than the room, one plan at least."""
     lots: list[list[int]] = []
     held: set = set()
@@ -597,7 +607,7 @@ def _fill_lots(plans: Sequence[Plan], room: int, weigh: Callable) -> list[list[i
             weight = weigh(plans[place], held)
         lots[-1].append(place)
         taken += weight
-        held.update(needs(plans[place]))
+        held.update(required_statistics(plans[place]))
     return [sorted(lot) for lot in lots]
 
 
@@ -611,7 +621,7 @@ class _StatisticsBytes:
         self._sure, self._value = (17, 2 * value) if copied else (9, value)
 
     def __call__(self, plan, held):
-        new = {need for need in needs(plan) if need not in held}
+        new = {need for need in required_statistics(plan) if need not in held}
         return sum(self._sure if is_wanted else self._value for _, is_wanted in new)
 
 

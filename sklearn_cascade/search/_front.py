@@ -10,8 +10,8 @@ import numpy as np
 
 from sklearn_cascade._compat import import_optional
 from sklearn_cascade.core import (
-    RunningAnswer,
-    RunningLabel,
+    LabelCombiner,
+    ProbaCombiner,
     as_numbers,
     check_proba,
     exit_stages,
@@ -21,9 +21,9 @@ from sklearn_cascade.core import (
 from sklearn_cascade.core._pareto import SCORE_DECIMALS, non_dominated, round_cost, round_score
 from sklearn_cascade.exceptions import InfeasibleConstraintError
 from sklearn_cascade.inspection import CascadePrediction, Table, format_cost
-from sklearn_cascade.search._candidates import Plan
-from sklearn_cascade.search._pool_confidence import Learners
-from sklearn_cascade.search._predictions import Recordings
+from sklearn_cascade.search._candidates import Candidate
+from sklearn_cascade.search._pool_confidence import PoolConfidenceModels
+from sklearn_cascade.search._predictions import PoolPredictions
 
 if TYPE_CHECKING:
     import pandas
@@ -54,7 +54,7 @@ class ParetoFront(Sequence):
         Threshold vectors looked at.
     max_worst_cost : float, default=None
         Limit of the worst-case cost that the search was given, which `select` keeps to.
-    application : Application, default=None
+    application : FrontEvaluator, default=None
         What it takes to apply the committees.
 
     Attributes
@@ -96,7 +96,7 @@ class ParetoFront(Sequence):
         cost_unit: str,
         n_evaluated: int,
         max_worst_cost: float | None = None,
-        application: Application | None = None,
+        application: FrontEvaluator | None = None,
     ) -> None:
         self.scoring = scoring
         self.cost_unit = cost_unit
@@ -481,7 +481,7 @@ def _remarks(front: ParetoFront, cross_fitted: bool) -> list[str]:
     return lines
 
 
-class Committee(NamedTuple):
+class StageSpec(NamedTuple):
     """What one committee does at each stage.
 
     Attributes
@@ -499,7 +499,7 @@ class Committee(NamedTuple):
     seconds: np.ndarray | None
 
 
-class Application(NamedTuple):
+class FrontEvaluator(NamedTuple):
     """What it takes to apply the committees of a front.
 
     Attributes
@@ -517,9 +517,9 @@ class Application(NamedTuple):
     names: tuple[str, ...]
     classes: np.ndarray
     pairs: bool
-    committees: dict[tuple, Committee]
+    committees: dict[tuple, StageSpec]
 
-    def committee(self, row: OperatingPoint) -> Committee:
+    def committee(self, row: OperatingPoint) -> StageSpec:
         """Return what a committee does at each stage."""
         return self.committees[row.combine, row.members, row.kind == "cascade"]
 
@@ -530,20 +530,20 @@ class Application(NamedTuple):
         n_samples = len(said[0][0] if self.pairs else said[0])
         if self.pairs:
             classes, said = _coded(self.classes, said, row.members, n_samples)
-            running = RunningLabel(row.combine)
+            running = LabelCombiner(row.combine)
         else:
             classes = self.classes
             said = [
                 check_proba(np.asarray(entry), n_samples, len(classes), member=name)
                 for name, entry in zip(row.members, said, strict=True)
             ]
-            running = RunningAnswer(row.combine, remember=True)
+            running = ProbaCombiner(row.combine, remember=True)
         answers, sure = [], []
         for k, (entry, confidence) in enumerate(zip(said, committee.confidences, strict=True)):
             answers.append(running.add(entry, 1.0, confidence))
             if k < len(row.thresholds):
                 asked = row.kind == "cascade"
-                sure.append(running.how_sure(confidence) if asked else np.zeros(n_samples))
+                sure.append(running.confidence(confidence) if asked else np.zeros(n_samples))
         stage = exit_stages(sure, row.thresholds) if sure else np.zeros(n_samples, dtype=int)
         given = np.stack(answers)[stage, np.arange(n_samples)]
         label = classes[given if self.pairs else given.argmax(axis=1)]
@@ -565,19 +565,19 @@ class Application(NamedTuple):
 
 
 def application_of(
-    recordings: Recordings, names: Sequence[str], plans: Sequence[Plan], confidence
-) -> Application:
+    recordings: PoolPredictions, names: Sequence[str], plans: Sequence[Candidate], confidence
+) -> FrontEvaluator:
     """Return what it takes to apply some plans.
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
     names : sequence of str
         Its models, in the order in which they were given.
-    plans : sequence of Plan
+    plans : sequence of Candidate
         The committees.
-    confidence : str, callable or Learners
+    confidence : str, callable or PoolConfidenceModels
         How sure an answer is.
     """
     committees, pairs = {}, recordings.proba is None
@@ -589,11 +589,11 @@ def application_of(
             known = confidence.stages(plan.combine, plan.members)
             known += [None] * (n_stages - len(known))
             seconds = None if pairs else confidence.seconds(plan.combine, n_stages)
-        elif isinstance(confidence, Learners):
+        elif isinstance(confidence, PoolConfidenceModels):
             # No early exit: nobody asks.
             known = [None] * n_stages
-        committees[plan.combine, members, plan.exits] = Committee(plan.costs, known, seconds)
-    return Application(tuple(names), recordings.classes, pairs, committees)
+        committees[plan.combine, members, plan.exits] = StageSpec(plan.costs, known, seconds)
+    return FrontEvaluator(tuple(names), recordings.classes, pairs, committees)
 
 
 def _coded(classes, said, names, n_samples: int) -> tuple[np.ndarray, list]:

@@ -15,24 +15,24 @@ from sklearn_cascade.core import (
     within_limit,
     worst_case_cost,
 )
-from sklearn_cascade.core._pareto import Skyline, round_cost, round_score
+from sklearn_cascade.core._pareto import ParetoSet, round_cost, round_score
 from sklearn_cascade.search._candidates import (
-    Found,
-    Plan,
+    Candidate,
+    EvaluatedCandidates,
     in_order,
     join,
     plan_ensembles,
     view_rows,
 )
 from sklearn_cascade.search._exhaustive import (
-    Explored,
+    SearchResult,
     Settings,
-    explore,
+    evaluate_candidates,
     explore_points,
+    pareto_optimal,
     plan_committees,
-    unbeaten,
 )
-from sklearn_cascade.search._predictions import Recordings
+from sklearn_cascade.search._predictions import PoolPredictions
 from sklearn_cascade.search._statistics import blocks_of, collect_statistics, map_in_threads
 from sklearn_cascade.tuning._sweep import count_passed
 
@@ -70,7 +70,7 @@ class Step(NamedTuple):
 
 
 def greedy_cascade(
-    pool: CoarsePool,
+    pool: QuantizedPool,
     reference: int,
     tolerance: float,
     *,
@@ -91,7 +91,7 @@ def greedy_cascade(
 
     Parameters
     ----------
-    pool : CoarsePool
+    pool : QuantizedPool
         Models and rows.
     reference : int
         Model to compare with; always able to answer all that is left.
@@ -162,12 +162,12 @@ def _candidates(pool, rows, used, reference, tolerance, last, max_worst_cost) ->
 
 
 def explore_greedily(
-    recordings: Recordings,
+    recordings: PoolPredictions,
     settings: Settings,
     *,
     progress,
     rows: Sequence[np.ndarray | None] = (None,),
-) -> Explored:
+) -> SearchResult:
     """Look at the promising committees of a large pool.
 
     Greedy cascades for many references and tolerances, and every pair, are the start; one
@@ -178,25 +178,29 @@ def explore_greedily(
     Parameters
     ----------
     recordings, settings, progress, rows
-        As for `explore`.
+        As for `evaluate_candidates`.
 
     Returns
     -------
-    explored : Explored
+    explored : SearchResult
     """
     singles = plan_ensembles(recordings, 1)
-    everyone = explore(recordings, settings, progress=progress, rows=rows, plans=singles)
+    everyone = evaluate_candidates(
+        recordings, settings, progress=progress, rows=rows, plans=singles
+    )
     n_evaluated = everyone.n_evaluated
     lots = [(everyone.plans, alone) for alone in everyone.found]
     for view in rows:
-        album = _draw(recordings, settings, view, progress)
+        album = build_archive(recordings, settings, view, progress)
         sketches = [sketch for sketch in album.sketches() if len(sketch.members) > 1]
-        closer, count = _look_closer(recordings, settings, album, sketches, view)
+        closer, count = refine(recordings, settings, album, sketches, view)
         committees = plan_committees(recordings, settings, _shortlist(sketches, len(singles)))
-        best = explore(recordings, settings, progress=progress, rows=[view], plans=committees)
+        best = evaluate_candidates(
+            recordings, settings, progress=progress, rows=[view], plans=committees
+        )
         lots += [closer, (best.plans, best.found[0])]
         n_evaluated += album.n_seen + count + best.n_evaluated
-    plans, parts = _united(recordings, lots)
+    plans, parts = merge(recordings, lots)
     n_stages = max(len(plan.members) for plan in plans)
     parts = [_widened(part, n_stages) for part in parts]
     n = len(rows)
@@ -204,10 +208,10 @@ def explore_greedily(
         _without_repeats(plans, join([parts[v], *parts[n + 2 * v : n + 2 * v + 2]]))
         for v in range(n)
     ]
-    return Explored(plans, found, n_evaluated)
+    return SearchResult(plans, found, n_evaluated)
 
 
-def _draw(recordings, settings, rows, progress) -> Album:
+def build_archive(recordings, settings, rows, progress) -> ParetoArchive:
     """Return the best cascades of a coarse view of the pool."""
     count = settings.scoring == "balanced_accuracy"
     pool = coarsen(
@@ -218,7 +222,7 @@ def _draw(recordings, settings, rows, progress) -> Album:
         max_bytes=settings.max_bytes,
         n_jobs=settings.n_jobs,
     )
-    album = Album(
+    album = ParetoArchive(
         pool,
         max_stages=settings.max_stages,
         in_cost_order=settings.order == "cost",
@@ -232,18 +236,18 @@ def _draw(recordings, settings, rows, progress) -> Album:
         album.add(members, levels)
     progress.say(f"{pool.n_models * (pool.n_models - 1) // 2:,} pairs")
     album.add_pairs()
-    grown: set[Sketch] = set()
+    grown: set[CandidateCascade] = set()
     for _ in range(_N_ROUNDS):
         starts = _evenly([s for s in album.sketches() if s not in grown], _N_STARTS)
         progress.start("cascades grown", len(starts))
         for sketch in starts:
-            album.grow(sketch)
+            album.neighbours(sketch)
             progress.tick()
         grown.update(starts)
     return album
 
 
-def _greedy_cascades(pool: CoarsePool, settings, progress) -> list[tuple[tuple, tuple]]:
+def _greedy_cascades(pool: QuantizedPool, settings, progress) -> list[tuple[tuple, tuple]]:
     """Return the greedy cascade of each reference and tolerance, as members and levels."""
     limits = {"max_stages": settings.max_stages, "max_worst_cost": settings.max_worst_cost}
     tasks = [(r, tolerance) for r in _references(pool) for tolerance in TOLERANCES]
@@ -260,10 +264,10 @@ def _greedy_cascades(pool: CoarsePool, settings, progress) -> list[tuple[tuple, 
     return [(members, levels) for members, levels in dict.fromkeys(built) if members]
 
 
-def _references(pool: CoarsePool) -> list[int]:
+def _references(pool: QuantizedPool) -> list[int]:
     """Return the single models that no other beats, thinned evenly."""
     score, cost = np.array([pool.evaluate((m,), ()) for m in range(pool.n_models)]).T
-    front = Skyline(cost.max()).admit(score, cost, np.arange(len(score)))
+    front = ParetoSet(cost.max()).admit(score, cost, np.arange(len(score)))
     return _evenly(front.tolist(), _N_REFERENCES)
 
 
@@ -274,7 +278,7 @@ def _evenly(items: list, n_items: int) -> list:
     return [items[i] for i in np.linspace(0, len(items) - 1, n_items).astype(int)]
 
 
-def _shortlist(sketches: Sequence[Sketch], n_models: int) -> list[int]:
+def _shortlist(sketches: Sequence[CandidateCascade], n_models: int) -> list[int]:
     """Return the models that the sketches use most, ascending."""
     if n_models <= _N_SHORTLISTED:
         return list(range(n_models))
@@ -283,10 +287,10 @@ def _shortlist(sketches: Sequence[Sketch], n_models: int) -> list[int]:
     return sorted(ranked[:_N_SHORTLISTED])
 
 
-def _look_closer(recordings, settings, album, sketches, rows):
+def refine(recordings, settings, album, sketches, rows):
     """Return what sketches reach on all rows, at finer thresholds: plans, found, and a count."""
     members = dict.fromkeys(sketch.members for sketch in sketches)
-    plans = [Plan("last", some, recordings.stage_costs(some), True) for some in members]
+    plans = [Candidate("last", some, recordings.stage_costs(some), True) for some in members]
     plans = in_order(recordings, plans)
     place = {plan.members: i for i, plan in enumerate(plans)}
     thresholds = np.full((len(sketches), max(1, settings.max_stages - 1)), np.nan)
@@ -294,7 +298,7 @@ def _look_closer(recordings, settings, album, sketches, rows):
         chosen = album.pool.thresholds(sketch.members, sketch.levels)
         thresholds[row, : len(chosen)] = chosen
     unknown = np.zeros(len(sketches))
-    points = Found(
+    points = EvaluatedCandidates(
         np.array([place[sketch.members] for sketch in sketches], dtype=int),
         thresholds,
         unknown,
@@ -305,12 +309,12 @@ def _look_closer(recordings, settings, album, sketches, rows):
     return (plans, found), count
 
 
-def _identity(plan: Plan) -> tuple:
+def _identity(plan: Candidate) -> tuple:
     """Return what tells one plan from another."""
     return plan.combine, plan.members, plan.exits
 
 
-def _united(recordings, lots) -> tuple[list[Plan], list[Found]]:
+def merge(recordings, lots) -> tuple[list[Candidate], list[EvaluatedCandidates]]:
     """Return one list of plans for all lots, and what each found by its positions."""
     plans = {_identity(plan): plan for lot, _ in lots for plan in lot}
     ordered = in_order(recordings, list(plans.values()))
@@ -322,7 +326,7 @@ def _united(recordings, lots) -> tuple[list[Plan], list[Found]]:
     return ordered, found
 
 
-def _widened(found: Found, n_stages: int) -> Found:
+def _widened(found: EvaluatedCandidates, n_stages: int) -> EvaluatedCandidates:
     """Return the same with columns for so many stages."""
     missing = n_stages - found.rates.shape[1]
     empty = np.full((len(found.plan), missing), np.nan)
@@ -332,15 +336,15 @@ def _widened(found: Found, n_stages: int) -> Found:
     )
 
 
-def _without_repeats(plans: Sequence[Plan], found: Found) -> Found:
+def _without_repeats(plans: Sequence[Candidate], found: EvaluatedCandidates) -> EvaluatedCandidates:
     """Return what no other beats, each committee without early exit once."""
     exits = np.array([plans[place].exits for place in found.plan])
     once = np.unique(found.plan[~exits], return_index=True)[1]
     rows = np.concatenate([np.flatnonzero(~exits)[once], np.flatnonzero(exits)])
-    return unbeaten(plans, found.take(rows))
+    return pareto_optimal(plans, found.take(rows))
 
 
-class Sketch(NamedTuple):
+class CandidateCascade(NamedTuple):
     """One cascade of a coarse pool that keeps the last answer.
 
     Attributes
@@ -359,12 +363,12 @@ class Sketch(NamedTuple):
     cost: float
 
 
-class Album:
+class ParetoArchive:
     """The sketches that no other seen so far beats in score and mean cost.
 
     Parameters
     ----------
-    pool : CoarsePool
+    pool : QuantizedPool
         Models and rows.
     max_stages : int
         The most models in one cascade.
@@ -382,16 +386,16 @@ class Album:
         self._cap = max_worst_cost
         singles = [float(pool.stage_costs((model,))[0]) for model in range(pool.n_models)]
         self._highest = sum(sorted(singles)[-max_stages:])
-        self._skyline = Skyline(self._highest)
-        self._sketches: list[Sketch] = []
+        self._skyline = ParetoSet(self._highest)
+        self._sketches: list[CandidateCascade] = []
         # What each model adds to the score on each row: (n_samples, n_models).
         self._right = np.ascontiguousarray((pool.right * pool.share).T)
 
-    def sketches(self) -> list[Sketch]:
+    def sketches(self) -> list[CandidateCascade]:
         """Return the sketches on the front, cheapest first."""
         score = np.array([sketch.score for sketch in self._sketches])
         cost = np.array([sketch.cost for sketch in self._sketches])
-        skyline = Skyline(self._highest)
+        skyline = ParetoSet(self._highest)
         kept = skyline.admit(*self._tidy(score, cost), np.arange(len(score)))
         self._sketches = [self._sketches[i] for i in kept]
         return sorted(self._sketches, key=lambda sketch: sketch.cost)
@@ -409,7 +413,7 @@ class Album:
         for first in range(self.pool.n_models):
             self._append((first,), (), np.arange(self.pool.level.shape[1]))
 
-    def grow(self, sketch: Sketch) -> None:
+    def neighbours(self, sketch: CandidateCascade) -> None:
         """Take in the sketch with any one model more at any place, and with any one less."""
         members, levels = sketch.members, sketch.levels
         for k in range(len(members) if len(members) > 1 else 0):
@@ -500,7 +504,7 @@ class Album:
         for i in self._skyline.admit(*self._tidy(score[cells], cost[cells]), cells):
             members, levels = describe(int(cells[i]))
             figures = float(score[cells[i]]), float(cost[cells[i]])
-            self._sketches.append(Sketch(tuple(members), tuple(levels), *figures))
+            self._sketches.append(CandidateCascade(tuple(members), tuple(levels), *figures))
 
     def _tidy(self, score, cost) -> tuple[np.ndarray, np.ndarray]:
         """Return figures so that those that differ by rounding are equal."""
@@ -515,7 +519,7 @@ def _sum_by_level(level: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np
     return chosen @ values
 
 
-class CoarsePool(NamedTuple):
+class QuantizedPool(NamedTuple):
     """Every model of a pool on some rows, for committees that keep the last answer.
 
     Attributes
@@ -570,19 +574,19 @@ class CoarsePool(NamedTuple):
 
 
 def coarsen(
-    recordings: Recordings,
+    recordings: PoolPredictions,
     rows: np.ndarray | None,
     *,
     confidence: str | Callable,
     scoring: str,
     max_bytes: int,
     n_jobs: int,
-) -> CoarsePool:
+) -> QuantizedPool:
     """Look at every model of a pool, a few at a time.
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
     rows : ndarray of int or None
         Rows to look at; None: all. An even choice of them where all would take too much.
@@ -625,4 +629,4 @@ def coarsen(
         np.full(n_rows, scale) if weight is None else weight * scale
         for weight, scale in zip((view.value_weight, view.row_weight), view.scales, strict=True)
     )
-    return CoarsePool(level, right, grids, share, row_share, recordings.stage_costs)
+    return QuantizedPool(level, right, grids, share, row_share, recordings.stage_costs)

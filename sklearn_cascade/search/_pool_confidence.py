@@ -8,20 +8,20 @@ from threading import Lock
 import numpy as np
 
 from sklearn_cascade.core import (
-    HeldOutStage,
-    LearnedStage,
-    RunningAnswer,
+    ConfidenceModel,
+    CrossFittedConfidence,
+    ProbaCombiner,
     pair_columns,
     proba_columns,
 )
-from sklearn_cascade.search._predictions import Recordings
+from sklearn_cascade.search._predictions import PoolPredictions
 from sklearn_cascade.tuning._fit_confidence import (
     N_TIMED,
+    FittedConfidence,
     LearnedConfidence,
-    Lessons,
-    Taught,
+    TrainingData,
+    fit,
     seconds_to_judge,
-    teach,
 )
 
 # Rows that are learned from at most: some thirty weights gain nothing from more.
@@ -30,12 +30,12 @@ _MOST_ROWS = 200_000
 _BLOCK_ROWS = 2**14
 
 
-class Learners:
+class PoolConfidenceModels:
     """Tells how likely the answer after some models of a pool is right.
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
     learned : LearnedConfidence
         Which learner.
@@ -47,7 +47,7 @@ class Learners:
 
     def __init__(
         self,
-        recordings: Recordings,
+        recordings: PoolPredictions,
         learned: LearnedConfidence,
         fold: np.ndarray,
         sample: np.ndarray,
@@ -58,15 +58,15 @@ class Learners:
         self._fold, self._sample = fold, sample
         self._billed = billed
         self._seconds: float | None = None
-        self._taught: dict[tuple, Taught] = {}
+        self._taught: dict[tuple, FittedConfidence] = {}
         # Threads that meet at a prefix wait for the first of them.
         self._locks: dict[tuple, Lock] = {}
 
-    def held_out(self, way: str, members: Sequence[int], rows: slice) -> HeldOutStage:
+    def held_out(self, way: str, members: Sequence[int], rows: slice) -> CrossFittedConfidence:
         """Return what judges some of the rows, each by a learner that did not see it."""
         return self._teach(way, members).held_out(self._fold[rows])
 
-    def stages(self, way: str, members: Sequence[int]) -> list[LearnedStage]:
+    def stages(self, way: str, members: Sequence[int]) -> list[ConfidenceModel]:
         """Return what was learned from all rows, for each stage of a cascade that is judged."""
         n_judged = len(members) - (way != "most_confident")
         return [self._teach(way, members[:k]).stage for k in range(1, n_judged + 1)]
@@ -90,12 +90,12 @@ class Learners:
     def _measure(self) -> float:
         """Return the seconds that the confidence after two models takes for a row."""
         members = tuple(range(min(2, self._recordings.n_models)))
-        running = RunningAnswer("mean", remember=True)
+        running = ProbaCombiner("mean", remember=True)
         for model in members:
             running.add(self._recordings.read_proba(model, slice(0, N_TIMED)))
         return seconds_to_judge(running, self._teach("mean", members).stage)
 
-    def _teach(self, way: str, members: Sequence[int]) -> Taught:
+    def _teach(self, way: str, members: Sequence[int]) -> FittedConfidence:
         """Return what is learned once some models have run."""
         # The surest stage is one of those that the last one is taken from.
         kind = "mean" if way == "mean" and len(members) > 1 else "last"
@@ -105,16 +105,16 @@ class Learners:
                 lessons = self._lessons(kind, members)
                 # Bare labels may turn out to be others than those known: one class more.
                 n_classes = len(self._recordings.classes) + (self._recordings.proba is None)
-                self._taught[key] = teach(self._learned.estimator, lessons, n_classes)
+                self._taught[key] = fit(self._learned.estimator, lessons, n_classes)
             return self._taught[key]
 
-    def _lessons(self, kind: str, members: Sequence[int]) -> Lessons:
+    def _lessons(self, kind: str, members: Sequence[int]) -> TrainingData:
         """Return the answers once some models have run, of an even choice of blocks of rows."""
         starts = range(0, self._recordings.n_samples, _BLOCK_ROWS)
         step = -(-self._recordings.n_samples // _MOST_ROWS)
         parts = [self._lesson(kind, members, start) for start in starts[::step]]
         columns, label, said, *rest = zip(*parts, strict=True)
-        return Lessons(
+        return TrainingData(
             [np.concatenate(column) for column in zip(*columns, strict=True)],
             np.concatenate(label),
             [
@@ -124,7 +124,7 @@ class Learners:
             *(np.concatenate(part) for part in rest),
         )
 
-    def _lesson(self, kind: str, members: Sequence[int], start: int) -> Lessons:
+    def _lesson(self, kind: str, members: Sequence[int], start: int) -> TrainingData:
         """Return the answers to one block of rows."""
         recordings = self._recordings
         rows = slice(start, min(start + _BLOCK_ROWS, recordings.n_samples))
@@ -132,12 +132,14 @@ class Learners:
             *said, (sure, label) = [recordings.read_pair(model, rows) for model in members]
             columns = pair_columns(sure)
         else:
-            running = RunningAnswer(kind, remember=True)
+            running = ProbaCombiner(kind, remember=True)
             for model in members:
                 running.add(recordings.read_proba(model, rows))
-            said, label = running.said_else(), running.proba.argmax(axis=1)
+            said, label = running.previous_outputs(), running.proba.argmax(axis=1)
             columns = proba_columns(running.proba)
         weight = recordings.sample_weight
         weight = np.ones(len(label)) if weight is None else weight[rows]
         right = label == recordings.y[rows]
-        return Lessons(columns, label, said, right, weight, self._fold[rows], self._sample[rows])
+        return TrainingData(
+            columns, label, said, right, weight, self._fold[rows], self._sample[rows]
+        )

@@ -15,7 +15,7 @@ from sklearn_cascade.core import as_numbers, check_proba
 _MOST_HELD = 2
 
 
-class Recordings(NamedTuple):
+class PoolPredictions(NamedTuple):
     """Held-out answers of a pool of models, cheapest first.
 
     Attributes
@@ -116,7 +116,7 @@ def record(
     classes=None,
     sample_weight: np.ndarray | None = None,
     marginal_cost: Callable | None = None,
-) -> Recordings:
+) -> PoolPredictions:
     """Check what was recorded and put the models in order of cost; the costs are checked.
 
     Parameters
@@ -138,7 +138,7 @@ def record(
 
     Returns
     -------
-    recordings : Recordings
+    recordings : PoolPredictions
     """
     y = np.asarray(y)
     if y.ndim != 1 or len(y) == 0:
@@ -158,7 +158,7 @@ def record(
     counted, sample_weight = _counted(sample_weight, len(y))
     if counted is not None:
         y = y[counted]
-    return Recordings(
+    return PoolPredictions(
         names, costs[order], y, classes, sample_weight, proba, pairs, counted, marginal_cost
     )
 
@@ -215,7 +215,7 @@ def _as_array(part):
 
 def _distinct(labels) -> np.ndarray:
     """Return the labels that occur, sorted."""
-    return labels.distinct() if isinstance(labels, ChunkedRows) else np.unique(labels)
+    return labels.distinct() if isinstance(labels, DaskRows) else np.unique(labels)
 
 
 def _columns_of(y: np.ndarray, classes, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -252,7 +252,7 @@ def _counted(
     return None if len(counted) == n_samples else counted, weight if np.ptp(weight) else None
 
 
-class ChunkedRows:
+class DaskRows:
     """The rows of a Dask array, each of whose chunks is computed once per pass.
 
     A block that is read is much smaller than a chunk, which would be computed for each of its
@@ -276,7 +276,7 @@ class ChunkedRows:
 
     def __reduce__(self):
         # Neither a lock nor what is held travels.
-        return ChunkedRows, (self._array,)
+        return DaskRows, (self._array,)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         start, stop, _ = rows.indices(len(self))
@@ -316,4 +316,4 @@ def read_in_chunks(part):
             f"number of rows is not known; expected a Dask array with known chunks: "
             f"frame.to_dask_array(lengths=True) or array.compute_chunk_sizes()"
         )
-    return ChunkedRows(part)
+    return DaskRows(part)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sklearn_cascade.core import DEFAULT_UNIT, check_weights_of_rows, numbers_by_name
+from sklearn_cascade.core import DEFAULT_UNIT, check_sample_weight, numbers_by_name
 from sklearn_cascade.inspection import MeasuredCosts
-from sklearn_cascade.search._cross_fit import add_cross_fitted_scores, fold_rows, others_of
+from sklearn_cascade.search._cross_fit import add_cross_fitted_scores, fold_rows, training_rows
 from sklearn_cascade.search._front import ParetoFront
 from sklearn_cascade.search._predictions import record
-from sklearn_cascade.search._strategy import Options, find_fronts, prepare
+from sklearn_cascade.search._strategy import Options, run_search, validate_options
 from sklearn_cascade.tuning._fit_confidence import LearnedConfidence
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def search_cascades(
         names=names,
         costs=numbers_by_name("costs", costs, names),
         classes=classes,
-        sample_weight=check_weights_of_rows(sample_weight, np.asarray(y)),
+        sample_weight=check_sample_weight(sample_weight, np.asarray(y)),
         marginal_cost=marginal_cost,
     )
     unit = cost_unit or getattr(costs, "unit", None) or DEFAULT_UNIT["given"]
@@ -189,11 +189,11 @@ def _find_front(recordings, options: Options, cv, measured: bool, table: dict) -
     # Seconds of a learned confidence can be added to no other unit.
     billed = measured and recordings.proba is not None
     sample = np.arange(recordings.n_samples)
-    options = prepare(recordings, options, fold=fold, sample=sample, billed=billed)
+    options = validate_options(recordings, options, fold=fold, sample=sample, billed=billed)
     if not cross_fitted:
-        return find_fronts(recordings, options, **table)[0]
-    parts, others = others_of(fold, sample)
-    front, *fronts = find_fronts(recordings, options, rows=[None, *others], **table)
+        return run_search(recordings, options, **table)[0]
+    parts, others = training_rows(fold, sample)
+    front, *fronts = run_search(recordings, options, rows=[None, *others], **table)
     return add_cross_fitted_scores(recordings, options, front, fronts, parts)
 
 

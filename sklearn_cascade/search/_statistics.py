@@ -9,14 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_cascade.core import (
-    RunningAnswer,
-    RunningLabel,
+    LabelCombiner,
+    ProbaCombiner,
     compute_confidence,
     is_count,
     row_values,
 )
-from sklearn_cascade.search._pool_confidence import Learners
-from sklearn_cascade.search._predictions import Recordings
+from sklearn_cascade.search._pool_confidence import PoolConfidenceModels
+from sklearn_cascade.search._predictions import PoolPredictions
 
 # The models that make an answer, ascending; or a combination and the models in running order.
 Key = tuple[int, ...] | tuple[str | int, ...]
@@ -51,14 +51,14 @@ def prefix_of(combine: str, members: Sequence[int], learned: bool = False) -> Ke
     return (members[-1],) if combine == "last" else tuple(sorted(members))
 
 
-def block_size(recordings: Recordings, n_models: int) -> int:
+def block_size(recordings: PoolPredictions, n_models: int) -> int:
     """Return how many rows of so many models are looked at in one go."""
     width = max(len(recordings.classes), 8)
     return max(32, _BLOCK_SIZE // width * 8 // max(8, n_models))
 
 
 def blocks_of(
-    recordings: Recordings, n_models: int, start: int = 0, stop: int | None = None
+    recordings: PoolPredictions, n_models: int, start: int = 0, stop: int | None = None
 ) -> list[slice]:
     """Return the pieces in which all rows, or a stretch of them, are read."""
     stop = recordings.n_samples if stop is None else stop
@@ -67,12 +67,12 @@ def blocks_of(
 
 
 def collect_statistics(
-    recordings: Recordings,
+    recordings: PoolPredictions,
     wanted: Sequence[Key],
     others: Sequence[Key],
     blocks: Sequence[slice],
     *,
-    confidence: str | Callable | Learners,
+    confidence: str | Callable | PoolConfidenceModels,
     scoring: str,
     n_jobs: int,
 ) -> Statistics:
@@ -80,13 +80,13 @@ def collect_statistics(
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
     wanted, others : sequence of tuple of int
         Prefixes whose confidence is wanted, and those of which it is not.
     blocks : sequence of slice
         The rows, in pieces; statistics come in this order.
-    confidence : str, callable or Learners
+    confidence : str, callable or PoolConfidenceModels
         How sure an answer is.
     scoring : str
         One of the scorings that are sums over rows.
@@ -153,13 +153,13 @@ class _ProbaReader:
     def read(self, block, target):
         """Fill in the statistics of one block of rows."""
         proba = {model: self._recordings.read_proba(model, block) for model in self._models}
-        self._visit((), RunningAnswer("mean"), proba, self._recordings.y[block], target)
+        self._visit((), ProbaCombiner("mean"), proba, self._recordings.y[block], target)
 
     def _visit(self, path, running, proba, y, target):
         """Add each further model to the running answer in turn."""
         for model in self._children.get(path, ()):
             longer = (*path, model)
-            branch = running.branch()
+            branch = running.copy()
             total, mass = branch.add_unscaled(proba[model])
             place = self._statistics.place.get(longer)
             if place is not None:
@@ -193,7 +193,7 @@ class _OrderedReader:
 
     def read(self, block, target):
         """Fill in the statistics of one block of rows."""
-        said = RecordedStages(self._recordings, self._confidence, block)
+        said = StageRunner(self._recordings, self._confidence, block)
         for way in self._children.get((), ()):
             self._visit((way,), said.begin(way), said, target)
 
@@ -204,7 +204,7 @@ class _OrderedReader:
             longer = (*path, model)
             place = self._statistics.place.get(longer)
             is_wanted = place is not None and place < len(sure)
-            branch = running.branch()
+            branch = running.copy()
             answer, confidence = said.add(branch, longer[0], longer[1:], judged=is_wanted)
             if place is not None:
                 value[place, target] = said.values(self._scoring, answer)
@@ -227,35 +227,38 @@ def tree_of(keys: Iterable[Key]) -> dict[Key, list]:
     return children
 
 
-class RecordedStages:
+class StageRunner:
     """What the models of a pool said of some rows, each read at first use.
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
-    confidence : str, callable or Learners
+    confidence : str, callable or PoolConfidenceModels
         How sure an answer is.
     block : slice
         The rows.
     """
 
     def __init__(
-        self, recordings: Recordings, confidence: str | Callable | Learners, block: slice
+        self,
+        recordings: PoolPredictions,
+        confidence: str | Callable | PoolConfidenceModels,
+        block: slice,
     ) -> None:
         self._recordings, self._block = recordings, block
         self._confidence = confidence
         self._said: dict = {}
 
-    def begin(self, way: str) -> RunningAnswer | RunningLabel:
+    def begin(self, way: str) -> ProbaCombiner | LabelCombiner:
         """Return an answer to which stages are added."""
         if self._recordings.proba is None:
-            return RunningLabel(way)
-        return RunningAnswer(way, remember=isinstance(self._confidence, Learners))
+            return LabelCombiner(way)
+        return ProbaCombiner(way, remember=isinstance(self._confidence, PoolConfidenceModels))
 
     def add(
         self,
-        running: RunningAnswer | RunningLabel,
+        running: ProbaCombiner | LabelCombiner,
         way: str,
         members: Sequence[int],
         *,
@@ -267,11 +270,11 @@ class RecordedStages:
         be `judged`: shape (n_samples,).
         """
         confidence = self._confidence
-        if isinstance(confidence, Learners):
+        if isinstance(confidence, PoolConfidenceModels):
             known = judged or way == "most_confident"
             confidence = confidence.held_out(way, members, self._block) if known else None
         answer = running.add(self._read(members[-1]), 1.0, confidence)
-        return answer, running.how_sure(confidence) if judged else None
+        return answer, running.confidence(confidence) if judged else None
 
     def values(self, scoring: str, answer: np.ndarray) -> np.ndarray:
         """Return what each answer is worth, before the weight of the row: (n_samples,)."""

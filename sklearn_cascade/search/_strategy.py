@@ -23,14 +23,20 @@ from sklearn_cascade.core import (
 )
 from sklearn_cascade.core._pareto import non_dominated, round_score
 from sklearn_cascade.search._candidates import (
-    Found,
-    Plan,
+    Candidate,
+    EvaluatedCandidates,
     cascade_of,
     count_cascades,
     plan_cascades,
     plan_ensembles,
 )
-from sklearn_cascade.search._exhaustive import MAX_CELLS, Explored, Settings, explore, unbeaten
+from sklearn_cascade.search._exhaustive import (
+    MAX_CELLS,
+    SearchResult,
+    Settings,
+    evaluate_candidates,
+    pareto_optimal,
+)
 from sklearn_cascade.search._front import (
     OperatingPoint,
     ParetoFront,
@@ -38,11 +44,11 @@ from sklearn_cascade.search._front import (
     check_constraints,
 )
 from sklearn_cascade.search._greedy import explore_greedily
-from sklearn_cascade.search._pool_confidence import Learners
-from sklearn_cascade.search._predictions import Recordings
-from sklearn_cascade.search._statistics import RecordedStages, blocks_of
+from sklearn_cascade.search._pool_confidence import PoolConfidenceModels
+from sklearn_cascade.search._predictions import PoolPredictions
+from sklearn_cascade.search._statistics import StageRunner, blocks_of
 from sklearn_cascade.tuning._fit_confidence import LearnedConfidence, as_learner
-from sklearn_cascade.tuning._tune import ways_of
+from sklearn_cascade.tuning._tune import combinations_to_try
 
 # What "auto" calls affordable, in seconds of one core by the measures below.
 _AFFORDABLE_SECONDS = 120.0
@@ -73,7 +79,7 @@ class Options(NamedTuple):
     max_stages: int
     order: str
     combine: str
-    confidence: str | Callable | LearnedConfidence | Learners
+    confidence: str | Callable | LearnedConfidence | PoolConfidenceModels
     n_thresholds: int
     method: str
     scoring: str | Callable
@@ -113,8 +119,8 @@ class Progress:
                 self.say(f"{self._task}: {self._done:,} of {self._total:,}")
 
 
-def prepare(
-    recordings: Recordings,
+def validate_options(
+    recordings: PoolPredictions,
     options: Options,
     *,
     fold: np.ndarray,
@@ -125,7 +131,7 @@ def prepare(
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
     options : Options
         Parameters of the search.
@@ -138,11 +144,13 @@ def prepare(
     learned = as_learner(options.confidence)
     if learned is None:
         return options
-    return options._replace(confidence=Learners(recordings, learned, fold, sample, billed=billed))
+    return options._replace(
+        confidence=PoolConfidenceModels(recordings, learned, fold, sample, billed=billed)
+    )
 
 
-def find_fronts(
-    recordings: Recordings,
+def run_search(
+    recordings: PoolPredictions,
     options: Options,
     cost_unit: str,
     *,
@@ -154,7 +162,7 @@ def find_fronts(
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
     options : Options
         Parameters of the search, prepared.
@@ -193,17 +201,19 @@ def find_fronts(
     return fronts
 
 
-def _explore(recordings: Recordings, options: Options, rows) -> Explored:
+def _explore(recordings: PoolPredictions, options: Options, rows) -> SearchResult:
     """Search in the way that suits the pool."""
     progress, settings = Progress(options.verbose), settings_of(recordings, options)
     greedy = _is_greedy(recordings, options, settings, progress)
-    search = explore_greedily if greedy else explore
-    if isinstance(options.confidence, Learners) or (greedy and "most_confident" in settings.ways):
+    search = explore_greedily if greedy else evaluate_candidates
+    if isinstance(options.confidence, PoolConfidenceModels) or (
+        greedy and "most_confident" in settings.ways
+    ):
         return explore_near_front(recordings, settings, search, rows=rows, progress=progress)
     return search(recordings, settings, rows=rows, progress=progress)
 
 
-def check_options(recordings: Recordings, options: Options) -> None:
+def check_options(recordings: PoolPredictions, options: Options) -> None:
     """Raise for parameters that are out of range or do not fit what was recorded."""
     _check_one_of("order", options.order, ("cost", "any"))
     _check_one_of("method", options.method, ("auto", "exhaustive", "greedy"))
@@ -243,9 +253,11 @@ def _check_one_of(parameter: str, value, accepted: tuple[str, ...]) -> None:
         raise ValueError(f"{parameter}={value!r}; expected one of {list(accepted)}")
 
 
-def settings_of(recordings: Recordings, options: Options) -> Settings:
+def settings_of(recordings: PoolPredictions, options: Options) -> Settings:
     """Return what the search needs of the parameters."""
-    ways = ways_of(options.combine, comparable=isinstance(options.confidence, Learners))
+    ways = combinations_to_try(
+        options.combine, comparable=isinstance(options.confidence, PoolConfidenceModels)
+    )
     if recordings.pairs is not None:
         ways = tuple(way for way in ways if way != "mean")
     return Settings(
@@ -276,7 +288,7 @@ def _is_greedy(recordings, options, settings, progress) -> bool:
     return greedy
 
 
-def seconds_of(recordings: Recordings, settings: Settings) -> float:
+def seconds_of(recordings: PoolPredictions, settings: Settings) -> float:
     """Return about how long an exhaustive search takes on one core."""
     n_models, n_samples = recordings.n_models, recordings.n_samples
     n_levels = settings.n_thresholds + 1
@@ -292,7 +304,7 @@ def seconds_of(recordings: Recordings, settings: Settings) -> float:
 
 
 def _rows(
-    recordings: Recordings, plans: Sequence[Plan], found: Found, train_costs
+    recordings: PoolPredictions, plans: Sequence[Candidate], found: EvaluatedCandidates, train_costs
 ) -> list[OperatingPoint]:
     """Return what was found as rows of a table."""
     rows = []
@@ -311,29 +323,29 @@ def _rows(
 
 
 def explore_near_front(
-    recordings: Recordings,
+    recordings: PoolPredictions,
     settings: Settings,
     search: Callable,
     *,
     progress,
     rows: Sequence[np.ndarray | None] = (None,),
-) -> Explored:
+) -> SearchResult:
     """Look at every cascade with a plain confidence, and closely at those near the front.
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
     settings : Settings
         What is searched; the first look takes the mean and the last answer only.
     search : callable
-        `explore` or `explore_greedily`, for the first look.
+        `evaluate_candidates` or `explore_greedily`, for the first look.
     progress, rows
-        As for `explore`.
+        As for `evaluate_candidates`.
 
     Returns
     -------
-    explored : Explored
+    explored : SearchResult
         Cascades with the confidence and the combinations of the settings.
     """
     max_stages, cap = settings.max_stages, settings.max_worst_cost
@@ -345,7 +357,7 @@ def explore_near_front(
         members = [plan.members for plan in some]
     else:
         ways = tuple(way for way in settings.ways if way != "most_confident") or ("last",)
-        learned = isinstance(settings.confidence, Learners)
+        learned = isinstance(settings.confidence, PoolConfidenceModels)
         confidence = "max_proba" if learned else settings.confidence
         plain = settings._replace(ways=ways, confidence=confidence)
         first = search(recordings, plain, progress=progress, rows=rows)
@@ -359,18 +371,18 @@ def explore_near_front(
         for way in settings.ways
     ]
     plans = ensembles + [plan for plan in cascades if within_limit(plan.worst_cost, cap)]
-    explored = explore(recordings, settings, progress=progress, rows=rows, plans=plans)
+    explored = evaluate_candidates(recordings, settings, progress=progress, rows=rows, plans=plans)
     return explored._replace(n_evaluated=explored.n_evaluated + n_before)
 
 
-def _near_front(recordings, settings, first: Explored) -> list[tuple[int, ...]]:
+def _near_front(recordings, settings, first: SearchResult) -> list[tuple[int, ...]]:
     """Return an even choice of the cascades on the front, and those of the models used most."""
     found = first.found[0]
     front = non_dominated(
         round_score(found.score), found.cost, np.zeros(len(found.plan)), np.arange(len(found.plan))
     )
     front = front[np.argsort(found.cost[front], kind="stable")]
-    plans: list[Plan] = [first.plans[place] for place in found.plan[front]]
+    plans: list[Candidate] = [first.plans[place] for place in found.plan[front]]
     used = Counter(model for plan in plans for model in plan.members)
     most = sorted(sorted(used, key=lambda model: (-used[model], model))[:_N_USED_MOST])
     core = plan_cascades(recordings, ("last",), settings.max_stages, settings.order, models=most)
@@ -385,23 +397,23 @@ def _near_front(recordings, settings, first: Explored) -> list[tuple[int, ...]]:
 
 
 def rescore(
-    recordings: Recordings,
-    plans: Sequence[Plan],
-    found: Found,
+    recordings: PoolPredictions,
+    plans: Sequence[Candidate],
+    found: EvaluatedCandidates,
     *,
     scoring: str | Callable,
-    confidence: str | Callable | Learners,
+    confidence: str | Callable | PoolConfidenceModels,
     rows: np.ndarray | None,
-) -> Found:
+) -> EvaluatedCandidates:
     """Return the committees of the accuracy front with the score of another scorer.
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : PoolPredictions
         Answers of the pool.
-    plans : sequence of Plan
+    plans : sequence of Candidate
         What `found` counts by.
-    found : Found
+    found : EvaluatedCandidates
         Committees and their accuracy.
     scoring, confidence
         As in `search_cascades`.
@@ -410,7 +422,7 @@ def rescore(
 
     Returns
     -------
-    found : Found
+    found : EvaluatedCandidates
         Single models, ensembles, and those of an even choice of cascades that nothing beats.
     """
     found = found.take(_evenly_chosen(plans, found))
@@ -419,10 +431,10 @@ def rescore(
         _score(recordings, plans[place], _known(thresholds), scoring, confidence, rows)
         for place, thresholds in zip(found.plan, found.thresholds, strict=True)
     ]
-    return unbeaten(plans, found._replace(score=np.array(score)))
+    return pareto_optimal(plans, found._replace(score=np.array(score)))
 
 
-def _evenly_chosen(plans, found: Found) -> np.ndarray:
+def _evenly_chosen(plans, found: EvaluatedCandidates) -> np.ndarray:
     """Return the rows without early exit, and an even choice of the accuracy front."""
     exiting = np.array([plans[place].exits for place in found.plan])
     front = non_dominated(
@@ -443,11 +455,11 @@ def _known(thresholds: np.ndarray) -> np.ndarray:
 
 def _score(recordings, plan, thresholds, scoring, confidence, rows) -> float:
     """Return the score of one committee at one operating point."""
-    given = give_answers(recordings, plan, thresholds, confidence)
+    given = predict(recordings, plan, thresholds, confidence)
     return score_given(recordings, given, scoring, rows)
 
 
-def give_answers(recordings, plan, thresholds, confidence) -> np.ndarray:
+def predict(recordings, plan, thresholds, confidence) -> np.ndarray:
     """Return what one committee answers: probabilities, or labels where no more is known."""
     given = np.concatenate(
         [
@@ -460,13 +472,13 @@ def give_answers(recordings, plan, thresholds, confidence) -> np.ndarray:
 
 def _answer_block(recordings, plan, thresholds, confidence, block) -> np.ndarray:
     """Return the answers to one piece of the rows."""
-    said = RecordedStages(recordings, confidence, block)
+    said = StageRunner(recordings, confidence, block)
     running, answers, sure = said.begin(plan.combine), [], []
     for k in range(len(plan.members)):
         judged = plan.exits and k < len(plan.members) - 1
-        answer, how_sure = said.add(running, plan.combine, plan.members[: k + 1], judged=judged)
+        answer, confidence = said.add(running, plan.combine, plan.members[: k + 1], judged=judged)
         answers.append(answer)
-        sure.append(how_sure)
+        sure.append(confidence)
     if not plan.exits or len(answers) == 1:
         return answers[-1]
     stage = exit_stages(sure[:-1], thresholds)

@@ -7,20 +7,25 @@ from sklearn_cascade.tuning._fit_confidence import (
     learn_confidences,
     seconds_to_judge,
 )
-from sklearn_cascade.tuning._sweep import Ladder, build_ladder, prefix_answers, sweep_thresholds
-from sklearn_cascade.tuning._tune import TunedLadder, tune_cascade, ways_of
+from sklearn_cascade.tuning._sweep import (
+    StageStatistics,
+    prefix_answers,
+    stage_statistics,
+    sweep_thresholds,
+)
+from sklearn_cascade.tuning._tune import TuningResult, combinations_to_try, tune_cascade
 
 __all__ = [
-    "Ladder",
     "LearnedConfidence",
     "N_TIMED",
-    "TunedLadder",
+    "StageStatistics",
+    "TuningResult",
     "as_learner",
-    "build_ladder",
+    "combinations_to_try",
     "learn_confidences",
     "prefix_answers",
     "seconds_to_judge",
+    "stage_statistics",
     "sweep_thresholds",
     "tune_cascade",
-    "ways_of",
 ]

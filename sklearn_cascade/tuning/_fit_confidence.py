@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_cascade.core import (
     MAX_ONE_HOT,
-    HeldOutStage,
-    LearnedStage,
-    RunningAnswer,
+    ConfidenceModel,
+    CrossFittedConfidence,
+    ProbaCombiner,
     class_table,
     confidence_features,
     proba_columns,
@@ -87,12 +87,12 @@ class LearnedLadder(NamedTuple):
     confidence : ndarray of shape (n_judged, n_samples)
         Of each row by learners that did not see it, after each stage that is judged: all but
         the last, and that one too where the surest stage answers.
-    stages : list of LearnedStage
+    stages : list of ConfidenceModel
         Fitted on all rows, one per stage judged.
     """
 
     confidence: np.ndarray
-    stages: list[LearnedStage]
+    stages: list[ConfidenceModel]
 
 
 def learn_confidences(
@@ -142,7 +142,7 @@ def learn_confidences(
             n_judged = len(proba) - (way != "most_confident")
             lessons = _lessons(proba, y, way, weights, (sample_weight, fold, sample))
             judged = [
-                (part, teach(learned.estimator, part, proba[0].shape[1]))
+                (part, fit(learned.estimator, part, proba[0].shape[1]))
                 for part in islice(lessons, n_judged)
             ]
             ladders[way] = LearnedLadder(
@@ -155,21 +155,23 @@ def learn_confidences(
     return {way: ladders[way] for way in ways}
 
 
-def _lessons(proba, y, way: str, weights, rest) -> Iterator[Lessons]:
+def _lessons(proba, y, way: str, weights, rest) -> Iterator[TrainingData]:
     """Yield the answers after each stage; for the surest stage, that of each by itself."""
-    running = RunningAnswer("mean" if way == "mean" else "last", remember=True)
+    running = ProbaCombiner("mean" if way == "mean" else "last", remember=True)
     for stage, weight in zip(proba, weights, strict=True):
         answer = running.add(stage, weight)
         label = answer.argmax(axis=1)
-        yield Lessons(proba_columns(answer), label, running.said_else(), label == y, *rest)
+        yield TrainingData(
+            proba_columns(answer), label, running.previous_outputs(), label == y, *rest
+        )
 
 
-def _held_out(lessons: Lessons, taught: Taught) -> np.ndarray:
+def _held_out(lessons: TrainingData, taught: FittedConfidence) -> np.ndarray:
     """Return the confidence of each row by a learner that did not see it: (n_samples,)."""
-    return taught.held_out(lessons.fold).judge(lessons.columns, lessons.label, lessons.said)
+    return taught.held_out(lessons.fold).predict(lessons.columns, lessons.label, lessons.said)
 
 
-class Lessons(NamedTuple):
+class TrainingData(NamedTuple):
     """Answers after one stage, and whether they are right.
 
     Attributes
@@ -198,49 +200,49 @@ class Lessons(NamedTuple):
     fold: np.ndarray
     sample: np.ndarray
 
-    def take(self, rows: np.ndarray) -> Lessons:
+    def take(self, rows: np.ndarray) -> TrainingData:
         """Return some of the rows."""
         columns = [column[rows] for column in self.columns]
         said = [(sure[rows], own[rows]) for sure, own in self.said]
-        return Lessons(columns, self.label[rows], said, *(part[rows] for part in self[3:]))
+        return TrainingData(columns, self.label[rows], said, *(part[rows] for part in self[3:]))
 
 
-class Taught(NamedTuple):
+class FittedConfidence(NamedTuple):
     """What was learned about the answers after one stage.
 
     Attributes
     ----------
-    stage : LearnedStage
+    stage : ConfidenceModel
         From all rows.
-    by_fold : dict from int to LearnedStage
+    by_fold : dict from int to ConfidenceModel
         From all rows but those of a fold.
     """
 
-    stage: LearnedStage
-    by_fold: dict[int, LearnedStage]
+    stage: ConfidenceModel
+    by_fold: dict[int, ConfidenceModel]
 
-    def held_out(self, fold: np.ndarray) -> HeldOutStage:
+    def held_out(self, fold: np.ndarray) -> CrossFittedConfidence:
         """Return what judges rows of the folds given: shape (n_samples,)."""
         # A fold that no row was drawn from had no part in the learning at all.
         folds = np.unique(fold).tolist()
-        return HeldOutStage({k: self.by_fold.get(k, self.stage) for k in folds}, fold)
+        return CrossFittedConfidence({k: self.by_fold.get(k, self.stage) for k in folds}, fold)
 
 
-def teach(learner, lessons: Lessons, n_classes: int) -> Taught:
+def fit(learner, lessons: TrainingData, n_classes: int) -> FittedConfidence:
     """Fit a learner on all rows, and on all folds but one.
 
     Parameters
     ----------
     learner : classifier or None
         None: a logistic regression.
-    lessons : Lessons
+    lessons : TrainingData
         What to learn from.
     n_classes : int
         Number of classes.
 
     Returns
     -------
-    taught : Taught
+    taught : FittedConfidence
 
     Raises
     ------
@@ -260,31 +262,33 @@ def teach(learner, lessons: Lessons, n_classes: int) -> Taught:
         if not others.any():
             raise ValueError("confidence='learned' needs at least two folds of other rows")
         by_fold[held_out] = _fit(learner, lessons.take(others), n_classes, near=stage)
-    return Taught(stage, by_fold)
+    return FittedConfidence(stage, by_fold)
 
 
-def seconds_to_judge(running: RunningAnswer, stage: LearnedStage) -> float:
+def seconds_to_judge(running: ProbaCombiner, stage: ConfidenceModel) -> float:
     """Return the seconds that a learned confidence takes for a row of a batch."""
     seconds = []
     for _ in range(_N_REPEATS):
         start = perf_counter()
-        running.how_sure(stage)
+        running.confidence(stage)
         seconds.append(perf_counter() - start)
     return float(np.median(seconds)) / len(running.proba)
 
 
 def _fit(
-    learner, lessons: Lessons, n_classes: int, near: LearnedStage | None = None
-) -> LearnedStage:
+    learner, lessons: TrainingData, n_classes: int, near: ConfidenceModel | None = None
+) -> ConfidenceModel:
     """Fit one learner; a logistic regression begins at one that is near."""
     right, weight = lessons.right, lessons.weight / lessons.weight.mean()
     table, features = _table(lessons, n_classes), _features(lessons, n_classes)
     if right.all() or not right.any():
         # Nothing to tell apart: all rows are equally sure.
         share = (right.sum() + 1) / (len(right) + 2)
-        return LearnedStage(table, np.zeros(features.shape[1]), float(np.log(share / (1 - share))))
+        return ConfidenceModel(
+            table, np.zeros(features.shape[1]), float(np.log(share / (1 - share)))
+        )
     if learner is not None:
-        return LearnedStage(
+        return ConfidenceModel(
             table, None, 0.0, clone(learner).fit(features, right, sample_weight=lessons.weight)
         )
     # Many rows, few features: Newton steps are fastest.
@@ -296,15 +300,15 @@ def _fit(
     logistic.fit(scaler.transform(features), right, sample_weight=weight)
     # One product instead of a pipeline, whose checks would take longer than most members.
     weights = logistic.coef_[0] / scaler.scale_
-    return LearnedStage(table, weights, float(logistic.intercept_[0] - scaler.mean_ @ weights))
+    return ConfidenceModel(table, weights, float(logistic.intercept_[0] - scaler.mean_ @ weights))
 
 
-def _table(lessons: Lessons, n_classes: int) -> np.ndarray:
+def _table(lessons: TrainingData, n_classes: int) -> np.ndarray:
     """Return what is told of each class: (n_classes, n_columns)."""
     return class_table(lessons.label, lessons.right, lessons.weight, n_classes)
 
 
-def _features(lessons: Lessons, n_classes: int) -> np.ndarray:
+def _features(lessons: TrainingData, n_classes: int) -> np.ndarray:
     """Return what a learner is fitted on: (n_samples, n_features).
 
     A share of right answers that a row has part in tells its own outcome, so each fold is told

@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_cascade.core import candidate_thresholds
 from sklearn_cascade.core._pareto import SCORE_DECIMALS
-from sklearn_cascade.tuning._sweep import Ladder, sweep_flat
+from sklearn_cascade.tuning._sweep import StageStatistics, sweep_flat
 
 # Thresholds tried for each stage, "always" and "never" among them.
 N_LEVELS = 65
@@ -49,7 +49,7 @@ class OperatingPoint(NamedTuple):
         return (0, score, -cost)
 
 
-def cheapest_point(ladder: Ladder, floor: float) -> OperatingPoint:
+def cheapest_point(ladder: StageStatistics, floor: float) -> OperatingPoint:
     """Return the cheapest thresholds whose score reaches the floor, or else the best score.
 
     Up to four stages every vector of a grid is looked at, then of finer grids around the best;
@@ -57,7 +57,7 @@ def cheapest_point(ladder: Ladder, floor: float) -> OperatingPoint:
 
     Parameters
     ----------
-    ladder : Ladder
+    ladder : StageStatistics
         At least two stages.
     floor : float
         Score to reach.
@@ -74,13 +74,13 @@ def cheapest_point(ladder: Ladder, floor: float) -> OperatingPoint:
     return max(found, key=lambda point: point.rank(floor))
 
 
-def single_exits(ladder: Ladder) -> list[tuple[float, ...]]:
+def single_exits(ladder: StageStatistics) -> list[tuple[float, ...]]:
     """Return the thresholds at which all rows exit at the same stage, for each stage in turn."""
     last = ladder.n_stages - 1
     return [(np.inf,) * k + (-np.inf,) * (last - k) for k in range(last + 1)]
 
 
-def _improve(ladder: Ladder, best: OperatingPoint, floor: float) -> OperatingPoint:
+def _improve(ladder: StageStatistics, best: OperatingPoint, floor: float) -> OperatingPoint:
     """Return the best point found from one by sweeping windows of stages, ever more finely."""
     # Later passes refine, so a coarser start serves where many windows are swept.
     n_levels = N_LEVELS if ladder.n_stages - 1 <= _WINDOW else N_LEVELS // 2
@@ -100,12 +100,12 @@ def _improve(ladder: Ladder, best: OperatingPoint, floor: float) -> OperatingPoi
     return best
 
 
-def front_points(ladder: Ladder, n_points: int) -> list[OperatingPoint]:
+def front_points(ladder: StageStatistics, n_points: int) -> list[OperatingPoint]:
     """Return non-dominated points of one grid, by rising cost, thinned evenly.
 
     Parameters
     ----------
-    ladder : Ladder
+    ladder : StageStatistics
         At least two stages.
     n_points : int
         The most points to return.
@@ -129,7 +129,7 @@ def front_points(ladder: Ladder, n_points: int) -> list[OperatingPoint]:
     return [_point_at(order[i], score, cost, candidates) for i in rising]
 
 
-def threshold_grid(ladder: Ladder, n_levels: int) -> list[np.ndarray]:
+def threshold_grid(ladder: StageStatistics, n_levels: int) -> list[np.ndarray]:
     """Return the thresholds to try for each stage: always, up to n_levels - 2, never."""
     return [
         _bracket(candidate_thresholds(sure, n_levels - 2, sample_weight=ladder.sample_weight))
@@ -149,7 +149,7 @@ def _windows(n_thresholds: int) -> Iterator[range]:
 
 
 def _grid_around(
-    ladder: Ladder, thresholds: Sequence[float], candidates: Sequence[np.ndarray]
+    ladder: StageStatistics, thresholds: Sequence[float], candidates: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
     """Return finer candidates between the neighbours of each threshold, from the rows reached."""
     reached = ladder.exit_stages(thresholds)

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_cascade.core import (
-    RunningAnswer,
+    ProbaCombiner,
     cumulative_costs,
-    exit_boundary,
+    effective_threshold,
     exit_stages,
     fill_abstained,
     row_shares,
@@ -27,7 +27,7 @@ from sklearn_cascade.core import (
 _BLOCK_SIZE = 2**16
 
 
-class Swept(NamedTuple):
+class SweepResult(NamedTuple):
     """What every combination of thresholds of one ladder reaches.
 
     Attributes
@@ -44,7 +44,7 @@ class Swept(NamedTuple):
     reached: list[np.ndarray]
 
 
-class CellSums:
+class ThresholdHistogram:
     """Histograms of the rows over the thresholds they pass, which rows are added to in parts.
 
     Rows enter before the first stage, and after each stage but the last some of them are
@@ -70,7 +70,7 @@ class CellSums:
         self._moved: list[np.ndarray] = []
         self._reached: list[np.ndarray] = []
 
-    def enter(
+    def add_rows(
         self,
         values: Sequence[np.ndarray],
         value_weight: np.ndarray | None = None,
@@ -93,7 +93,7 @@ class CellSums:
         self._cell = np.zeros(n_samples, dtype=np.intp)
         self.rows: slice | np.ndarray = slice(None)
 
-    def defer(self, n_levels: int, passed: np.ndarray) -> None:
+    def add_stage(self, n_levels: int, passed: np.ndarray) -> None:
         """Go on to the next stage.
 
         Parameters
@@ -121,11 +121,11 @@ class CellSums:
         _accumulate(self._moved, k, np.bincount(self._cell, step, minlength=size))
         _accumulate(self._reached, k, np.bincount(self._cell, share, minlength=size))
 
-    def leave(self) -> None:
+    def clear(self) -> None:
         """Let go of the rows that entered last; their sums stay."""
         del self._values, self._weights, self._cell, self.rows
 
-    def finish(self, costs: np.ndarray) -> Swept:
+    def result(self, costs: np.ndarray) -> SweepResult:
         """Return score and mean cost of every combination, from the cost of each stage."""
         value_scale, row_scale = self._scales
         score = np.asarray(self._first)
@@ -140,24 +140,24 @@ class CellSums:
             score = score + _cumulate(self._moved[k].reshape(shape))
             reached.append(_cumulate(self._reached[k].reshape(shape)) * row_scale)
             cost = cost + costs[k + 1] * reached[k]
-        return Swept(score * value_scale, cost, reached)
+        return SweepResult(score * value_scale, cost, reached)
 
 
 def count_passed(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Return how many of the ascending thresholds each row would exit at; NaN exits at none."""
-    passed = np.searchsorted(exit_boundary(thresholds), confidence, side="right")
+    passed = np.searchsorted(effective_threshold(thresholds), confidence, side="right")
     passed[np.isnan(confidence)] = 0
     return passed
 
 
 def sweep_thresholds(
-    ladder: Ladder, candidates: Sequence[np.ndarray]
+    ladder: StageStatistics, candidates: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return score and mean cost of every combination of candidate thresholds.
 
     Parameters
     ----------
-    ladder : Ladder
+    ladder : StageStatistics
         Held-out confidences and gains, with ``n_stages`` stages.
     candidates : sequence of ndarray, one per stage but the last
         Thresholds to try, ascending; infinities are allowed at the ends.
@@ -174,13 +174,15 @@ def sweep_thresholds(
     return score.reshape(shape), cost.reshape(shape)
 
 
-def sweep_flat(ladder: Ladder, candidates: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def sweep_flat(
+    ladder: StageStatistics, candidates: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the same as flat arrays, for any number of stages."""
-    sums = CellSums()
-    sums.enter(ladder.gain, row_weight=ladder.sample_weight)
+    sums = ThresholdHistogram()
+    sums.add_rows(ladder.gain, row_weight=ladder.sample_weight)
     for sure, thresholds in zip(ladder.confidence, candidates, strict=True):
-        sums.defer(len(thresholds), count_passed(sure[sums.rows], thresholds))
-    swept = sums.finish(ladder.costs)
+        sums.add_stage(len(thresholds), count_passed(sure[sums.rows], thresholds))
+    swept = sums.result(ladder.costs)
     return np.ravel(swept.score), np.ravel(swept.cost)
 
 
@@ -199,7 +201,7 @@ def _cumulate(histogram: np.ndarray) -> np.ndarray:
     return histogram
 
 
-class Ladder(NamedTuple):
+class StageStatistics(NamedTuple):
     """Stages in running order, seen from held-out rows.
 
     Attributes
@@ -224,7 +226,7 @@ class Ladder(NamedTuple):
         """Number of stages."""
         return len(self.costs)
 
-    def take(self, rows: np.ndarray) -> Ladder:
+    def take(self, rows: np.ndarray) -> StageStatistics:
         """Return the ladder seen from some of the rows; their shares stay as they were."""
         return self._replace(
             confidence=self.confidence[:, rows],
@@ -245,7 +247,7 @@ class Ladder(NamedTuple):
         return float(gain), float(cumulative_costs(self.costs)[stage] @ self.sample_weight)
 
 
-def build_ladder(
+def stage_statistics(
     proba: Sequence[np.ndarray],
     y: np.ndarray,
     costs: np.ndarray,
@@ -256,7 +258,7 @@ def build_ladder(
     scoring: str,
     sample_weight: np.ndarray,
     class_shares: np.ndarray | None = None,
-) -> Ladder:
+) -> StageStatistics:
     """Combine held-out probabilities stage by stage.
 
     Parameters
@@ -283,7 +285,7 @@ def build_ladder(
 
     Returns
     -------
-    ladder : Ladder
+    ladder : StageStatistics
     """
     n_stages, n_samples, n_classes = len(proba), len(y), proba[0].shape[1]
     sure = np.empty((n_stages - 1, n_samples))
@@ -292,21 +294,21 @@ def build_ladder(
     step = max(1, _BLOCK_SIZE // n_classes)
     for start in range(0, n_samples, step):
         rows = slice(start, start + step)
-        running = RunningAnswer(combine, allow_abstain=class_shares is not None)
+        running = ProbaCombiner(combine, allow_abstain=class_shares is not None)
         judged = confidences_of(confidence, n_stages, rows)
         for k in range(n_stages):
             answer = running.add(proba[k][rows], weights[k], judged[k])
             if k < n_stages - 1:
-                sure[k, rows] = running.how_sure(judged[k])
+                sure[k, rows] = running.confidence(judged[k])
             gain[k, rows] = row_values(scoring, fill_abstained(answer, class_shares), y[rows])
     gain *= row_shares(scoring, y, sample_weight)
     share = sample_weight / sample_weight.sum()
-    return Ladder(sure, gain, np.asarray(costs, dtype=np.float64), share)
+    return StageStatistics(sure, gain, np.asarray(costs, dtype=np.float64), share)
 
 
 def prefix_answers(proba, combine, weights, allow_abstain, confidence=None):
     """Yield the answer after each stage, over all rows."""
-    running = RunningAnswer(combine, allow_abstain=allow_abstain)
+    running = ProbaCombiner(combine, allow_abstain=allow_abstain)
     judged = confidences_of(confidence, len(proba))
     for stage_proba, weight, sure in zip(proba, weights, judged, strict=True):
         yield running.add(stage_proba, weight, sure)

@@ -23,13 +23,13 @@ from sklearn_cascade.tuning._operating_points import (
     front_points,
     single_exits,
 )
-from sklearn_cascade.tuning._sweep import Ladder, build_ladder, prefix_answers
+from sklearn_cascade.tuning._sweep import StageStatistics, prefix_answers, stage_statistics
 
 # A scorer that is no sum over rows is applied to this many points of the accuracy front.
 _N_SCORED_POINTS = 64
 
 
-class TunedLadder(NamedTuple):
+class TuningResult(NamedTuple):
     """What tuning chose, and what it is worth.
 
     Attributes
@@ -74,7 +74,7 @@ def tune_cascade(
     fold: np.ndarray,
     sample: np.ndarray | None = None,
     class_shares: np.ndarray | None = None,
-) -> TunedLadder:
+) -> TuningResult:
     """Choose the cheapest thresholds that lose nothing on held-out rows.
 
     "Nothing" is measured against the best of any stage alone and no early exit, so that the
@@ -108,7 +108,7 @@ def tune_cascade(
 
     Returns
     -------
-    tuned : TunedLadder
+    tuned : TuningResult
     """
     sample = np.arange(len(y)) if sample is None else sample
     counted = sample_weight > 0
@@ -118,7 +118,7 @@ def tune_cascade(
             confidence = {way: sure[:, counted] for way, sure in confidence.items()}
         y, sample_weight = y[counted], sample_weight[counted]
         fold, sample = fold[counted], sample[counted]
-    evidence = Evidence(proba, y, classes, sample_weight, class_shares)
+    evidence = HeldOutData(proba, y, classes, sample_weight, class_shares)
     contest = open_contest(
         evidence,
         costs,
@@ -131,12 +131,14 @@ def tune_cascade(
     cross_fitted_score, cross_fitted_cost = _cross_fit(contest, fold, sample)
     # Sums of shares miss round figures by the last bits.
     score, cross_fitted_score = round(point.score, 12), round(cross_fitted_score, 12)
-    return TunedLadder(
+    return TuningResult(
         way, point.thresholds, score, point.cost, cross_fitted_score, cross_fitted_cost, floor
     )
 
 
-def _cross_fit(contest: Contest, fold: np.ndarray, sample: np.ndarray) -> tuple[float, float]:
+def _cross_fit(
+    contest: CombinationSelector, fold: np.ndarray, sample: np.ndarray
+) -> tuple[float, float]:
     """Choose on all folds but one, and take score and cost of the rows of that one, pooled."""
     stage = np.empty(len(fold), dtype=int)
     way = np.empty(len(fold), dtype=object)
@@ -153,7 +155,7 @@ def _cross_fit(contest: Contest, fold: np.ndarray, sample: np.ndarray) -> tuple[
     return contest.pooled_score(way, stage), float(cost)
 
 
-class Evidence(NamedTuple):
+class HeldOutData(NamedTuple):
     """Held-out rows as the stages saw them.
 
     Attributes
@@ -190,10 +192,10 @@ class Evidence(NamedTuple):
         return [fill_abstained(answer, self.class_shares) for answer in answers]
 
 
-class Contest(ABC):
+class CombinationSelector(ABC):
     """The combinations of one ladder, competing on some of the rows."""
 
-    ladders: dict[str, Ladder]
+    ladders: dict[str, StageStatistics]
 
     @abstractmethod
     def floor(self, rows: np.ndarray) -> float:
@@ -220,14 +222,14 @@ class Contest(ABC):
 
 
 def open_contest(
-    evidence: Evidence,
+    evidence: HeldOutData,
     costs: np.ndarray,
     *,
     combine: str,
     confidence: str | Callable | Mapping[str, np.ndarray],
     weights: Sequence[float],
     scoring: str | Callable,
-) -> Contest:
+) -> CombinationSelector:
     """Return the contest of one combination, or of several where it is "auto".
 
     Confidences that are known already are given by combination.
@@ -235,10 +237,11 @@ def open_contest(
     additive = is_additive(scoring)
     known = isinstance(confidence, Mapping)
     sure = {
-        way: confidence[way] if known else confidence for way in ways_of(combine, comparable=known)
+        way: confidence[way] if known else confidence
+        for way in combinations_to_try(combine, comparable=known)
     }
     ladders = {
-        way: build_ladder(
+        way: stage_statistics(
             evidence.proba,
             evidence.y,
             costs,
@@ -257,7 +260,7 @@ def open_contest(
     return _ScorerContest(ladders, evidence, answers, scoring)
 
 
-def ways_of(combine: str, *, comparable: bool) -> tuple[str, ...]:
+def combinations_to_try(combine: str, *, comparable: bool) -> tuple[str, ...]:
     """Return the combinations that compete.
 
     The surest stage among them only where confidences of different stages are `comparable`, as
@@ -268,10 +271,12 @@ def ways_of(combine: str, *, comparable: bool) -> tuple[str, ...]:
     return COMBINATIONS if comparable else ("mean", "last")
 
 
-class _SumContest(Contest):
+class _SumContest(CombinationSelector):
     """Scores that are sums over rows: swept exactly."""
 
-    def __init__(self, ladders: dict[str, Ladder], evidence: Evidence, scoring: str) -> None:
+    def __init__(
+        self, ladders: dict[str, StageStatistics], evidence: HeldOutData, scoring: str
+    ) -> None:
         self.ladders = ladders
         # (n_stages, n_samples)
         self.alone = np.stack(
@@ -294,10 +299,10 @@ class _SumContest(Contest):
         return float(sum(gain[way == name].sum() for name, gain in gains.items()))
 
 
-class _ScorerContest(Contest):
+class _ScorerContest(CombinationSelector):
     """Any other scorer: applied to the points of the accuracy front, and to each stage for all."""
 
-    def __init__(self, ladders, evidence: Evidence, answers, scoring: str | Callable) -> None:
+    def __init__(self, ladders, evidence: HeldOutData, answers, scoring: str | Callable) -> None:
         self.ladders = ladders
         self.evidence = evidence
         self.scoring = scoring

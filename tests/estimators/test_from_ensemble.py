@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_cascade import CascadeClassifier
-from sklearn_cascade.core import lead_score
+from sklearn_cascade.core import vote_margin
 
 X, Y = load_digits(return_X_y=True)
 NAMES = np.array([f"digit {y}" for y in Y])
@@ -207,7 +207,7 @@ def test_lead_decides_by_the_trees_run(tuned, forest):
     votes = np.cumsum([tree.predict_proba(X[TEST]) for tree in forest.estimators_], axis=0)
     expected = np.full(len(X[TEST]), 3)
     for place, k in reversed(list(enumerate([15, 30, 60]))):
-        lead = lead_score(votes[k - 1], k, 100)
+        lead = vote_margin(votes[k - 1], k, 100)
         # Whole votes: no lead lies within rounding of the threshold.
         assert (np.abs(lead - z) > 1e-5).all()
         expected[lead > z] = place

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
 from sklearn_cascade import CascadeClassifier, CascadeSearchCV, search_cascades, split_ensemble
-from sklearn_cascade.core import lead_score
+from sklearn_cascade.core import vote_margin
 from sklearn_cascade.exceptions import MemberFailedError, StageFailedWarning
 from tests.probes import FailingMember, ScriptedMember, numbered_rows
 
@@ -72,8 +72,8 @@ def test_lead_counts_other_members_by_weight(blobs, forest, linear):
     ).fit(X, y)
     first = 5 * linear.predict_proba(X)
     expected = np.full(len(X), 2)
-    expected[lead_score(first + tree_sums(forest, X)[9], 15, 35) > 2] = 1
-    expected[lead_score(first, 5, 35) > 3] = 0
+    expected[vote_margin(first + tree_sums(forest, X)[9], 15, 35) > 2] = 1
+    expected[vote_margin(first, 5, 35) > 3] = 0
     assert set(expected) == {0, 1, 2}
     assert_array_equal(cascade.predict_details(X).exit_stage, expected)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from tests.inspection.watched import (
+from tests.inspection.monitor_data import (
     NAMES,
     SHARES,
     counted,

@@ -7,7 +7,7 @@ import pytest
 from sklearn.naive_bayes import GaussianNB
 
 from sklearn_cascade import ExitMonitor
-from tests.inspection.watched import (
+from tests.inspection.monitor_data import (
     NAMES,
     counted,
     rows,

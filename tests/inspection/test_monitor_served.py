@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier, ExitMonitor
-from tests.inspection.watched import (
+from tests.inspection.monitor_data import (
     counted,
 )
 from tests.probes import LABELS_W, members_w, numbered_rows

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 
 from sklearn_cascade import CascadePrediction, ExitMonitor
-from tests.inspection.watched import (
+from tests.inspection.monitor_data import (
     assert_same_figures,
     counted,
     draw,

@@ -18,8 +18,8 @@ from sklearn_cascade import (
     search_cascades,
 )
 from tests.scale.conftest import WHERE
-from tests.scale.page import run_blocks
-from tests.scale.travellers import CountedWeights, MortalNB, WeightyNB
+from tests.scale.guide_blocks import run_blocks
+from tests.scale.pickling_members import CountedWeights, MortalNB, WeightyNB
 
 COSTS = [1, 2, 8]
 

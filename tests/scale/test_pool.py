@@ -12,7 +12,7 @@ import pytest
 from sklearn_cascade import search_cascades
 from sklearn_cascade.search import record
 from tests.scale.conftest import WHERE
-from tests.scale.page import run_blocks
+from tests.scale.guide_blocks import run_blocks
 from tests.search.pools import draw_pool
 
 COSTS = [1, 2, 4, 8]

@@ -9,8 +9,8 @@ from sklearn.frozen import FrozenEstimator
 
 from sklearn_cascade import CascadeClassifier, PrefitClassifier
 from tests.scale.conftest import WHERE
-from tests.scale.page import run_blocks
-from tests.scale.travellers import MortalAnswers
+from tests.scale.guide_blocks import run_blocks
+from tests.scale.pickling_members import MortalAnswers
 
 N_PARTS = 8
 FEATURES = [f"x{k}" for k in range(8)]

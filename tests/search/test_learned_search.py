@@ -12,7 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from sklearn_cascade import LearnedConfidence, search_cascades
 from sklearn_cascade.core import pair_columns
-from sklearn_cascade.tuning._fit_confidence import Lessons, teach
+from sklearn_cascade.tuning._fit_confidence import TrainingData, fit
 from tests.search.pools import as_pairs, draw_pool
 
 
@@ -261,8 +261,8 @@ def test_shares_of_many_classes_are_not_taken_for_knowledge():
     n_samples, n_classes = 2000, 100
     sure, label = rng.uniform(0.4, 0.6, n_samples), rng.integers(0, n_classes, n_samples)
     rest = np.ones(n_samples), np.arange(n_samples) % 5, np.arange(n_samples)
-    lessons = Lessons(pair_columns(sure), label, [], rng.random(n_samples) < 0.5, *rest)
-    stage = teach(None, lessons, n_classes).stage
-    told = stage.judge(pair_columns(np.full(n_classes, 0.5)), np.arange(n_classes), [])
+    lessons = TrainingData(pair_columns(sure), label, [], rng.random(n_samples) < 0.5, *rest)
+    stage = fit(None, lessons, n_classes).stage
+    told = stage.predict(pair_columns(np.full(n_classes, 0.5)), np.arange(n_classes), [])
     assert np.std(told) < 0.03
     assert np.std(stage.table) > 0.05

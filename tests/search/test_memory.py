@@ -11,7 +11,12 @@ from sklearn_cascade import search_cascades
 from sklearn_cascade.core import COMBINATIONS
 from sklearn_cascade.search import record
 from sklearn_cascade.search._candidates import in_order, view_rows
-from sklearn_cascade.search._exhaustive import Settings, explore, plan_committees, share_out
+from sklearn_cascade.search._exhaustive import (
+    Settings,
+    evaluate_candidates,
+    make_batches,
+    plan_committees,
+)
 from sklearn_cascade.search._strategy import Progress
 from tests.search.pools import draw_pool
 
@@ -31,8 +36,8 @@ def explored(recordings, max_bytes, rows=(None,), scoring="accuracy", n_threshol
     )
     plans = in_order(recordings, plan_committees(recordings, settings))
     views = [view_rows(recordings, scoring, part) for part in rows]
-    lots = share_out(recordings, settings, plans, views)
-    found = explore(recordings, settings, rows=rows, progress=Progress(0)).found
+    lots = make_batches(recordings, settings, plans, views)
+    found = evaluate_candidates(recordings, settings, rows=rows, progress=Progress(0)).found
     points = [
         sorted({(round(s, 9), round(c, 9)) for s, c in zip(part.score, part.cost, strict=True)})
         for part in found
@@ -82,7 +87,7 @@ def test_peak_memory_follows_the_bound(max_bytes, n_jobs):
     plans = plan_committees(recordings, settings)
     tracemalloc.start()
     try:
-        explore(recordings, settings, plans=plans, progress=Progress(0))
+        evaluate_candidates(recordings, settings, plans=plans, progress=Progress(0))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -127,7 +127,7 @@ def test_sigterm_loses_no_request_in_flight(start, dear, trained, folder):
         answers = [half.send_rest(), *(future.result() for future in waiting)]
         # uvicorn ends by the signal itself, once all is done.
         assert server.process.wait(60) in (0, -signal.SIGTERM)
-        assert "Application shutdown complete" in server.log.read_text()
+        assert "FrontEvaluator shutdown complete" in server.log.read_text()
     for answer in answers:
         assert_array_equal(answer["label"], expected.label)
         assert_array_equal(answer["exit_stage"], expected.exit_stage)

@@ -115,9 +115,9 @@ def test_slow_body_is_not_waited_for(server):
     url = urlsplit(server.url)
     with socket.create_connection((url.hostname, url.port), timeout=60) as slow:
         slow.sendall(head + b'Content-Length: 100\r\n\r\n{"rows"')
-        received = b"".join(iter(lambda: slow.recv(4096), b""))
-    assert received.startswith(b"HTTP/1.1 408 ")
-    assert b"the body took longer than 0.2 s" in received
+        gather = b"".join(iter(lambda: slow.recv(4096), b""))
+    assert gather.startswith(b"HTTP/1.1 408 ")
+    assert b"the body took longer than 0.2 s" in gather
 
 
 def test_too_many_connections_get_503(hasty_server):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_cascade.core import (
-    LearnedStage,
-    RunningAnswer,
+    ConfidenceModel,
+    ProbaCombiner,
     class_table,
     confidence_features,
     proba_columns,
@@ -69,14 +69,14 @@ def test_many_classes_are_told_by_their_share_of_right_answers():
 @pytest.mark.parametrize(("combine", "others"), [("mean", [0, 2]), ("last", [0, 1])])
 def test_running_answer_remembers_what_stages_said(combine, others):
     """Check that a stage's own answer is told where it is not the answer so far."""
-    running = RunningAnswer(combine, remember=True)
+    running = ProbaCombiner(combine, remember=True)
     counts = []
     for proba in (PROBA, PROBA[::-1].copy()):
         running.add(proba)
-        counts.append(len(running.said_else()))
+        counts.append(len(running.previous_outputs()))
     assert counts == others
-    running.keep(np.array([1]))
-    sure, own = running.said_else()[0]
+    running.take(np.array([1]))
+    sure, own = running.previous_outputs()[0]
     assert_array_equal(sure, [0.8])
     assert_array_equal(own, [2])
 
@@ -84,9 +84,9 @@ def test_running_answer_remembers_what_stages_said(combine, others):
 def test_learned_stage_is_a_logistic_function_of_the_features():
     """Check the confidence of a stage against the formula, through the running answer too."""
     weights = np.linspace(-1, 1, 9)
-    stage = LearnedStage(np.eye(3), weights, 0.3)
+    stage = ConfidenceModel(np.eye(3), weights, 0.3)
     expected = 1 / (1 + np.exp(-(features(PROBA, [], np.eye(3)) @ weights + 0.3)))
     assert_allclose(stage(PROBA, []), expected)
-    running = RunningAnswer("mean", remember=True)
+    running = ProbaCombiner("mean", remember=True)
     running.add(PROBA)
-    assert_array_equal(running.how_sure(stage), stage(PROBA, []))
+    assert_array_equal(running.confidence(stage), stage(PROBA, []))

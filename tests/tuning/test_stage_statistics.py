@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_cascade.core import compute_confidence, is_additive, score_answers
-from sklearn_cascade.tuning import build_ladder
+from sklearn_cascade.tuning import stage_statistics
 from sklearn_cascade.tuning._sweep import prefix_answers
 from tests.rules.test_costs import COSTS, STAGES, TABLE, TRUTH
 from tests.strategies import ladders, swept_ladders
@@ -23,7 +23,7 @@ def plain_ladder(proba, y, costs, **overrides):
         "scoring": "accuracy",
         "sample_weight": np.ones(len(y)),
     }
-    return build_ladder(proba, y, costs, **{**settings, **overrides})
+    return stage_statistics(proba, y, costs, **{**settings, **overrides})
 
 
 @given(drawn=ladders(), combine=st.sampled_from(["mean", "last"]), seed=st.integers(0, 99))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import gmean
 
-from sklearn_cascade.core import COMBINATIONS, RunningAnswer, geometric_mean
+from sklearn_cascade.core import COMBINATIONS, ProbaCombiner, geometric_mean
 from tests.strategies import ladders
 
 # Sums of a handful of doubles below one.
@@ -23,7 +23,7 @@ def spread_stages(n_stages=3, n_samples=6, n_classes=3, seed=0):
 
 def answers(probas, combine, weights=None, *, allow_abstain=False):
     """Return the answer after each stage."""
-    running = RunningAnswer(combine, allow_abstain=allow_abstain)
+    running = ProbaCombiner(combine, allow_abstain=allow_abstain)
     weights = np.ones(len(probas)) if weights is None else weights
     return [
         running.add(proba, weight, "max_proba")
@@ -113,9 +113,9 @@ def test_going_on_with_some_rows_equals_those_rows_alone(combine, rows, abstain)
     if abstain:
         probas[0, [1, 2]] = np.nan
         probas[1, [2, 3]] = np.nan
-    running = RunningAnswer(combine, allow_abstain=abstain)
+    running = ProbaCombiner(combine, allow_abstain=abstain)
     running.add(probas[0], weights[0], "max_proba")
-    running.keep(np.array(rows, dtype=int))
+    running.take(np.array(rows, dtype=int))
     alone = answers(probas[:, rows], combine, weights, allow_abstain=abstain)
     np.testing.assert_allclose(running.proba, alone[0], **ROUNDING)
     for k in (1, 2):
@@ -132,12 +132,12 @@ def test_running_answer_writes_to_nothing_it_was_given_or_gave(combine, abstain)
         probas[:, 0] = np.nan
     before = probas.copy()
     probas.flags.writeable = False
-    running = RunningAnswer(combine, allow_abstain=abstain)
+    running = ProbaCombiner(combine, allow_abstain=abstain)
     given = []
     for proba in probas:
         answer = running.add(proba, 2.0, "max_proba")
         given.append((answer, answer.copy()))
-    running.keep(np.array([1, 0]))
+    running.take(np.array([1, 0]))
     np.testing.assert_array_equal(probas, before)
     for answer, as_it_was in given:
         np.testing.assert_array_equal(answer, as_it_was)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sklearn_cascade.certification import RISKS, cautious_path, collect_answers, compare, descend
+from sklearn_cascade.certification import (
+    RISKS,
+    collect_answers,
+    compare,
+    fixed_sequence_test,
+    threshold_path,
+)
 from sklearn_cascade.tuning import prefix_answers
 
 N_DRAWS, DELTA, EPSILON = 200, 0.1, 0.02
@@ -65,8 +71,10 @@ def test_certificates_fail_no_more_often_than_promised(name):
 
 def certify(truth, tuning, certifying, risk):
     """Return the last thresholds certified on one draw, or None."""
-    path = [t for t in cautious_path(take(truth, tuning)) if min(t) < np.inf]
-    steps = descend(take(truth, certifying), path, risk=RISKS[risk], epsilon=EPSILON, delta=DELTA)
+    path = [t for t in threshold_path(take(truth, tuning)) if min(t) < np.inf]
+    steps = fixed_sequence_test(
+        take(truth, certifying), path, risk=RISKS[risk], epsilon=EPSILON, delta=DELTA
+    )
     passed = [step.thresholds for step in steps if step.passed]
     return passed[-1] if passed else None
 
@@ -91,7 +99,7 @@ def test_naive_tuning_fails_far_more_often():
     violated = 0
     for _ in range(N_DRAWS):
         drawn = take(truth, rng.integers(truth.n_samples, size=600))
-        counted = [(t, *drawn.count(t)) for t in cautious_path(drawn)]
+        counted = [(t, *drawn.count(t)) for t in threshold_path(drawn)]
         within = [(cost, t) for t, i, j, cost in counted if i[0] - j[0] <= EPSILON * 600]
         regressions, corrections, _ = truth.count(min(within)[1])
         violated += (regressions[0] - corrections[0]) / truth.n_samples > EPSILON

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_cascade.core import (
-    bound_margins,
-    certain_margins,
     compute_confidence,
-    exit_boundary,
+    effective_threshold,
+    exact_margins,
     exits,
-    lead_score,
+    serfling_margins,
     stage_confidences,
+    vote_margin,
 )
 from tests.strategies import probabilities
 
@@ -25,7 +25,7 @@ counts = st.integers(1, 400)
 
 def test_lead_of_known_votes():
     """Check the lead of three rows after 15 of 500 trees against figures worked out elsewhere."""
-    found = lead_score([[9, 3, 3], [15, 0, 0], [7, 7, 1]], k=15, n_members=500)
+    found = vote_margin([[9, 3, 3], [15, 0, 0], [7, 7, 1]], k=15, n_members=500)
     # The reference has eight decimals.
     np.testing.assert_allclose(found, [1.79906473, 10.59424896, 0], rtol=0, atol=5e-9)
 
@@ -36,8 +36,8 @@ def test_lead_of_known_votes():
 def test_unanimous_few_are_not_infinitely_sure(k, expected):
     """Check that a unanimous beginning has a finite lead, which grows with its length."""
     # The reference has three decimals.
-    assert lead_score([[k, 0]], k, 500)[0] == pytest.approx(expected, abs=5e-4)
-    assert lead_score([[0, k]], k, 500)[0] == lead_score([[k, 0]], k, 500)[0]
+    assert vote_margin([[k, 0]], k, 500)[0] == pytest.approx(expected, abs=5e-4)
+    assert vote_margin([[0, k]], k, 500)[0] == vote_margin([[k, 0]], k, 500)[0]
 
 
 @pytest.mark.parametrize(("k", "n_members"), [(0, 10), (-1, 10), (10, 10), (11, 10), (np.nan, 10)])
@@ -45,14 +45,14 @@ def test_lead_without_members_run_or_left_is_refused(k, n_members):
     """Check that k outside its range is named, with what is accepted."""
     message = rf"k={k!r}; expected a number above 0 and below n_members={n_members}"
     with pytest.raises(ValueError, match=message):
-        lead_score([[1.0, 0.0]], k, n_members)
+        vote_margin([[1.0, 0.0]], k, n_members)
 
 
 @given(proba=probabilities(), k=counts, left=counts)
 @settings(max_examples=60, deadline=None)
 def test_lead_is_finite_and_never_negative(proba, k, left):
     """Check the range on tied, saturated and uniform rows, without a warning."""
-    lead = lead_score(proba * k, k, k + left)
+    lead = vote_margin(proba * k, k, k + left)
     assert lead.shape == (len(proba),)
     assert np.isfinite(lead).all()
     assert (lead >= 0).all()
@@ -63,8 +63,8 @@ def test_lead_is_finite_and_never_negative(proba, k, left):
 def test_lead_does_not_know_the_classes(proba, k, left, seed):
     """Check that the order of the columns changes no bit."""
     order = np.random.default_rng(seed).permutation(proba.shape[1])
-    lead = lead_score(proba * k, k, k + left)
-    np.testing.assert_array_equal(lead_score(proba[:, order] * k, k, k + left), lead)
+    lead = vote_margin(proba * k, k, k + left)
+    np.testing.assert_array_equal(vote_margin(proba[:, order] * k, k, k + left), lead)
 
 
 @given(
@@ -79,7 +79,7 @@ def test_lead_grows_with_the_gap(k, left, top, n_classes, moved):
     """Check that votes which go from the second class to the first raise the lead."""
     shares = np.zeros((2, n_classes))
     shares[:, 0], shares[:, 1] = [top, top + moved], [0.2, 0.2 - moved]
-    lead = lead_score(shares * k, k, k + left)
+    lead = vote_margin(shares * k, k, k + left)
     assert lead[1] > lead[0]
 
 
@@ -87,9 +87,9 @@ def test_lead_grows_with_the_gap(k, left, top, n_classes, moved):
 @settings(max_examples=40, deadline=None)
 def test_lead_grows_with_the_members_run(k, more, left):
     """Check that the same shares of the votes mean more the more members gave them."""
-    few = lead_score([[0.6 * k, 0.3 * k, 0.1 * k]], k, k + more + left)
+    few = vote_margin([[0.6 * k, 0.3 * k, 0.1 * k]], k, k + more + left)
     total = k + more
-    many = lead_score([[0.6 * total, 0.3 * total, 0.1 * total]], total, total + left)
+    many = vote_margin([[0.6 * total, 0.3 * total, 0.1 * total]], total, total + left)
     assert many[0] > few[0]
 
 
@@ -101,7 +101,7 @@ def test_lead_tells_how_often_the_whole_disagrees():
     votes_left = rng.binomial(n_members, rng.uniform(0.3, 0.7, n_rows))
     drawn = rng.hypergeometric(votes_left, n_members - votes_left, k)
     first = np.column_stack([drawn, k - drawn])
-    lead = lead_score(first, k, n_members)
+    lead = vote_margin(first, k, n_members)
     turned = first.argmax(axis=1) != (2 * votes_left < n_members)
     turned &= 2 * votes_left != n_members
     shares = [turned[(lead >= low) & (lead < low + 1)].mean() for low in range(3)]
@@ -118,8 +118,8 @@ def test_named_confidences_do_not_depend_on_the_stage():
     assert stage_confidences("vote_margin", weights[:1]) == ["max_proba"]
     proba = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
     found = [compute_confidence(proba, c) for c in stage_confidences("vote_margin", weights)[:-1]]
-    np.testing.assert_array_equal(found[0], lead_score(proba * 2, 2, 10))
-    np.testing.assert_array_equal(found[1], lead_score(proba * 5, 5, 10))
+    np.testing.assert_array_equal(found[0], vote_margin(proba * 2, 2, 10))
+    np.testing.assert_array_equal(found[1], vote_margin(proba * 5, 5, 10))
 
 
 def completions(n_left, n_classes):
@@ -133,7 +133,7 @@ def completions(n_left, n_classes):
 def test_certificate_holds_whatever_the_rest_votes(n_members, n_classes):
     """Check by all possible votes that a certain row keeps its label, and no other row must."""
     for k in range(1, n_members):
-        (threshold,) = certain_margins(np.array([float(k)]), float(n_members))
+        (threshold,) = exact_margins(np.array([float(k)]), float(n_members))
         rest = completions(n_members - k, n_classes)
         for votes in completions(k, n_classes):
             sure = exits(compute_confidence(votes[None] / k, "margin"), threshold)[0]
@@ -160,7 +160,7 @@ def test_certificate_holds_for_weighted_probabilities(weights, n_classes, seed):
     proba = rng.dirichlet(np.full(n_classes, 0.3), size=(50, len(weights)))
     proba[:25] = 0.9 * proba[:25, :1] + 0.1 * proba[:25]
     total = (proba * weights[:, None]).cumsum(axis=1)
-    thresholds = certain_margins(run[:-1], run[-1])
+    thresholds = exact_margins(run[:-1], run[-1])
     for k, threshold in enumerate(thresholds):
         sofar = total[:, k]
         sure = exits(compute_confidence(sofar / run[k], "margin"), threshold)
@@ -174,18 +174,18 @@ def test_certificate_holds_for_weighted_probabilities(weights, n_classes, seed):
 
 def test_a_lead_as_large_as_what_is_left_is_not_certain():
     """Check that a possible tie goes on: the whole may then answer the class that comes first."""
-    threshold = certain_margins(np.array([6.0]), 10.0)[0]
+    threshold = exact_margins(np.array([6.0]), 10.0)[0]
     margins = compute_confidence(np.array([[1, 5], [0, 6], [0.99, 5.01]]) / 6, "margin")
     # Leads of 4, 6 and 4.02 votes, with 4 members left.
     assert exits(margins, threshold).tolist() == [False, True, True]
-    (never,) = certain_margins(np.array([5.0]), 10.0)
+    (never,) = exact_margins(np.array([5.0]), 10.0)
     assert never == np.inf
 
 
 def test_certificate_gives_thresholds_per_stage():
     """Check that each stage has its own exit boundary: what is left over what was run."""
     run = np.array([3.0, 6.0, 8.0])
-    found = exit_boundary(certain_margins(run, 10.0))
+    found = effective_threshold(exact_margins(run, 10.0))
     # The slack for a tie is 2e-5, which float32 can tell.
     np.testing.assert_allclose(found, [np.inf, 4 / 6, 2 / 8], rtol=0, atol=2.1e-5)
     assert (found[1:].astype(np.float32) > np.float32([4 / 6, 2 / 8])).all()
@@ -200,7 +200,7 @@ def serfling(k, n_members, n_comparisons, delta):
 def test_bound_is_the_exit_boundary_at_serflings_margin():
     """Check that the boundary, after the tie allowance, is the margin of the formula."""
     run = np.array([15, 30, 60, 120, 240, 499])
-    found = exit_boundary(bound_margins(run, 500, 5, 0.01))
+    found = effective_threshold(serfling_margins(run, 500, 5, 0.01))
     expected = serfling(run, 500, 6 * 4, 0.01)
     # Margins above one bind nobody; a few roundings of numbers below one elsewhere.
     np.testing.assert_allclose(found, np.where(expected > 1, np.inf, expected), rtol=1e-13)
@@ -222,13 +222,13 @@ def test_bound_falls_with_the_members_run_and_rises_with_what_is_asked(
     n_stages = min(6, n_members - 1)
     drawn = np.random.default_rng(seed).choice(n_members - 1, size=n_stages, replace=False)
     run = np.sort(drawn) + 1
-    margins = bound_margins(run, n_members, n_classes, delta)
+    margins = serfling_margins(run, n_members, n_classes, delta)
     finite = np.isfinite(margins)
     assert (np.diff(margins[finite]) < 0).all()
     # Infinity first, for as long as no margin is enough.
     assert finite.tolist() == sorted(finite.tolist())
-    assert (margins <= bound_margins(run, n_members, n_classes, delta / 2)).all()
-    assert (margins <= bound_margins(run, n_members, n_classes + 1, delta)).all()
+    assert (margins <= serfling_margins(run, n_members, n_classes, delta / 2)).all()
+    assert (margins <= serfling_margins(run, n_members, n_classes + 1, delta)).all()
 
 
 def test_bound_keeps_its_promise_on_the_closest_races():
@@ -236,7 +236,7 @@ def test_bound_keeps_its_promise_on_the_closest_races():
     rng = np.random.default_rng(0)
     n_members, delta, n_rows = 100, 0.2, 20_000
     run = np.array([15, 30, 60])
-    thresholds = bound_margins(run, n_members, 2, delta)
+    thresholds = serfling_margins(run, n_members, 2, delta)
     # 51 of 100 members vote for the first class: whoever exits for the second is wrong.
     first = np.zeros(n_rows, dtype=int)
     answered, wrong = np.zeros(n_rows, bool), np.zeros(n_rows, bool)
@@ -252,11 +252,11 @@ def test_bound_keeps_its_promise_on_the_closest_races():
 
 def test_bound_for_two_members_is_never_reached():
     """Check that an ensemble too small for the bound runs to its end instead of failing."""
-    assert bound_margins(np.array([1]), 2, 2, 0.01).tolist() == [np.inf]
+    assert serfling_margins(np.array([1]), 2, 2, 0.01).tolist() == [np.inf]
 
 
 def test_single_stage_has_no_margins():
     """Check that a whole in one part, which nothing can leave early, gets no thresholds."""
     none = np.array([], dtype=float)
-    assert bound_margins(none, 1, 3, 0.01).shape == (0,)
-    assert certain_margins(none, 1.0).shape == (0,)
+    assert serfling_margins(none, 1, 3, 0.01).shape == (0,)
+    assert exact_margins(none, 1.0).shape == (0,)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cascade.core import exit_boundary
-from sklearn_cascade.tuning import Ladder, sweep_thresholds
+from sklearn_cascade.core import effective_threshold
+from sklearn_cascade.tuning import StageStatistics, sweep_thresholds
 from tests.rules.test_costs import COSTS, STAGES, TABLE, TRUTH
 from tests.search.test_prefixes import plain_ladder
 from tests.strategies import swept_ladders, thresholds
@@ -22,7 +22,9 @@ def row_by_row(ladder, vector):
     for i, share in enumerate(ladder.sample_weight):
         for k in range(ladder.n_stages):
             cost += share * ladder.costs[k]
-            if k == ladder.n_stages - 1 or ladder.confidence[k, i] >= exit_boundary(vector[k]):
+            if k == ladder.n_stages - 1 or ladder.confidence[k, i] >= effective_threshold(
+                vector[k]
+            ):
                 score += ladder.gain[k, i]
                 break
     return score, cost
@@ -74,8 +76,8 @@ def test_sweep_of_fixture_w():
 
 def test_sweep_lets_a_row_on_its_boundary_exit():
     """Check that the sweep compares as the cascade does: on the boundary is out, below is in."""
-    boundary = exit_boundary(0.6)
-    ladder = Ladder(
+    boundary = effective_threshold(0.6)
+    ladder = StageStatistics(
         confidence=np.array([[boundary, np.nextafter(boundary, 0), np.nan]]),
         gain=np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]),
         costs=np.array([1.0, 10.0]),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cascade.tuning import Ladder, sweep_thresholds
+from sklearn_cascade.tuning import StageStatistics, sweep_thresholds
 from sklearn_cascade.tuning._operating_points import (
     N_LEVELS,
     OperatingPoint,
@@ -29,7 +29,7 @@ def two_stages(sure, right):
     n_samples = len(sure)
     gain = np.array([right, np.ones(n_samples)]) / n_samples
     shares = np.full(n_samples, 1 / n_samples)
-    return Ladder(np.array([sure]), gain, np.array([1.0, 9.0]), shares)
+    return StageStatistics(np.array([sure]), gain, np.array([1.0, 9.0]), shares)
 
 
 def long_ladder(n_stages, n_samples=300):
@@ -101,14 +101,18 @@ def test_equal_points_prefer_the_highest_thresholds(n_stages):
     """Check that among vectors of one score and one cost the most cautious is taken."""
     same = np.full((n_stages, 8), 1 / 8)
     sure = np.tile(np.linspace(0.2, 0.9, 8), (n_stages - 1, 1))
-    ladder = Ladder(sure, same, np.array([1.0] + [0.0] * (n_stages - 1)), np.full(8, 1 / 8))
+    ladder = StageStatistics(
+        sure, same, np.array([1.0] + [0.0] * (n_stages - 1)), np.full(8, 1 / 8)
+    )
     assert cheapest_point(ladder, 0.5).thresholds == (np.inf,) * (n_stages - 1)
 
 
 def test_equal_costs_prefer_the_better_score():
     """Check that where a stage costs nothing more, it answers just the rows it is better at."""
     gain = np.array([[1, 1, 0, 0], [0, 0, 1, 1]]) / 4
-    ladder = Ladder(np.array([[0.9, 0.8, 0.7, 0.6]]), gain, np.array([1.0, 0.0]), np.full(4, 0.25))
+    ladder = StageStatistics(
+        np.array([[0.9, 0.8, 0.7, 0.6]]), gain, np.array([1.0, 0.0]), np.full(4, 0.25)
+    )
     point = cheapest_point(ladder, 0.5)
     assert (point.score, point.cost) == pytest.approx((1.0, 1.0))
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from sklearn_cascade.core import (
     candidate_thresholds,
     compute_confidence,
-    exit_boundary,
+    effective_threshold,
     exit_stages,
     exits,
     threshold_at,
-    tie_allowance,
+    tie_tolerance,
 )
 
 finite = st.floats(-3, 3)
@@ -37,14 +37,14 @@ finite = st.floats(-3, 3)
 def test_tie_allowance_follows_its_formula(threshold, allowance):
     """Check the tenth of the distance to 1, and both ends of the clip."""
     # One minus the threshold loses digits: 1e-16 of 1e-5.
-    assert tie_allowance(threshold) == pytest.approx(allowance, rel=1e-10)
-    assert exit_boundary(threshold) == pytest.approx(threshold - allowance, abs=1e-15)
+    assert tie_tolerance(threshold) == pytest.approx(allowance, rel=1e-10)
+    assert effective_threshold(threshold) == pytest.approx(threshold - allowance, abs=1e-15)
 
 
 @pytest.mark.parametrize("threshold", [np.inf, -np.inf])
 def test_boundary_of_infinity_is_infinity(threshold):
     """Check that always and never stay so, in both directions."""
-    assert exit_boundary(threshold) == threshold
+    assert effective_threshold(threshold) == threshold
     assert threshold_at(threshold) == threshold
 
 
@@ -53,8 +53,8 @@ def test_boundary_of_infinity_is_infinity(threshold):
 def test_threshold_at_undoes_exit_boundary(threshold):
     """Check that the boundary of a threshold leads back to it."""
     # A few roundings of numbers of about three.
-    assert threshold_at(exit_boundary(threshold)) == pytest.approx(threshold, abs=1e-14)
-    assert exit_boundary(threshold_at(threshold)) == pytest.approx(threshold, abs=1e-14)
+    assert threshold_at(effective_threshold(threshold)) == pytest.approx(threshold, abs=1e-14)
+    assert effective_threshold(threshold_at(threshold)) == pytest.approx(threshold, abs=1e-14)
 
 
 @given(distance=st.floats(0, 2e-4))
@@ -62,7 +62,7 @@ def test_threshold_at_undoes_exit_boundary(threshold):
 def test_threshold_at_undoes_exit_boundary_close_to_one(distance):
     """Check the inverse where the allowance shrinks and at both ends of that stretch."""
     threshold = 1 - distance
-    assert threshold_at(exit_boundary(threshold)) == pytest.approx(threshold, abs=1e-15)
+    assert threshold_at(effective_threshold(threshold)) == pytest.approx(threshold, abs=1e-15)
 
 
 @given(one=finite, other=finite, near=st.booleans())
@@ -72,9 +72,9 @@ def test_exit_boundary_is_monotone(one, other, near):
     if near:
         one, other = 1 + one * 1e-4, 1 + other * 1e-4
     low, high = sorted([one, other])
-    assert exit_boundary(low) <= exit_boundary(high)
+    assert effective_threshold(low) <= effective_threshold(high)
     after = np.nextafter(low, np.inf)
-    assert exit_boundary(low) <= exit_boundary(after)
+    assert effective_threshold(low) <= effective_threshold(after)
 
 
 def test_round_threshold_meets_a_lattice_summed_in_single_precision():
@@ -126,7 +126,7 @@ def test_candidates_lie_midway_between_observed_values():
     """Check that the boundaries, not the thresholds, halve the gaps between confidences."""
     sure = np.array([0.8, 0.2, 0.4, 0.2, 0.8])
     thresholds = candidate_thresholds(sure, 10)
-    np.testing.assert_allclose(exit_boundary(thresholds), [0.3, 0.6], rtol=1e-14)
+    np.testing.assert_allclose(effective_threshold(thresholds), [0.3, 0.6], rtol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_candidates_are_at_most_as_many_as_asked_for(n_candidates):
 def test_candidates_use_every_gap_while_there_are_few():
     """Check that gaps little wider than needed are all used, though few rows lie between them."""
     sure = np.array([0.5, 0.50005, 0.5001, 0.50015] + [0.9] * 1000)
-    boundaries = exit_boundary(candidate_thresholds(sure, 10))
+    boundaries = effective_threshold(candidate_thresholds(sure, 10))
     expected = [0.500025, 0.500075, 0.500125, 0.700075]
     np.testing.assert_allclose(boundaries, expected, rtol=1e-12)
 
@@ -165,7 +165,7 @@ def test_candidates_use_every_gap_while_there_are_few():
 def test_candidates_of_dense_rows_keep_to_the_number_asked_for():
     """Check that wide gaps come first where dense rows would add one candidate too many."""
     sure = np.concatenate([[0.1, 0.2], np.linspace(0.5, 0.51, 1000)])
-    boundaries = exit_boundary(candidate_thresholds(sure, 2))
+    boundaries = effective_threshold(candidate_thresholds(sure, 2))
     np.testing.assert_allclose(boundaries, [0.15, 0.35], rtol=1e-12)
 
 
@@ -200,9 +200,9 @@ def test_candidates_keep_their_distance_and_cut_no_lattice_point(points, n_candi
         assert len(thresholds) == expected
     elif expected:
         assert len(thresholds) >= 1
-    distance = np.abs(sure[:, None] - exit_boundary(thresholds))
-    assert (distance >= 2 * tie_allowance(thresholds)).all()
-    midway = exit_boundary(thresholds) * 200
+    distance = np.abs(sure[:, None] - effective_threshold(thresholds))
+    assert (distance >= 2 * tie_tolerance(thresholds)).all()
+    midway = effective_threshold(thresholds) * 200
     # Midway between two points of the lattice, but for the noise.
     np.testing.assert_allclose(midway, np.round(midway), atol=1e-3)
 
@@ -210,7 +210,7 @@ def test_candidates_keep_their_distance_and_cut_no_lattice_point(points, n_candi
 def test_candidates_tell_saturated_rows_apart():
     """Check that close to 1, where the allowance shrinks, finer gaps are used."""
     sure = np.array([0.5, 0.5 + 3e-5, 1 - 4e-5, 1 - 1e-5])
-    boundaries = exit_boundary(candidate_thresholds(sure, 10))
+    boundaries = effective_threshold(candidate_thresholds(sure, 10))
     np.testing.assert_allclose(boundaries[-1], 1 - 2.5e-5, rtol=1e-12)
     assert len(boundaries) == 2
 
@@ -220,10 +220,10 @@ def test_candidates_of_dense_rows_are_spread_over_them():
     sure = np.random.default_rng(0).uniform(size=200_000)
     thresholds = candidate_thresholds(sure, 63)
     assert len(thresholds) == 63
-    share = np.searchsorted(np.sort(sure), exit_boundary(thresholds)) / len(sure)
+    share = np.searchsorted(np.sort(sure), effective_threshold(thresholds)) / len(sure)
     assert (np.floor(share * 63) == np.arange(63)).all()
     # Not on an observed value, as far as the density allows.
-    nearest = np.abs(sure[:, None] - exit_boundary(thresholds)).min(axis=0)
+    nearest = np.abs(sure[:, None] - effective_threshold(thresholds)).min(axis=0)
     assert nearest.min() > 1e-6
 
 

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from sklearn_cascade.certification import binomial_rows, tune_lead
+from sklearn_cascade.certification import binomial_rows, tune_margin
 
 
 def tuned(leads, labels, max_disagreement=0.05, delta=0.05):
-    """Return what `tune_lead` finds."""
-    return tune_lead(leads, labels, max_disagreement=max_disagreement, delta=delta)
+    """Return what `tune_margin` finds."""
+    return tune_margin(leads, labels, max_disagreement=max_disagreement, delta=delta)
 
 
 def one_stage(lead, differs):

@@ -8,13 +8,13 @@ from numpy.testing import assert_array_equal
 
 from sklearn_cascade.certification import (
     RISKS,
-    Outcomes,
-    cautious_path,
+    PairedOutcomes,
     collect_answers,
     compare,
-    descend,
+    fixed_sequence_test,
     mean_cost_upper,
     rows_projected,
+    threshold_path,
     worst_reference,
 )
 from sklearn_cascade.core import cumulative_costs
@@ -90,14 +90,14 @@ def outcomes_of_counts(counts, n):
     path = [
         tuple(-NEVER if k == step else NEVER for k in range(n_steps)) for step in range(n_steps)
     ]
-    return Outcomes(confidence, lost, fixed, np.ones(n_steps + 1)), path
+    return PairedOutcomes(confidence, lost, fixed, np.ones(n_steps + 1)), path
 
 
 def test_fixed_sequence_stops_at_the_first_failure():
     """Check that the third step is the last certified, though the fifth would pass again."""
     counts = [(0, 0), (5, 0), (9, 5), (10, 5), (3, 0)]
     outcomes, path = outcomes_of_counts(counts, 1000)
-    steps = descend(outcomes, path, risk=GAP, epsilon=0.01, delta=0.1)
+    steps = fixed_sequence_test(outcomes, path, risk=GAP, epsilon=0.01, delta=0.1)
     assert [step.passed for step in steps] == [True, True, True, False]
     assert [(step.regressions[0], step.corrections[0]) for step in steps] == counts[:4]
 
@@ -110,7 +110,7 @@ def test_several_references_all_have_to_pass():
         fixed=np.concatenate([outcomes.fixed, outcomes.fixed]),
     )
     both.lost[1, 0, :6] = True
-    (step,) = descend(both, path, risk=GAP, epsilon=0.01, delta=0.1)
+    (step,) = fixed_sequence_test(both, path, risk=GAP, epsilon=0.01, delta=0.1)
     assert not step.passed
     assert worst_reference(step, GAP, 1000, 0.01)[0] == 1
     assert worst_reference(step, GAP, 1000, 0.01)[1] == pytest.approx(0.128877, abs=1e-6)
@@ -212,7 +212,7 @@ def caution_of(outcomes, thresholds):
 def test_path_goes_from_dear_to_cheap_and_from_cautious_to_bold(n_stages, references):
     """Check that caution rises and cost falls strictly, each recounted row by row."""
     outcomes = random_outcomes(0, n_stages=n_stages, references=references)
-    path = cautious_path(outcomes)
+    path = threshold_path(outcomes)
     caution, cost = np.array([caution_of(outcomes, thresholds) for thresholds in path]).T
     assert len(path) > 10
     assert len(set(path)) == len(path)
@@ -227,7 +227,7 @@ def test_path_goes_from_dear_to_cheap_and_from_cautious_to_bold(n_stages, refere
 def test_path_leaves_out_no_better_candidate_of_a_coarse_grid():
     """Check that for each of many vectors the path has one as cautious and as cheap, or nearly."""
     outcomes = random_outcomes(1)
-    kept = np.array([caution_of(outcomes, thresholds) for thresholds in cautious_path(outcomes)])
+    kept = np.array([caution_of(outcomes, thresholds) for thresholds in threshold_path(outcomes)])
     for first in (0.5, 0.7, 0.9, NEVER):
         for second in (0.4, 0.6, 0.8, NEVER):
             caution, cost = caution_of(outcomes, (first, second))
@@ -237,7 +237,7 @@ def test_path_leaves_out_no_better_candidate_of_a_coarse_grid():
 
 def test_path_of_many_stages_is_short_work():
     """Check that twelve stages, too many for a grid, have a path as well."""
-    path = cautious_path(random_outcomes(2, n=300, n_stages=12))
+    path = threshold_path(random_outcomes(2, n=300, n_stages=12))
     assert len(path) > 5
     assert path[0] == (NEVER,) * 11
 
@@ -251,18 +251,18 @@ def test_path_does_not_depend_on_the_order_of_rows():
         lost=outcomes.lost[..., order],
         fixed=outcomes.fixed[..., order],
     )
-    assert_array_equal(cautious_path(shuffled), cautious_path(outcomes))
+    assert_array_equal(threshold_path(shuffled), threshold_path(outcomes))
 
 
 def test_path_where_nothing_can_exit_is_no_early_exit():
     """Check that confidences of NaN, as of members that all abstain, never exit."""
     outcomes = random_outcomes(4)
-    path = cautious_path(outcomes._replace(confidence=np.full_like(outcomes.confidence, np.nan)))
+    path = threshold_path(outcomes._replace(confidence=np.full_like(outcomes.confidence, np.nan)))
     assert path == [(NEVER, NEVER)]
 
 
 def test_path_of_constant_confidences_knows_all_or_nothing():
     """Check that equally sure rows exit all or not at all, and no threshold lies between."""
     outcomes = random_outcomes(5)
-    path = cautious_path(outcomes._replace(confidence=np.full_like(outcomes.confidence, 0.5)))
+    path = threshold_path(outcomes._replace(confidence=np.full_like(outcomes.confidence, 0.5)))
     assert set(np.ravel(path)) <= {-NEVER, NEVER}

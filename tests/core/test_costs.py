@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sklearn_cascade.core import (
-    RunningAnswer,
+    ProbaCombiner,
     compute_confidence,
     cumulative_costs,
     exit_stages,
@@ -38,14 +38,14 @@ TABLE = [
 def walk(thresholds):
     """Send the six rows through the stages as a cascade does; return answers and exits."""
     proba, stage = np.full((6, 2), np.nan), np.full(6, -1)
-    running, rows = RunningAnswer("mean"), np.arange(6)
+    running, rows = ProbaCombiner("mean"), np.arange(6)
     for k in range(3):
         answer = running.add(STAGES[k, rows])
         out = np.full(len(rows), True)
         if k < 2:
             out = exits(compute_confidence(answer, "max_proba"), thresholds[k])
         proba[rows[out]], stage[rows[out]] = answer[out], k
-        running.keep(np.flatnonzero(~out))
+        running.take(np.flatnonzero(~out))
         rows = rows[~out]
     return proba, stage
 
@@ -66,7 +66,7 @@ def test_fixture_w_table_for_table(thresholds, labels, stages, mean, worst, righ
 @pytest.mark.parametrize(("thresholds", "stages"), [(row[0], row[2]) for row in TABLE])
 def test_fixture_w_exits_from_whole_columns(thresholds, stages):
     """Check that exit stages from every stage's answer to every row agree with the walk."""
-    running = RunningAnswer("mean")
+    running = ProbaCombiner("mean")
     sure = [compute_confidence(running.add(stage), "max_proba") for stage in STAGES[:2]]
     assert exit_stages(sure, thresholds).tolist() == stages
 
