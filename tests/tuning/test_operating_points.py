@@ -17,7 +17,7 @@ from sklearn_cascade.tuning._operating_points import (
     front_points,
     threshold_grid,
 )
-from tests.search.test_prefixes import plain_ladder
+from tests.tuning.test_stage_statistics import plain_ladder
 from tests.strategies import swept_ladders
 
 # Scores and costs of at most a few dozen rows, summed in another order.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn_cascade.core import compute_confidence, is_additive, score_answers
 from sklearn_cascade.tuning import stage_statistics
 from sklearn_cascade.tuning._sweep import prefix_answers
-from tests.rules.test_costs import COSTS, STAGES, TABLE, TRUTH
+from tests.core.test_costs import COSTS, STAGES, TABLE, TRUTH
 from tests.strategies import ladders, swept_ladders
 
 

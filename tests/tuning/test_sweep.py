@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from sklearn_cascade.core import effective_threshold
 from sklearn_cascade.tuning import StageStatistics, sweep_thresholds
-from tests.rules.test_costs import COSTS, STAGES, TABLE, TRUTH
-from tests.search.test_prefixes import plain_ladder
+from tests.core.test_costs import COSTS, STAGES, TABLE, TRUTH
+from tests.tuning.test_stage_statistics import plain_ladder
 from tests.strategies import swept_ladders, thresholds
 
 
