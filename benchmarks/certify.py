@@ -21,7 +21,7 @@ from sklearn_cascade.certification import (
     threshold_path,
 )
 from sklearn_cascade.core import candidate_thresholds
-from sklearn_cascade.tuning import Ladder, prefix_answers, sweep_thresholds
+from sklearn_cascade.tuning import StageStatistics, prefix_answers, sweep_thresholds
 
 EPSILON = 0.01
 SIZES = (500, 2000, 10_000)
@@ -193,7 +193,7 @@ def best_saving(truth: PairedOutcomes, epsilon: float) -> float:
         np.concatenate([[-np.inf], candidate_thresholds(sure, FINE_GRID[len(gain) - 1]), [np.inf]])
         for sure in truth.confidence
     ]
-    gained, cost = sweep_thresholds(Ladder(truth.confidence, gain, truth.costs, shares), grid)
+    gained, cost = sweep_thresholds(StageStatistics(truth.confidence, gain, truth.costs, shares), grid)
     return float(1 - cost[gained >= -epsilon * truth.n_samples].min() / truth.costs.sum())
 
 
