@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from scipy.special import bdtr, gammaln, xlog1py, xlogy
+
+from sklearn_cascade.core import check_share
 
 # Down to this delta the number of rows has a closed form.
 _CLOSED_FORM_DELTA = 0.05
@@ -181,12 +183,6 @@ def min_certification_samples(epsilon: float, delta: float = 0.1) -> int:
     check_share("epsilon", epsilon)
     check_share("delta", delta)
     return _fewest_rows(float(epsilon), float(delta))
-
-
-def check_share(parameter: str, value) -> None:
-    """Raise unless a value is strictly between 0 and 1."""
-    if not isinstance(value, Real) or not 0 < value < 1:
-        raise ValueError(f"{parameter}={value!r}; expected a number above 0 and below 1")
 
 
 def binomial_rows(epsilon: float, delta: float) -> int:

@@ -4,6 +4,7 @@ from sklearn_cascade.core._combination import (
     COMBINATIONS,
     LabelCombiner,
     ProbaCombiner,
+    combine_stages,
     fill_abstained,
     geometric_mean,
 )
@@ -19,9 +20,7 @@ from sklearn_cascade.core._confidence import (
 )
 from sklearn_cascade.core._costs import (
     DEFAULT_UNIT,
-    as_numbers,
     cumulative_costs,
-    numbers_by_name,
     row_costs,
     within_limit,
     worst_case_cost,
@@ -40,8 +39,8 @@ from sklearn_cascade.core._probabilities import (
     ROUNDING,
     abstentions,
     check_proba,
-    check_sample_weight,
 )
+from sklearn_cascade.core._samples import evenly_spaced, label_columns, time_calls
 from sklearn_cascade.core._scoring import (
     ADDITIVE_SCORINGS,
     check_scoring,
@@ -61,6 +60,13 @@ from sklearn_cascade.core._thresholds import (
     threshold_at,
     tie_tolerance,
 )
+from sklearn_cascade.core._validation import (
+    as_numbers,
+    check_one_of,
+    check_sample_weight,
+    check_share,
+    numbers_by_name,
+)
 
 __all__ = [
     "ADDITIVE_SCORINGS",
@@ -78,14 +84,18 @@ __all__ = [
     "abstentions",
     "as_numbers",
     "candidate_thresholds",
+    "check_one_of",
     "check_proba",
     "check_sample_weight",
     "check_scoring",
+    "check_share",
     "class_table",
+    "combine_stages",
     "compute_confidence",
     "confidence_features",
     "cumulative_costs",
     "effective_threshold",
+    "evenly_spaced",
     "exact_margins",
     "exit_stages",
     "exits",
@@ -94,6 +104,7 @@ __all__ = [
     "is_additive",
     "is_count",
     "is_more_confident",
+    "label_columns",
     "numbers_by_name",
     "pair_columns",
     "proba_columns",
@@ -107,6 +118,7 @@ __all__ = [
     "stage_confidences",
     "threshold_at",
     "tie_tolerance",
+    "time_calls",
     "vote_margin",
     "within_limit",
     "worst_case_cost",

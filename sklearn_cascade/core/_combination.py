@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -306,3 +306,20 @@ class LabelCombiner:
         other = LabelCombiner(self._combine)
         other._said, other._sure, other.label = self._said, self._sure, self.label
         return other
+
+
+def combine_stages(
+    combiner: ProbaCombiner | LabelCombiner,
+    outputs: Iterable,
+    confidences: Sequence,
+    weights: Sequence[float] | None = None,
+    *,
+    n_gates: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Add the stages one by one; yield the answer so far and its confidence (n_samples,).
+
+    The confidence is None after the first `n_gates` stages, where no row can exit any more.
+    """
+    for k, output in enumerate(outputs):
+        answer = combiner.add(output, 1.0 if weights is None else weights[k], confidences[k])
+        yield answer, combiner.confidence(confidences[k]) if k < n_gates else None

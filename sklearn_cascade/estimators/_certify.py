@@ -19,7 +19,6 @@ from sklearn_cascade.certification import (
     StagePredictions,
     TestedThresholds,
     binomial_upper,
-    check_share,
     collect_answers,
     compare,
     fixed_sequence_test,
@@ -30,7 +29,9 @@ from sklearn_cascade.certification import (
 )
 from sklearn_cascade.core import (
     ProbaCombiner,
+    check_one_of,
     check_sample_weight,
+    check_share,
     cumulative_costs,
     row_costs,
     within_limit,
@@ -409,8 +410,8 @@ def check_promise(promise: CertificateSpec, y) -> None:
     """Raise for a promise that makes no sense."""
     check_share("epsilon", promise.epsilon)
     check_share("delta", promise.delta)
-    _check_among("risk", promise.risk, tuple(RISKS))
-    _check_among("reference", promise.reference, SEVERAL + promise.names)
+    check_one_of("risk", promise.risk, tuple(RISKS))
+    check_one_of("reference", promise.reference, SEVERAL + promise.names)
     if promise.risk == "accuracy_gap" and y is None:
         raise ValueError(
             "y=None with risk='accuracy_gap'; expected the true labels, or risk='disagreement', "
@@ -656,12 +657,6 @@ def _report(
         "path": (),
     }
     return CertificationReport(**{**figures, **found})
-
-
-def _check_among(parameter: str, value, accepted: tuple[str, ...]) -> None:
-    """Raise unless a value is one of the words accepted."""
-    if not isinstance(value, str) or value not in accepted:
-        raise ValueError(f"{parameter}={value!r}; expected one of {list(accepted)}")
 
 
 def fingerprints(X) -> np.ndarray | None:

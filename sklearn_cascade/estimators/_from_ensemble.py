@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sklearn_cascade.certification import binomial_rows, check_share, tune_margin
-from sklearn_cascade.core import compute_confidence, exact_margins, serfling_margins
+from sklearn_cascade.certification import binomial_rows, tune_margin
+from sklearn_cascade.core import check_share, compute_confidence, exact_margins, serfling_margins
 from sklearn_cascade.estimators._certify import fingerprints
 from sklearn_cascade.estimators._routing import Stage
 from sklearn_cascade.inspection import compare_with_whole

@@ -14,6 +14,7 @@ from joblib import cpu_count, effective_n_jobs
 from sklearn_cascade.core import (
     COMBINATIONS,
     CONFIDENCES,
+    check_one_of,
     check_scoring,
     exit_stages,
     is_additive,
@@ -215,11 +216,11 @@ def _explore(recordings: PoolPredictions, options: Options, rows) -> SearchResul
 
 def check_options(recordings: PoolPredictions, options: Options) -> None:
     """Raise for parameters that are out of range or do not fit what was recorded."""
-    _check_one_of("order", options.order, ("cost", "any"))
-    _check_one_of("method", options.method, ("auto", "exhaustive", "greedy"))
-    _check_one_of("combine", options.combine, ("auto", *COMBINATIONS))
+    check_one_of("order", options.order, ("cost", "any"))
+    check_one_of("method", options.method, ("auto", "exhaustive", "greedy"))
+    check_one_of("combine", options.combine, ("auto", *COMBINATIONS))
     if not callable(options.confidence) and as_learner(options.confidence) is None:
-        _check_one_of("confidence", options.confidence, (*CONFIDENCES, "learned"))
+        check_one_of("confidence", options.confidence, (*CONFIDENCES, "learned"))
     for name in ("max_stages", "n_thresholds"):
         value = getattr(options, name)
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
@@ -245,12 +246,6 @@ def _check_options_of_pairs(options: Options) -> None:
             f"scoring={options.scoring!r}, but {without}; expected 'accuracy', "
             f"'balanced_accuracy' or another scorer of labels"
         )
-
-
-def _check_one_of(parameter: str, value, accepted: tuple[str, ...]) -> None:
-    """Raise unless the value is one of those accepted."""
-    if not isinstance(value, str) or value not in accepted:
-        raise ValueError(f"{parameter}={value!r}; expected one of {list(accepted)}")
 
 
 def settings_of(recordings: PoolPredictions, options: Options) -> Settings:

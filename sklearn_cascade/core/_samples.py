@@ -1,0 +1,53 @@
+"""Samples as arrays: their labels, an even choice of them, and the time they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def label_columns(y: Any, classes: np.ndarray) -> NDArray[np.intp]:
+    """Return the column of each label among `classes` (n_samples,), -1 where it is not there."""
+    column = {label: place for place, label in enumerate(classes.tolist())}
+    found = [column.get(label, -1) for label in np.asarray(y).tolist()]
+    return np.array(found, dtype=np.intp)
+
+
+def evenly_spaced(n_items: int, n_kept: int) -> NDArray[np.intp]:
+    """Return the positions of `n_kept` of `n_items` items, first and last included; at most all."""
+    return np.linspace(0, n_items - 1, min(n_items, n_kept)).astype(np.intp)
+
+
+def time_calls(
+    calls: Mapping[str, Callable[[], Any]] | Sequence[Callable[[], Any]],
+    n_repeats: int,
+    *,
+    warm_up: bool = True,
+    budget: float = np.inf,
+) -> NDArray[np.float64]:
+    """Return the seconds of each call: shape (n_repeats_done, n_calls).
+
+    The calls take turns, so that a busy moment of the machine falls on all of them and not on one.
+    The first turn warms up and is not timed. After `budget` seconds no further turn begins, but one
+    turn is always timed.
+    """
+    functions = list(calls.values()) if isinstance(calls, Mapping) else list(calls)
+    begin = perf_counter()
+    if warm_up:
+        for function in functions:
+            function()
+    turns = []
+    for _ in range(n_repeats):
+        turn = []
+        for function in functions:
+            start = perf_counter()
+            function()
+            turn.append(perf_counter() - start)
+        turns.append(turn)
+        if perf_counter() - begin > budget:
+            break
+    return np.array(turns)
