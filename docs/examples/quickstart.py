@@ -137,8 +137,8 @@ for number, (title, arguments) in enumerate(data_sets.items(), start=3):
         print(f"{name} against the best single model ({best}): {points:+.2f} points, {times}")
 
 print(
-    "\nTables 1 and 3 differ as each fit tunes its own thresholds: on 1,078 rows in table 1, on some"
-    "\n1,437 in each fold of table 3, which also scores all 1,797 rows instead of 719."
+    "\nTables 1 and 3 differ as each fit tunes its own thresholds: on 1,078 rows in table 1, on"
+    "\nsome 1,437 in each fold of table 3, which also scores all 1,797 rows instead of 719."
 )
 
 # %%

@@ -155,9 +155,7 @@ def main():
     print("While it is down, with the failed calls billed:")
     describe(found, y_test, Service.n_requests - before)
     print(f"StageFailedWarning: {caught[0].message}")
-    print(
-        f"Rows concerned: {len(caught[0].message.rows)}, each with the prediction of the linear model"
-    )
+    print(f"Rows concerned: {len(caught[0].message.rows)}, all predicted by the linear model")
     server.shutdown()
     server.server_close()
 
