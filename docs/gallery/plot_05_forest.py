@@ -3,9 +3,9 @@ Early exit within one forest
 ============================
 
 A forest of 500 trees becomes a cascade of parts of itself. A row exits once the remaining trees are
-unlikely to change its label. The threshold comes from an inequality that holds for every row, or is
-tuned on unlabelled rows so that at most one label in fifty differs from the forest's. The
-probabilities of rows that exit early are those of the few trees that ran.
+unlikely to change its label. The threshold of the vote margin comes from an inequality that holds
+for every row, or is tuned on unlabelled rows so that at most one label in fifty differs from the
+forest's. The probabilities of rows that exit early are those of the few trees that ran.
 """
 
 import matplotlib.pyplot as plt

@@ -12,6 +12,7 @@ from time import perf_counter
 import matplotlib.pyplot as plt
 import numpy as np
 import onnxruntime
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from sklearn.datasets import load_digits
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
@@ -70,6 +71,9 @@ for stage, color in [(0, "#0072B2"), (1, "#D55E00")]:
     ax.hist(times[exit_stage == stage], bins=bins, color=color, alpha=0.8, label=label)
 ax.hist(always, bins=bins, histtype="step", color="black", linewidth=1.5, label="no early exit")
 ax.set(xscale="log", xlabel="Microseconds per call of one row", ylabel="Rows")
+ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+ax.xaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
+ax.xaxis.set_minor_formatter(NullFormatter())
 ax.set_title(
     f"mean {times.mean():.0f} µs at {accuracy:.1%}; no early exit: {always.mean():.0f} µs at "
     f"{accuracy_always:.1%}"
