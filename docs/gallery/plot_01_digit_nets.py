@@ -64,8 +64,8 @@ print(f"{'cascade':10} {n_right} of {len(test)} right, {mean_cost:7.1f} thousand
 # needs 49 times fewer multiply-adds and gets one digit more wrong, which is within chance. Against
 # the net of equal accuracy, which owes that to a lucky seed, it needs 9 times fewer. Below: most
 # digits exit after the smallest net; those that need the last net are harder to read. A wrong
-# prediction is red. Multiply-adds are not seconds: timed one image at a time, nets this small cost
-# hardly more than the overhead of a call, and the cascade saves nothing. ``make demo`` shows both.
+# prediction is red. Multiply-adds are not seconds: for one image per call, with nets this
+# small, the cascade's own work costs what it saves. ``make demo`` shows both.
 
 fig = plt.figure(figsize=(6.0, 6.6))
 above, below = fig.subfigures(2, 1, height_ratios=[4.3, 2.3])
