@@ -50,7 +50,9 @@ def assert_same(answers, expected):
 
 def test_dask_frame_is_scored_part_by_part(frame, cascade, expected, tmp_path):
     """Check probabilities, label, exit stage and cost of every row of the files written."""
-    run_blocks("predict-part", "dask-frame", frame=frame, cascade=cascade, folder=str(tmp_path / "out"))
+    run_blocks(
+        "predict-part", "dask-frame", frame=frame, cascade=cascade, folder=str(tmp_path / "out")
+    )
     written = sorted((tmp_path / "out").glob("*.parquet"))
     assert len(written) == N_PARTS
     assert expected["exit_stage"].value_counts().min() > 50
@@ -83,7 +85,9 @@ def test_dask_array_is_scored_block_by_block(dask_client, table, cascade, expect
 def test_spark_frame_is_scored_part_by_part(spark, spark_table, cascade, expected, tmp_path):
     """Check the same of the files that Spark wrote."""
     folder = str(tmp_path / "out")
-    run_blocks("predict-part", "spark", spark=spark, table=spark_table, cascade=cascade, folder=folder)
+    run_blocks(
+        "predict-part", "spark", spark=spark, table=spark_table, cascade=cascade, folder=folder
+    )
     assert_same(pd.read_parquet(folder).set_index("id"), expected)
 
 
@@ -138,7 +142,9 @@ def test_killed_dask_worker_counts_no_row_twice(frame, cascade, table, tmp_path)
 def test_killed_spark_task_costs_no_row(spark, spark_table, cascade, expected, tmp_path):
     """Check all answers where a task dies after it handed over a first batch of its part."""
     dying, folder = mortal(cascade, tmp_path / "died", 1), str(tmp_path / "out")
-    run_blocks("predict-part", "spark", spark=spark, table=spark_table, cascade=dying, folder=folder)
+    run_blocks(
+        "predict-part", "spark", spark=spark, table=spark_table, cascade=dying, folder=folder
+    )
     assert (tmp_path / "died").exists()
     assert_same(pd.read_parquet(folder).set_index("id"), expected)
 
