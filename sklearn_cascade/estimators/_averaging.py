@@ -215,17 +215,8 @@ class AveragingEnsemble(BaseCascade):
 
         Parameters
         ----------
-        X : array-like or object with n_samples rows
-            Rows like those to come, best not those of the fit.
-        y : array-like of shape (n_samples,), default=None
-            True labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-        scoring : str or callable, default=None
-            Scorer for `y`; by default accuracy.
-        compare : bool, default=True
-            With `y`, call every member for all rows, once, so that each member alone and all
-            together stand beside the ensemble. False keeps to the rows that reach each member.
+        X, y, sample_weight, scoring, compare : object
+            As in `CascadeClassifier.cost_report`; the default scorer is accuracy.
 
         Returns
         -------

@@ -7,6 +7,7 @@ report.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -92,7 +93,7 @@ def certify(
     n_known = n_tuning if source == "split" else tuning.n_samples
     counts = RowCounts(n_samples, len(kept), n_known, len(kept) - n_tuning, source)
     if counts.certifying < spec.fewest_rows:
-        return too_few_rows(spec, counts)
+        return ReportWriter(spec, counts).too_few_rows()
     if len(kept) < n_samples:
         X, truth = take_rows(X, kept), None if truth is None else truth[kept]
     predictions = _predict_all_stages(fitted, X, len(kept), truth)
@@ -110,7 +111,7 @@ def certify(
         outcomes, path, risk=RISKS[spec.risk], epsilon=spec.epsilon, delta=spec.loss_delta
     )
     names = tuple("no early exit" if k is None else spec.names[k] for k in references)
-    return report_of_path(spec, counts, names, outcomes, len(path), steps)
+    return ReportWriter(spec, counts, names).tested_path(outcomes, len(path), steps)
 
 
 def record_fit(
@@ -319,149 +320,148 @@ def check_tuning_size(tuning_size, n_kept: int) -> int:
     return int(size) if whole else max(1, int(size * n_kept))
 
 
-def too_few_rows(spec: CertificateSpec, counts: RowCounts) -> CertificationReport:
-    """Return the refusal for want of rows."""
-    fewest, delta = spec.fewest_rows, spec.loss_delta
-    used = counts.kept - counts.certifying
-    whole = fewest if not used else int(np.ceil(fewest * counts.kept / counts.certifying))
-    whole = int(np.ceil(whole * counts.given / max(counts.kept, 1)))
-    notes = [f"{counts.given} rows"]
-    if counts.kept < counts.given:
-        notes.append(f"{counts.kept} of them kept by their weights")
-    if used:
-        notes.append(f"{used / counts.kept:.0%} of them used for tuning".replace("%", " %"))
-    at = f"delta={delta:.6g}"
-    if spec.max_mean_cost is not None:
-        at += f" (half of {spec.delta:.6g}; max_mean_cost takes the other half)"
-    message = (
-        f"epsilon={spec.epsilon:.6g} at {at} needs at least {fewest} certification rows, even "
-        f"if no row is lost; got {counts.certifying} ({', '.join(notes)}). Pass at least {whole} "
-        f"rows, or a larger epsilon or delta."
-    )
-    return _report(spec, counts, (), message=message, samples_needed=whole)
+@dataclass(frozen=True)
+class ReportWriter:
+    """Turns the counts of one certification into its report."""
 
+    spec: CertificateSpec
+    counts: RowCounts
+    references: tuple[str, ...] = ()
 
-def report_of_path(
-    spec: CertificateSpec,
-    counts: RowCounts,
-    references: tuple[str, ...],
-    outcomes: PairedOutcomes,
-    path_length: int,
-    steps: list[TestedThresholds],
-) -> CertificationReport:
-    """Return the report of a path that was tested."""
-    tested = {"path_length": path_length, "path": tuple(step._asdict() for step in steps)}
-    if not steps:
-        return _report(spec, counts, references, message=_NO_EARLY_EXIT, **tested)
-    accepted = [step for step in steps if step.passed]
-    if not steps[-1].passed:
-        _, p_value = _worst(spec, counts, steps[-1])
-        tested["stopped_at"] = {**steps[-1]._asdict(), "p_value": p_value}
-    if not accepted:
-        return _first_step_failed(spec, counts, references, steps[0], tested)
-    worst, p_value = _worst(spec, counts, accepted[-1])
-    tested.update(_loss_figures(spec, counts, accepted[-1], worst, p_value))
-    costs = _cost_figures(spec, outcomes, accepted[-1], path_length)
-    if not within_limit(costs["mean_cost_upper"], spec.max_mean_cost):
-        message = _over_budget(spec, **costs)
-        return _report(spec, counts, references, message=message, **tested)
-    return _report(
-        spec,
-        counts,
-        references,
-        certified=True,
-        message=_certified(spec, counts, accepted[-1], worst, p_value),
-        thresholds=accepted[-1].thresholds,
-        stages=_stages(spec, outcomes, accepted[-1], worst),
-        **tested,
-        **costs,
-    )
+    def report(self, message: str, **found) -> CertificationReport:
+        """Return a report; what was not found is None, and nothing certified is no early exit."""
+        figures = dict.fromkeys(
+            ("regressions", "corrections", "loss_estimate", "loss_upper", "p_value", "mean_cost")
+            + ("cost_interval", "mean_cost_upper", "samples_needed", "stopped_at")
+        )
+        figures.update(
+            self.spec._asdict(),
+            message=message,
+            certified=False,
+            references=self.references,
+            thresholds=(np.inf,) * (len(self.spec.names) - 1),
+            n_certification=self.counts.certifying,
+            n_tuning=self.counts.tuning,
+            tuned_on=self.counts.tuned_on,
+            full_cost=float(cumulative_costs(self.spec.costs)[-1]),
+            stages=(),
+            path_length=0,
+            path=(),
+        )
+        del figures["costs"]
+        return CertificationReport(**{**figures, **found})
 
+    def too_few_rows(self) -> CertificationReport:
+        """Return the refusal for want of rows."""
+        spec, counts = self.spec, self.counts
+        fewest, n_used = spec.fewest_rows, counts.kept - counts.certifying
+        needed = int(np.ceil(fewest * counts.kept / counts.certifying)) if n_used else fewest
+        needed = int(np.ceil(needed * counts.given / max(counts.kept, 1)))
+        notes = [f"{counts.given} rows"]
+        if counts.kept < counts.given:
+            notes.append(f"{counts.kept} of them kept by their weights")
+        if n_used:
+            notes.append(f"{n_used / counts.kept:.0%} of them used for tuning".replace("%", " %"))
+        at = f"delta={spec.loss_delta:.6g}"
+        if spec.max_mean_cost is not None:
+            at += f" (half of {spec.delta:.6g}; max_mean_cost takes the other half)"
+        message = (
+            f"epsilon={spec.epsilon:.6g} at {at} needs at least {fewest} certification rows, even "
+            f"if no row is lost; got {counts.certifying} ({', '.join(notes)}). Pass at least "
+            f"{needed} rows, or a larger epsilon or delta."
+        )
+        return self.report(message, samples_needed=needed)
 
-def _certified(
-    spec: CertificateSpec, counts: RowCounts, step: TestedThresholds, worst: int, p_value: float
-) -> str:
-    """Return the words of a certificate."""
-    what = {"accuracy_gap": "accuracy lost", "disagreement": "share of other answers"}
-    return (
-        f"Certified: the {what[spec.risk]} on new rows is at most {spec.epsilon:.6g}, with "
-        f"probability {1 - spec.delta:.6g} ({_count_words(spec, step, worst)} of "
-        f"{counts.certifying} rows, p = {p_value:.2g})."
-    )
+    def tested_path(
+        self, outcomes: PairedOutcomes, path_length: int, steps: list[TestedThresholds]
+    ) -> CertificationReport:
+        """Return the report of a path that was tested."""
+        spec = self.spec
+        tested = {"path_length": path_length, "path": tuple(step._asdict() for step in steps)}
+        if not steps:
+            return self.report(_NO_EARLY_EXIT, **tested)
+        accepted = [step for step in steps if step.passed]
+        if not steps[-1].passed:
+            _, p_value = self._worst(steps[-1])
+            tested["stopped_at"] = {**steps[-1]._asdict(), "p_value": p_value}
+        if not accepted:
+            return self._first_step_failed(steps[0], tested)
+        chosen = accepted[-1]
+        worst, p_value = self._worst(chosen)
+        tested.update(self._loss_figures(chosen, worst, p_value))
+        costs = _cost_figures(spec, outcomes, chosen, path_length)
+        if not within_limit(costs["mean_cost_upper"], spec.max_mean_cost):
+            message = (
+                f"Not certified: the loss is, but the mean cost is only known to be at most "
+                f"{costs['mean_cost_upper']:.6g} {spec.unit} (estimate {costs['mean_cost']:.6g}), "
+                f"above max_mean_cost={spec.max_mean_cost:.6g}."
+            )
+            return self.report(message, **tested)
+        loss = {"accuracy_gap": "accuracy lost", "disagreement": "share of other labels"}
+        message = (
+            f"Certified: the {loss[spec.risk]} on new rows is at most {spec.epsilon:.6g}, with "
+            f"probability {1 - spec.delta:.6g} ({self._count_words(chosen, worst)} of "
+            f"{self.counts.certifying} rows, p = {p_value:.2g})."
+        )
+        return self.report(
+            message,
+            certified=True,
+            thresholds=chosen.thresholds,
+            stages=_stage_figures(spec, outcomes, chosen, worst),
+            **tested,
+            **costs,
+        )
 
-
-def _over_budget(spec: CertificateSpec, mean_cost, mean_cost_upper, cost_interval) -> str:
-    """Return the words where the loss is certified and the cost is not."""
-    return (
-        f"Not certified: the loss is, but the mean cost is only known to be at most "
-        f"{mean_cost_upper:.6g} {spec.unit} (estimate {mean_cost:.6g}), above "
-        f"max_mean_cost={spec.max_mean_cost:.6g}."
-    )
-
-
-def _first_step_failed(
-    spec, counts, references, step: TestedThresholds, tested
-) -> CertificationReport:
-    """Return the refusal where the most cautious thresholds lose too much, or may do."""
-    worst, p_value = _worst(spec, counts, step)
-    counted = _loss_figures(spec, counts, step, worst, p_value)
-    loss = counted["loss_estimate"]
-    needed = rows_projected(
-        step.regressions[worst],
-        step.corrections[worst],
-        counts.certifying,
-        epsilon=spec.epsilon,
-        delta=spec.loss_delta,
-        risk=RISKS[spec.risk],
-    )
-    if needed is None:
+    def _first_step_failed(self, step: TestedThresholds, tested: dict) -> CertificationReport:
+        """Return the refusal where the most cautious thresholds lose too much, or may do."""
+        spec, n = self.spec, self.counts.certifying
+        worst, p_value = self._worst(step)
+        figures = self._loss_figures(step, worst, p_value)
+        loss = figures["loss_estimate"]
+        needed = rows_projected(
+            step.regressions[worst],
+            step.corrections[worst],
+            n,
+            epsilon=spec.epsilon,
+            delta=spec.loss_delta,
+            risk=RISKS[spec.risk],
+        )
         advice = (
             f"No number of rows is likely to help: the estimated loss {loss * 100:.3g} % is not "
             f"below epsilon."
+            if needed is None
+            else f"If these rates are right, about {needed} certification rows would certify it "
+            f"with probability 0.8."
         )
-    else:
-        advice = (
-            f"If these rates are right, about {needed} certification rows would certify it with "
-            f"probability 0.8."
+        message = (
+            f"Not certified: at the most cautious setting the cascade "
+            f"{self._count_words(step, worst)} of {n} rows (estimate {loss * 100:.2f} %, "
+            f"p = {p_value:.2g} > {spec.loss_delta:.6g}). {advice}"
         )
-    message = (
-        f"Not certified: at the most cautious setting the cascade "
-        f"{_count_words(spec, step, worst)} of {counts.certifying} rows (estimate "
-        f"{loss * 100:.2f} %, p = {p_value:.2g} > {spec.loss_delta:.6g}). {advice}"
-    )
-    return _report(
-        spec, counts, references, message=message, samples_needed=needed, **tested, **counted
-    )
+        return self.report(message, samples_needed=needed, **tested, **figures)
 
+    def _count_words(self, step: TestedThresholds, worst: int) -> str:
+        """Return regressions and corrections in words."""
+        if self.spec.risk == "disagreement":
+            return f"gave another label on {step.regressions[worst]}"
+        return f"lost {step.regressions[worst]} and fixed {step.corrections[worst]}"
 
-def _count_words(spec: CertificateSpec, step: TestedThresholds, worst: int) -> str:
-    """Return regressions and corrections in words."""
-    if spec.risk == "disagreement":
-        return f"answered otherwise on {step.regressions[worst]}"
-    return f"lost {step.regressions[worst]} and fixed {step.corrections[worst]}"
+    def _worst(self, step: TestedThresholds) -> tuple[int, float]:
+        """Return the reference that a step is worst against, and the p-value there."""
+        risk = RISKS[self.spec.risk]
+        return worst_reference(step, risk, self.counts.certifying, self.spec.epsilon)
 
-
-def _worst(spec: CertificateSpec, counts: RowCounts, step: TestedThresholds) -> tuple[int, float]:
-    """Return the reference that a step is worst against, and the p-value there."""
-    return worst_reference(step, RISKS[spec.risk], counts.certifying, spec.epsilon)
-
-
-def _loss_figures(
-    spec: CertificateSpec, counts: RowCounts, step: TestedThresholds, worst: int, p_value: float
-) -> dict:
-    """Return the figures about loss at one step."""
-    regressions, corrections, n = (
-        step.regressions[worst],
-        step.corrections[worst],
-        counts.certifying,
-    )
-    return {
-        "regressions": regressions,
-        "corrections": corrections,
-        "loss_estimate": (regressions - corrections) / n,
-        "loss_upper": RISKS[spec.risk].upper(regressions, corrections, n, spec.loss_delta),
-        "p_value": p_value,
-    }
+    def _loss_figures(self, step: TestedThresholds, worst: int, p_value: float) -> dict:
+        """Return the figures about loss at one step."""
+        lost, fixed, n = step.regressions[worst], step.corrections[worst], self.counts.certifying
+        upper = RISKS[self.spec.risk].upper(lost, fixed, n, self.spec.loss_delta)
+        return {
+            "regressions": lost,
+            "corrections": fixed,
+            "loss_estimate": (lost - fixed) / n,
+            "loss_upper": upper,
+            "p_value": p_value,
+        }
 
 
 def _cost_figures(
@@ -483,54 +483,26 @@ def _cost_figures(
     }
 
 
-def _stages(
+def _stage_figures(
     spec: CertificateSpec, outcomes: PairedOutcomes, step: TestedThresholds, worst: int
 ) -> tuple[dict, ...]:
-    """Return one line of the table per stage."""
+    """Return the figures of each stage."""
     stage, n = outcomes.exit_stages(step.thresholds), outcomes.n_samples
-    lines = []
+    figures = []
     for k, name in enumerate(spec.names):
         here = stage == k
-        regressions = int(outcomes.lost[worst, k, here].sum())
-        corrections = int(outcomes.fixed[worst, k, here].sum())
         count = int(here.sum())
-        limit = binomial_upper(regressions, count, _STAGE_DELTA) if count else float("nan")
-        figures = (
-            name,
-            count,
-            count / n,
-            regressions,
-            corrections,
-            (regressions - corrections) / n,
-            limit,
+        lost = int(outcomes.lost[worst, k, here].sum())
+        fixed = int(outcomes.fixed[worst, k, here].sum())
+        figures.append(
+            {
+                "name": name,
+                "n_rows": count,
+                "share": count / n,
+                "regressions": lost,
+                "corrections": fixed,
+                "net": (lost - fixed) / n,
+                "loss_upper": binomial_upper(lost, count, _STAGE_DELTA) if count else np.nan,
+            }
         )
-        keys = ("name", "n_rows", "share", "regressions", "corrections", "net", "loss_upper")
-        lines.append(dict(zip(keys, figures, strict=True)))
-    return tuple(lines)
-
-
-def _report(
-    spec: CertificateSpec, counts: RowCounts, references: tuple[str, ...], **found
-) -> CertificationReport:
-    """Return a report; what was not found is None, and nothing certified is no early exit."""
-    nothing = dict.fromkeys(
-        ("regressions", "corrections", "loss_estimate", "loss_upper", "p_value", "mean_cost")
-        + ("cost_interval", "mean_cost_upper", "samples_needed", "stopped_at")
-    )
-    asked = spec._asdict()
-    costs = asked.pop("costs")
-    figures = {
-        **asked,
-        **nothing,
-        "certified": False,
-        "references": references,
-        "thresholds": (np.inf,) * (len(spec.names) - 1),
-        "n_certification": counts.certifying,
-        "n_tuning": counts.tuning,
-        "tuned_on": counts.tuned_on,
-        "full_cost": float(cumulative_costs(costs)[-1]),
-        "stages": (),
-        "path_length": 0,
-        "path": (),
-    }
-    return CertificationReport(**{**figures, **found})
+    return tuple(figures)
