@@ -70,7 +70,7 @@ $(READY): setup.cfg pyproject.toml
 
 .venv-sklearn-%/.ready: setup.cfg pyproject.toml
 	test -x .venv-sklearn-$*/bin/python || $(PYTHON) -m venv .venv-sklearn-$*
-	.venv-sklearn-$*/bin/python -m pip install --quiet --disable-pip-version-check 'scikit-learn==$*.*' -e '.[test]'
+	.venv-sklearn-$*/bin/python -m pip install --quiet --no-compile --disable-pip-version-check 'scikit-learn==$*.*' -e '.[test]'
 	@touch $@
 
 .venv-deep/.ready: setup.cfg pyproject.toml tests/constraints-deep.txt
