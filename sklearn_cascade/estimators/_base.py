@@ -363,7 +363,7 @@ def _well_formed(estimators) -> list[tuple]:
     if not isinstance(estimators, (list, tuple)):
         return []
     return [
-        entry
+        tuple(entry)
         for entry in estimators
         if isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str)
     ]

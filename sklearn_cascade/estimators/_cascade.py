@@ -586,8 +586,13 @@ class CascadeClassifier(BaseCascade):
         >>> certified.certificate_ is report
         True
         """
-        # What is asked, before the members are called for any row.
-        asked = (risk, reference, epsilon, delta, max_mean_cost)
+        asked = {
+            "risk": risk,
+            "reference": reference,
+            "epsilon": epsilon,
+            "delta": delta,
+            "max_mean_cost": max_mean_cost,
+        }
         rows, n_samples = self._check_X(X)
         indexable(rows, y)
         if on_refusal not in ("raise", "warn"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import t as student
@@ -43,7 +43,6 @@ from sklearn_cascade.core import (
     within_limit,
 )
 from sklearn_cascade.estimators._fitting import HeldOut
-from sklearn_cascade.estimators._labels import Labels
 from sklearn_cascade.estimators._routing import record_stages
 from sklearn_cascade.estimators._row_hashes import count_used, hash_rows
 from sklearn_cascade.estimators._state import FitRecord, FittedCascade
@@ -64,7 +63,7 @@ SEVERAL = ("cascade", "best_member", "every_member")
 
 def certify(
     fitted: FittedCascade,
-    asked: tuple,
+    asked: dict,
     X,
     y,
     *,
@@ -75,19 +74,25 @@ def certify(
     max_weight,
     random_state,
 ) -> CertificationReport:
-    """Return the report of a certification; `asked` is risk, reference, epsilon, delta and budget.
+    """Return the report of a certification; `asked` holds the first five fields of its spec.
 
     X holds the rows as the members take them, `original_X` as they were given.
     """
     members = fitted.members
-    about = (tuple(members.names), fitted.policy.combine, members.cost_unit, members.costs)
-    spec = CertificateSpec(*asked, *about)
+    spec = CertificateSpec(
+        **asked,
+        names=tuple(members.names),
+        combine=fitted.policy.combine,
+        unit=members.cost_unit,
+        costs=members.costs,
+    )
     check_spec(spec, y)
     _refuse_used_rows(fitted, original_X)
     truth = None if y is None else _true_columns(y, members.classes)
     random = check_random_state(0 if random_state is None else random_state)
     kept = _draw_by_weight(check_sample_weight(sample_weight, X), max_weight, n_samples, random)
-    tuning, n_tuning, source = _held_out_predictions(fitted), 0, "fit"
+    tuning: Any = _held_out_predictions(fitted)
+    n_tuning, source = 0, "fit"
     if tuning is None or tuning_size is not None:
         n_tuning, source = check_tuning_size(tuning_size, len(kept)), "split"
     n_known = n_tuning if source == "split" else tuning.n_samples
@@ -120,7 +125,7 @@ def record_fit(
     *,
     unused: bool,
     held_out: HeldOut | None = None,
-    labels: Labels | None = None,
+    labels: Any = None,
     sample_weight: np.ndarray | None = None,
 ) -> FitRecord:
     """Return what a certificate needs of a fit: which rows it used, and held-out predictions.
@@ -308,9 +313,9 @@ def check_spec(spec: CertificateSpec, y) -> None:
         )
 
 
-def check_tuning_size(tuning_size, n_kept: int) -> int:
+def check_tuning_size(tuning_size: Any, n_kept: int) -> int:
     """Return how many rows choose the path of thresholds."""
-    size = DEFAULT_TUNING_SHARE if tuning_size is None else tuning_size
+    size: Any = DEFAULT_TUNING_SHARE if tuning_size is None else tuning_size
     whole = isinstance(size, Integral) and not isinstance(size, bool) and 0 < size < n_kept
     if not whole and not (isinstance(size, Real) and 0 < size < 1):
         raise ValueError(

@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from numbers import Integral
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
@@ -188,14 +188,14 @@ def fit_all(
     """Fit each trainable member on all rows, and once per fold; call each frozen one once."""
     splits = splits or []
     trainable = [position for position, member in enumerate(members) if not member.frozen]
-    folds = [None] * refit + [*range(len(splits))]
+    folds: list = [None] * refit + [*range(len(splits))]
     # One fit of each member comes first, so that what cannot be fitted fails soon; then the others,
     # from the last member back, as the expensive ones stand last: none is left over for the end.
     fits = [(position, fold) for fold in folds[:1] for position in trainable]
     fits += [(position, fold) for position in reversed(trainable) for fold in folds[1:]]
     arguments = [X, labels, *splits, *(members[position] for position in trainable)]
     with scatter(arguments) as (sent_X, sent_labels, *sent):
-        split = {None: None, **dict(enumerate(sent[: len(splits)]))}
+        split: dict = {None: None, **dict(enumerate(sent[: len(splits)]))}
         member = dict(zip(trainable, sent[len(splits) :], strict=True))
         # Otherwise several fits of an expensive member would go to one worker in a batch.
         parallel = Parallel(n_jobs=n_jobs, batch_size=1)
@@ -294,7 +294,7 @@ def choose_policy(
     held_out: HeldOut,
     labels: Labels,
     sample_weight: np.ndarray | None,
-    weights: np.ndarray,
+    weights: Any,
     thresholds: np.ndarray | None,
 ) -> FittedCascade:
     """Return the fitted cascade with the combination and thresholds that held-out rows choose.

@@ -85,7 +85,7 @@ def chain_parts(fitted: FittedCascade) -> FittedMembers:
     tells.
     """
     members, policy = fitted.members, fitted.policy
-    parts = [stage.estimator for stage in members.stages]
+    parts: list = [stage.estimator for stage in members.stages]
     chained = (
         policy.combine == "mean"
         and not policy.learned

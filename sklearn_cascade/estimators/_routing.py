@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
@@ -32,8 +32,8 @@ class RoutingResult(NamedTuple):
     """What became of each row; one number for all rows while they all took the same way."""
 
     proba: np.ndarray  # (n_samples, n_classes)
-    exit_stage: int | np.ndarray  # (n_samples,): the stage that answered
-    last_called: int | np.ndarray  # (n_samples,): the last that ran, beyond it where that failed
+    exit_stage: Any  # (n_samples,): the stage that answered
+    last_called: Any  # (n_samples,): the last that ran, beyond it where that failed
 
     def expand(self) -> RoutingResult:
         """Return the same with one number per row throughout."""
@@ -75,7 +75,10 @@ def route(
     """
     combiner, weights, confidences = policy.begin(), policy.weights, policy.confidences
     # While all rows travel together there is nothing to index or to copy.
-    rows, proba, exit_stage, failed = None, None, 0, None
+    rows: np.ndarray | None = None
+    failed: np.ndarray | None = None
+    proba: Any = None
+    exit_stage: Any = 0
     for k, stage in enumerate(stages):
         try:
             if stage.adds_up:
@@ -113,10 +116,10 @@ def route(
     result = RoutingResult(proba, exit_stage, exit_stage)
     if failed is None and policy.class_shares is None:
         return result
-    proba, exit_stage, last_called = result.expand()
+    result = result.expand()
     if failed is not None:
-        last_called[failed] += 1
-    return RoutingResult(fill_unanswered(proba, policy.class_shares), exit_stage, last_called)
+        result.last_called[failed] += 1
+    return result._replace(proba=fill_unanswered(result.proba, policy.class_shares))
 
 
 def fill_unanswered(proba: np.ndarray, class_shares: np.ndarray | None) -> np.ndarray:
@@ -138,7 +141,7 @@ class Stage(NamedTuple):
 
     position: int  # in the running order, from 0
     name: str
-    estimator: object  # fitted
+    estimator: Any  # fitted
     columns: np.ndarray | None  # column in the cascade of each of its own; None where they agree
     n_classes: int  # of the cascade
     allow_abstain: bool  # accept rows of NaN

@@ -40,7 +40,7 @@ def count_used(used: np.ndarray | None, X) -> tuple[int, int]:
     the used ones. Up to there nothing is sure, and the first number is zero.
     """
     hashes = None if used is None else hash_rows(X)
-    if hashes is None:
+    if used is None or hashes is None:
         return 0, n_rows(X)
     distinct, counts = np.unique(used, return_counts=True)
     found = int(np.isin(hashes, distinct).sum())

@@ -95,14 +95,17 @@ def policy_of(
     members: FittedMembers,
     combine: str,
     confidence: str | Callable | list,
-    weights: np.ndarray,
-    thresholds: np.ndarray,
+    weights: Any,
+    thresholds: Any,
 ) -> Policy:
     """Return the policy of some members; a list of confidences holds one per stage, learned."""
     learned = isinstance(confidence, list)
+    confidences = (
+        confidence if isinstance(confidence, list) else stage_confidences(confidence, weights)
+    )
     return Policy(
         combine,
-        confidence if learned else stage_confidences(confidence, weights),
+        confidences,
         np.asarray(thresholds, dtype=np.float64).tolist(),
         weights.tolist(),
         members.class_shares,
