@@ -316,8 +316,8 @@ def check_spec(spec: CertificateSpec, y) -> None:
 def check_tuning_size(tuning_size: Any, n_kept: int) -> int:
     """Return how many rows choose the path of thresholds."""
     size: Any = DEFAULT_TUNING_SHARE if tuning_size is None else tuning_size
-    whole = isinstance(size, Integral) and not isinstance(size, bool) and 0 < size < n_kept
-    if not whole and not (isinstance(size, Real) and 0 < size < 1):
+    whole = isinstance(size, Integral) and not isinstance(size, bool) and 0 < int(size) < n_kept
+    if not whole and not (isinstance(size, Real) and 0 < float(size) < 1):
         raise ValueError(
             f"tuning_size={tuning_size!r}; expected None, a share of the rows between 0 and 1, or "
             f"a number of rows from 1 to {n_kept - 1}"
