@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from sklearn_cascade.certification import binomial_rows, tune_margin
+from sklearn_cascade.certification import min_binomial_samples, tune_margin
 
 
 def tuned(leads, labels, max_disagreement=0.05, delta=0.05):
@@ -29,7 +29,7 @@ def constant(n_samples, n_differing, lead=5.0):
 
 def test_rows_needed_for_half_a_percent():
     """Check the published number of rows, and that one fewer cannot show it."""
-    assert binomial_rows(0.005, 0.05) == 598
+    assert min_binomial_samples(0.005, 0.05) == 598
     leads, labels = constant(598, 0)
     assert tuned(leads, labels, 0.005).threshold == 0
     leads, labels = constant(597, 0)
@@ -40,7 +40,7 @@ def test_rows_needed_for_half_a_percent():
 @settings(max_examples=60, deadline=None)
 def test_rows_needed_is_the_smallest_number_that_shows_it(share, delta):
     """Check that so many rows without any that differs bound the share, and one fewer do not."""
-    needed = binomial_rows(share, delta)
+    needed = min_binomial_samples(share, delta)
     assert needed >= 1
     # The chance of no row that differs, at the share itself; relative to logs of 1e-6.
     assert (1 - share) ** needed <= delta * (1 + 1e-9)

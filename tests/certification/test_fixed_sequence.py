@@ -9,16 +9,16 @@ from numpy.testing import assert_array_equal
 from sklearn_cascade.certification import (
     RISKS,
     PairedOutcomes,
-    collect_answers,
-    compare,
+    collect_predictions,
+    pair_outcomes,
     fixed_sequence_test,
     mean_cost_upper,
-    rows_projected,
+    projected_samples,
     threshold_path,
     worst_reference,
 )
 from sklearn_cascade.core import cumulative_costs
-from sklearn_cascade.tuning import prefix_answers
+from sklearn_cascade.tuning import prefix_probabilities
 from tests.probes import COSTS_W, LABELS_W, LADDER_W
 
 GAP, DISAGREEMENT = RISKS["accuracy_gap"], RISKS["disagreement"]
@@ -28,13 +28,13 @@ NEVER = np.inf
 def answers_w(combine="mean"):
     """Return the answers of the ladder that is counted by hand."""
     proba = [np.column_stack([p, 1 - np.array(p)]) for p in LADDER_W.values()]
-    after = prefix_answers(proba, combine, [1.0] * 3, False)
-    return collect_answers(after, proba, ["max_proba"] * 2, np.array(LABELS_W), None)
+    after = prefix_probabilities(proba, combine, [1.0] * 3, False)
+    return collect_predictions(after, proba, ["max_proba"] * 2, np.array(LABELS_W), None)
 
 
 def outcomes_w(references=(None,), labelled=True):
     """Return what early exit loses and corrections on that ladder."""
-    return compare(answers_w(), references, np.array(COSTS_W, dtype=float), labelled=labelled)
+    return pair_outcomes(answers_w(), references, np.array(COSTS_W, dtype=float), labelled=labelled)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def outcomes_w(references=(None,), labelled=True):
 def test_outcome_is_as_counted_by_hand(thresholds, regressions, corrections, cost, early):
     """Check regressions, corrections, mean cost and early exits against the published table."""
     outcomes = outcomes_w()
-    counted = outcomes.count(thresholds)
+    counted = outcomes.evaluate(thresholds)
     assert (counted[0].tolist(), counted[1].tolist()) == ([regressions], [corrections])
     assert counted[2] == pytest.approx(cost)
     assert np.mean(outcomes.exit_stages(thresholds) < 2) == pytest.approx(early)
@@ -57,13 +57,13 @@ def test_outcome_is_as_counted_by_hand(thresholds, regressions, corrections, cos
 
 def test_disagreement_counts_other_answers_and_no_fixes():
     """Check that without labels a row counts where its answer differs, right or wrong."""
-    regressions, corrections, _ = outcomes_w(labelled=False).count((0, 0))
+    regressions, corrections, _ = outcomes_w(labelled=False).evaluate((0, 0))
     assert (regressions.tolist(), corrections.tolist()) == ([4], [0])
 
 
 def test_several_references_are_counted_apart():
     """Check regressions and corrections of exit at once against each member alone."""
-    regressions, corrections, _ = outcomes_w(references=(0, 1, 2)).count((0, 0))
+    regressions, corrections, _ = outcomes_w(references=(0, 1, 2)).evaluate((0, 0))
     # Rows right alone: a 0 1 4; b 0 2 3 4 (a tie goes to the first class); c 0 1 2 3 5.
     right = [np.array(p) >= 0.5 for p in LADDER_W.values()]
     right = [np.where(np.array(LABELS_W) == 0, r, ~r) for r in right]
@@ -74,9 +74,9 @@ def test_several_references_are_counted_apart():
 def test_unknown_label_is_wrong_for_both_sides():
     """Check that a row that no class is right for is neither lost nor fixed."""
     answers = answers_w()._replace(truth=np.full(6, -1))
-    outcomes = compare(answers, (None, 0), np.array(COSTS_W, dtype=float), labelled=True)
-    assert not outcomes.lost.any()
-    assert not outcomes.fixed.any()
+    outcomes = pair_outcomes(answers, (None, 0), np.array(COSTS_W, dtype=float), labelled=True)
+    assert not outcomes.regressed.any()
+    assert not outcomes.corrected.any()
 
 
 def outcomes_of_counts(counts, n):
@@ -106,10 +106,10 @@ def test_several_references_all_have_to_pass():
     """Check that a step fails which is certified against one reference and not the other."""
     outcomes, path = outcomes_of_counts([(5, 0)], 1000)
     both = outcomes._replace(
-        lost=np.concatenate([outcomes.lost, outcomes.lost]),
-        fixed=np.concatenate([outcomes.fixed, outcomes.fixed]),
+        regressed=np.concatenate([outcomes.regressed, outcomes.regressed]),
+        corrected=np.concatenate([outcomes.corrected, outcomes.corrected]),
     )
-    both.lost[1, 0, :6] = True
+    both.regressed[1, 0, :6] = True
     (step,) = fixed_sequence_test(both, path, risk=GAP, epsilon=0.01, delta=0.1)
     assert not step.passed
     assert worst_reference(step, GAP, 1000, 0.01)[0] == 1
@@ -156,9 +156,9 @@ def test_disagreement_is_the_exact_binomial_test():
     assert DISAGREEMENT.pvalue(5, 0, 1000, 0.01) == pytest.approx(0.066140, abs=1e-6)
     assert DISAGREEMENT.passes(5, 0, 1000, 0.01, 0.1)
     assert not DISAGREEMENT.passes(6, 0, 1000, 0.01, 0.1)
-    assert DISAGREEMENT.upper(0, 0, 300, 0.1) == pytest.approx(1 - 0.1 ** (1 / 300))
+    assert DISAGREEMENT.upper_bound(0, 0, 300, 0.1) == pytest.approx(1 - 0.1 ** (1 / 300))
     # Here the closed form is exact at every delta.
-    assert DISAGREEMENT.fewest(0.01, 0.01) == 459
+    assert DISAGREEMENT.min_samples(0.01, 0.01) == 459
 
 
 @pytest.mark.parametrize(
@@ -167,12 +167,12 @@ def test_disagreement_is_the_exact_binomial_test():
 )
 def test_projected_rows_are_as_published(regressions, corrections, n, rows):
     """Check about how many rows would certify, and that none would where the loss is too large."""
-    assert rows_projected(regressions, corrections, n, epsilon=0.01, delta=0.1, risk=GAP) == rows
+    assert projected_samples(regressions, corrections, n, epsilon=0.01, delta=0.1, risk=GAP) == rows
 
 
 def test_projected_rows_are_no_fewer_than_the_minimum():
     """Check that hardly any loss on few rows does not promise a certificate on fewer."""
-    assert rows_projected(0, 30, 400, epsilon=0.01, delta=0.1, risk=GAP) >= 230
+    assert projected_samples(0, 30, 400, epsilon=0.01, delta=0.1, risk=GAP) >= 230
 
 
 def test_upper_limit_of_the_cost_is_as_published():
@@ -191,17 +191,17 @@ def random_outcomes(seed, n=800, n_stages=3, references=(None,), labelled=True):
         logits = rng.normal(size=(n, 3))
         logits[np.arange(n), y] += 1.5 + k + 1.5 * ease
         proba.append(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
-    after = prefix_answers(proba, "mean", [1.0] * n_stages, False)
-    answers = collect_answers(after, proba, ["max_proba"] * (n_stages - 1), y, None)
-    return compare(answers, references, 4.0 ** np.arange(n_stages), labelled=labelled)
+    after = prefix_probabilities(proba, "mean", [1.0] * n_stages, False)
+    answers = collect_predictions(after, proba, ["max_proba"] * (n_stages - 1), y, None)
+    return pair_outcomes(answers, references, 4.0 ** np.arange(n_stages), labelled=labelled)
 
 
 def caution_of(outcomes, thresholds):
     """Return caution and mean cost of one vector, row by row."""
     stage = outcomes.exit_stages(thresholds)
     rows = np.arange(outcomes.n_samples)
-    regressions = outcomes.lost[:, stage, rows].sum(axis=1)
-    corrections = outcomes.fixed[:, stage, rows].sum(axis=1)
+    regressions = outcomes.regressed[:, stage, rows].sum(axis=1)
+    corrections = outcomes.corrected[:, stage, rows].sum(axis=1)
     early = np.mean(stage < len(outcomes.costs) - 1)
     cost = cumulative_costs(outcomes.costs)[stage].mean()
     return np.maximum(regressions - corrections / 2, 0).max() + 4 * early, cost
@@ -248,8 +248,8 @@ def test_path_does_not_depend_on_the_order_of_rows():
     order = np.random.default_rng(0).permutation(outcomes.n_samples)
     shuffled = outcomes._replace(
         confidence=outcomes.confidence[:, order],
-        lost=outcomes.lost[..., order],
-        fixed=outcomes.fixed[..., order],
+        regressed=outcomes.regressed[..., order],
+        corrected=outcomes.corrected[..., order],
     )
     assert_array_equal(threshold_path(shuffled), threshold_path(outcomes))
 

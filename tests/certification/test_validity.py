@@ -7,12 +7,12 @@ import pytest
 
 from sklearn_cascade.certification import (
     RISKS,
-    collect_answers,
-    compare,
+    collect_predictions,
+    pair_outcomes,
     fixed_sequence_test,
     threshold_path,
 )
-from sklearn_cascade.tuning import prefix_answers
+from sklearn_cascade.tuning import prefix_probabilities
 
 N_DRAWS, DELTA, EPSILON = 200, 0.1, 0.02
 COSTS = np.array([1.0, 4.0, 16.0])
@@ -35,8 +35,8 @@ def population(seed, combine="mean", digits=None, classes=(1, 1, 1), strengths=(
         logits[np.arange(n), y] += strength + 1.3 * ease
         stage = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         proba.append(stage if digits is None else np.round(stage, digits))
-    after = prefix_answers(proba, combine, [1.0] * 3, False)
-    return collect_answers(after, proba, ["max_proba"] * 2, y, None)
+    after = prefix_probabilities(proba, combine, [1.0] * 3, False)
+    return collect_predictions(after, proba, ["max_proba"] * 2, y, None)
 
 
 POPULATIONS = {
@@ -53,7 +53,7 @@ POPULATIONS = {
 def test_certificates_fail_no_more_often_than_promised(name):
     """Check violations over draws with known truth, against the promise plus sampling error."""
     answers, references, risk = POPULATIONS[name]
-    truth = compare(answers, references, COSTS, labelled=risk == "accuracy_gap")
+    truth = pair_outcomes(answers, references, COSTS, labelled=risk == "accuracy_gap")
     rng = np.random.default_rng(7)
     violated = certified = 0
     for _ in range(N_DRAWS):
@@ -62,7 +62,7 @@ def test_certificates_fail_no_more_often_than_promised(name):
         if thresholds is None:
             continue
         certified += 1
-        regressions, corrections, _ = truth.count(thresholds)
+        regressions, corrections, _ = truth.evaluate(thresholds)
         violated += max(regressions - corrections) / truth.n_samples > EPSILON
     # Twice the standard deviation of a binomial of 200 draws.
     assert violated / N_DRAWS <= DELTA + 2 * np.sqrt(DELTA * (1 - DELTA) / N_DRAWS)
@@ -83,8 +83,8 @@ def take(outcomes, rows):
     """Return the outcomes of some rows."""
     return outcomes._replace(
         confidence=outcomes.confidence[:, rows],
-        lost=outcomes.lost[..., rows],
-        fixed=outcomes.fixed[..., rows],
+        regressed=outcomes.regressed[..., rows],
+        corrected=outcomes.corrected[..., rows],
     )
 
 
@@ -94,13 +94,13 @@ def test_naive_tuning_fails_far_more_often():
     Without this, the test above might pass on populations where nothing can go wrong.
     """
     answers, references, _ = POPULATIONS["mean"]
-    truth = compare(answers, references, COSTS, labelled=True)
+    truth = pair_outcomes(answers, references, COSTS, labelled=True)
     rng = np.random.default_rng(7)
     violated = 0
     for _ in range(N_DRAWS):
         drawn = take(truth, rng.integers(truth.n_samples, size=600))
-        counted = [(t, *drawn.count(t)) for t in threshold_path(drawn)]
+        counted = [(t, *drawn.evaluate(t)) for t in threshold_path(drawn)]
         within = [(cost, t) for t, i, j, cost in counted if i[0] - j[0] <= EPSILON * 600]
-        regressions, corrections, _ = truth.count(min(within)[1])
+        regressions, corrections, _ = truth.evaluate(min(within)[1])
         violated += (regressions[0] - corrections[0]) / truth.n_samples > EPSILON
     assert violated / N_DRAWS > 0.25

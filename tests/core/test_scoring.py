@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 from sklearn.naive_bayes import GaussianNB
 
-from sklearn_cascade.core import ADDITIVE_SCORINGS, row_gains, score_answers
+from sklearn_cascade.core import ADDITIVE_SCORINGS, score_contributions, score_probabilities
 
 MULTICLASS_BRIER = "labels" in inspect.signature(brier_score_loss).parameters
 
@@ -52,7 +52,7 @@ def test_row_gains_sum_to_the_scorer(scoring, n_classes, weighted):
     model, X, y = fitted_model(n_classes)
     weight = weights_of(weighted)
     column = np.searchsorted(model.classes_, y)
-    gains = row_gains(
+    gains = score_contributions(
         scoring, model.predict_proba(X), column, np.ones(120) if weight is None else weight
     )
     named = {} if weight is None else {"sample_weight": weight}
@@ -69,7 +69,7 @@ def test_brier_gains_follow_their_formula(n_classes, scale):
     weight = weights_of(True)
     distance = ((proba - np.eye(n_classes)[column]) ** 2).sum(axis=1)
     expected = -scale * np.average(distance, weights=weight)
-    gains = row_gains("neg_brier_score", proba, column, weight)
+    gains = score_contributions("neg_brier_score", proba, column, weight)
     assert gains.sum() == pytest.approx(expected, rel=1e-12)
     # One matrix product less one more: cancellation near zero.
     np.testing.assert_allclose(gains, -scale * distance * weight / weight.sum(), atol=1e-15)
@@ -83,14 +83,14 @@ def test_balanced_accuracy_is_over_the_classes_that_occur():
     expected = recall_score(
         y, proba.argmax(axis=1), labels=[0, 2], average="macro", sample_weight=weight
     )
-    gains = row_gains("balanced_accuracy", proba, y, weight)
+    gains = score_contributions("balanced_accuracy", proba, y, weight)
     assert gains.sum() == pytest.approx(expected, rel=1e-14)
     assert gains.tolist() == pytest.approx([1 / 8, 2 / 8, 0, 1 / 10, 0], rel=1e-14)
 
 
 def test_log_loss_of_an_impossible_truth_is_finite():
     """Check that a probability of zero for the true class costs the log of the smallest step."""
-    gains = row_gains("neg_log_loss", np.array([[1.0, 0.0]] * 2), np.array([1, 0]), np.ones(2))
+    gains = score_contributions("neg_log_loss", np.array([[1.0, 0.0]] * 2), np.array([1, 0]), np.ones(2))
     assert gains[0] == pytest.approx(np.log(np.finfo(float).eps) / 2, rel=1e-12)
     assert gains[1] == pytest.approx(0.0, abs=1e-15)
 
@@ -103,8 +103,8 @@ def test_gains_depend_on_proportions_of_the_weights_and_write_nothing(scoring):
     weight = weights_of(True)
     for array in (proba, column, weight):
         array.flags.writeable = False
-    gains = row_gains(scoring, proba, column, weight)
-    np.testing.assert_allclose(row_gains(scoring, proba, column, 7 * weight), gains, rtol=1e-12)
+    gains = score_contributions(scoring, proba, column, weight)
+    np.testing.assert_allclose(score_contributions(scoring, proba, column, 7 * weight), gains, rtol=1e-12)
 
 
 SCORERS = [
@@ -130,7 +130,7 @@ def test_recorded_answers_score_like_the_model_itself(scoring, weighted):
     named = {} if weight is None else {"sample_weight": weight}
     scorer = scoring if callable(scoring) else get_scorer(scoring)
     expected = scorer(model, X, y, **named)
-    result = score_answers(scoring, model.predict_proba(X), y, model.classes_, weight)
+    result = score_probabilities(scoring, model.predict_proba(X), y, model.classes_, weight)
     assert isinstance(result, float)
     # The sums over rows are taken in another order.
     assert result == pytest.approx(expected, rel=1e-12)
@@ -145,7 +145,7 @@ def test_scorer_sees_a_fitted_classifier_with_its_labels():
         assert estimator.score(rows, truth) == accuracy_score(truth, estimator.predict(rows))
         return estimator.score(rows, truth)
 
-    result = score_answers(right_and_known, model.predict_proba(X), y, model.classes_)
+    result = score_probabilities(right_and_known, model.predict_proba(X), y, model.classes_)
     assert result == model.score(X, y)
 
 
@@ -158,7 +158,7 @@ def test_scorer_is_handed_the_rows_it_may_look_at():
         large = rows[:, 0] > 0
         return accuracy_score(truth[large], estimator.predict(rows)[large])
 
-    result = score_answers(on_large_rows, model.predict_proba(X), y, model.classes_, X=X)
+    result = score_probabilities(on_large_rows, model.predict_proba(X), y, model.classes_, X=X)
     assert result == on_large_rows(model, X, y)
 
 
@@ -176,7 +176,7 @@ def test_asking_recorded_answers_for_other_rows_raises(rows):
 
     assert peeking(model, X, y) > 0
     with pytest.raises(ValueError, match="recorded"):
-        score_answers(peeking, model.predict_proba(X), y, model.classes_)
+        score_probabilities(peeking, model.predict_proba(X), y, model.classes_)
 
 
 def test_scorer_without_weights_is_named_where_weights_are_given():
@@ -186,6 +186,6 @@ def test_scorer_without_weights_is_named_where_weights_are_given():
         return float((estimator.predict(X) == y).mean())
 
     proba, y, classes = np.eye(2)[[0, 1, 1]], np.array(["a", "b", "a"]), np.array(["a", "b"])
-    assert score_answers(hits, proba, y, classes) == pytest.approx(2 / 3)
+    assert score_probabilities(hits, proba, y, classes) == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match=r"scoring=.*hits.* takes no sample_weight"):
-        score_answers(hits, proba, y, classes, np.ones(3))
+        score_probabilities(hits, proba, y, classes, np.ones(3))

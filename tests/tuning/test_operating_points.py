@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn_cascade.tuning import StageStatistics, sweep_thresholds
 from sklearn_cascade.tuning._operating_points import (
     N_LEVELS,
-    OperatingPoint,
+    ThresholdPoint,
     cheapest_point,
     front_points,
     threshold_grid,
@@ -199,15 +199,15 @@ def test_front_of_a_long_ladder_stays_feasible(n_stages):
 def test_rank_puts_the_floor_before_cost_and_cost_before_score():
     """Check the order of merit: reach the floor, then cheap, then good; else good, then cheap."""
     ascending = [
-        OperatingPoint((0.1,), 0.60, 1.0),
-        OperatingPoint((0.1,), 0.79, 9.0),
-        OperatingPoint((0.1,), 0.79, 8.0),
-        OperatingPoint((0.1,), 0.95, 7.0),
-        OperatingPoint((0.1,), 0.80, 6.0),
-        OperatingPoint((0.1,), 0.85, 6.0),
+        ThresholdPoint((0.1,), 0.60, 1.0),
+        ThresholdPoint((0.1,), 0.79, 9.0),
+        ThresholdPoint((0.1,), 0.79, 8.0),
+        ThresholdPoint((0.1,), 0.95, 7.0),
+        ThresholdPoint((0.1,), 0.80, 6.0),
+        ThresholdPoint((0.1,), 0.85, 6.0),
     ]
     ranks = [point.rank(0.8) for point in ascending]
     assert ranks == sorted(ranks)
     assert len(set(ranks)) == len(ranks)
-    noisy = OperatingPoint((0.1,), 0.8 - 1e-13, 6.0 + 1e-13)
+    noisy = ThresholdPoint((0.1,), 0.8 - 1e-13, 6.0 + 1e-13)
     assert noisy.rank(0.8) == ascending[4].rank(0.8)

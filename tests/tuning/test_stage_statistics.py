@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cascade.core import compute_confidence, is_additive, score_answers
+from sklearn_cascade.core import compute_confidence, is_additive, score_probabilities
 from sklearn_cascade.tuning import stage_statistics
-from sklearn_cascade.tuning._sweep import prefix_answers
+from sklearn_cascade.tuning._sweep import prefix_probabilities
 from tests.core.test_costs import COSTS, STAGES, TABLE, TRUTH
 from tests.strategies import ladders, swept_ladders
 
@@ -67,7 +67,7 @@ def test_gains_of_the_last_stage_sum_to_the_score_without_exits(combine, scoring
     weight = rng.uniform(0.5, 2, size=60)
     ladder = plain_ladder(proba, y, COSTS, combine=combine, scoring=scoring, sample_weight=weight)
     answer = proba.mean(axis=0) if combine == "mean" else proba[-1]
-    expected = score_answers(scoring, answer, y, np.arange(3), weight)
+    expected = score_probabilities(scoring, answer, y, np.arange(3), weight)
     score, cost = ladder.evaluate((np.inf, np.inf))
     assert score == pytest.approx(expected, rel=1e-12)
     assert cost == pytest.approx(15.0, rel=1e-14)
@@ -124,9 +124,9 @@ def test_abstentions_are_answered_by_the_class_shares():
 @pytest.mark.parametrize("combine", ["mean", "last"])
 def test_prefix_answers_stay_as_they_were_given(combine):
     """Check that answers collected one by one are not overwritten by later stages."""
-    collected = list(prefix_answers(STAGES, combine, np.ones(3), False))
+    collected = list(prefix_probabilities(STAGES, combine, np.ones(3), False))
     for k in range(3):
-        alone = list(prefix_answers(STAGES[: k + 1], combine, np.ones(k + 1), False))[-1]
+        alone = list(prefix_probabilities(STAGES[: k + 1], combine, np.ones(k + 1), False))[-1]
         np.testing.assert_array_equal(collected[k], alone)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from sklearn.metrics import accuracy_score, f1_score, make_scorer
 
-from sklearn_cascade.core import compute_confidence, exit_stages, row_costs, score_answers
+from sklearn_cascade.core import compute_confidence, exit_stages, row_costs, score_probabilities
 from sklearn_cascade.tuning import tune_cascade
 from tests.strategies import ladders
 
@@ -65,7 +65,7 @@ def best_without_exits(proba, y, scoring, weight):
     """Return the best score of any stage alone and of either combination of all."""
     contenders = [*proba, answers_of(proba, "mean")[-1]]
     classes = np.arange(proba[0].shape[1])
-    return max(score_answers(scoring, answer, y, classes, weight) for answer in contenders)
+    return max(score_probabilities(scoring, answer, y, classes, weight) for answer in contenders)
 
 
 @given(drawn=ladders())
@@ -134,7 +134,7 @@ def test_every_scoring_is_reached_and_truly_reported(scoring, weighted):
     assert tuned.floor == pytest.approx(best_without_exits(proba, y, scoring, weight), **CLOSE)
     assert tuned.reaches_floor
     answer, stage = carry_out(proba, tuned.combine, tuned.thresholds)
-    expected = score_answers(scoring, answer, y, np.arange(2), weight)
+    expected = score_probabilities(scoring, answer, y, np.arange(2), weight)
     assert tuned.score == pytest.approx(expected, **CLOSE)
     cost = np.average(row_costs(stage, [1.0, 3.0, 9.0]), weights=weight)
     assert tuned.cost == pytest.approx(cost, **CLOSE)
@@ -277,7 +277,7 @@ def test_stage_that_always_abstains_is_billed_and_passed_over(scoring, combine):
         combine=combine,
         class_shares=np.full(3, 1 / 3),
     )
-    expected = score_answers(scoring, proba[0], y, np.arange(3))
+    expected = score_probabilities(scoring, proba[0], y, np.arange(3))
     assert (tuned.score, tuned.cost) == pytest.approx((expected, 6.0), **CLOSE)
     assert (tuned.cross_fitted_score, tuned.cross_fitted_cost) == pytest.approx(
         (expected, 6.0), **CLOSE
