@@ -1,4 +1,4 @@
-"""Tests of going down a path of thresholds with an exact test at each step."""
+"""Tests of lowering thresholds along a path, with an exact test at each step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sklearn_cascade.certification import (
     RISKS,
     PairedOutcomes,
     collect_predictions,
-    pair_outcomes,
     fixed_sequence_test,
     mean_cost_upper,
+    pair_outcomes,
     projected_samples,
     threshold_path,
     worst_reference,
@@ -25,16 +25,18 @@ GAP, DISAGREEMENT = RISKS["accuracy_gap"], RISKS["disagreement"]
 NEVER = np.inf
 
 
-def answers_w(combine="mean"):
-    """Return the answers of the ladder that is counted by hand."""
+def predictions_w(combine="mean"):
+    """Return the predictions of the stages that are counted by hand."""
     proba = [np.column_stack([p, 1 - np.array(p)]) for p in LADDER_W.values()]
     after = prefix_probabilities(proba, combine, [1.0] * 3, False)
     return collect_predictions(after, proba, ["max_proba"] * 2, np.array(LABELS_W), None)
 
 
 def outcomes_w(references=(None,), labelled=True):
-    """Return what early exit loses and corrections on that ladder."""
-    return pair_outcomes(answers_w(), references, np.array(COSTS_W, dtype=float), labelled=labelled)
+    """Return regressions and corrections of early exits on those stages."""
+    return pair_outcomes(
+        predictions_w(), references, np.array(COSTS_W, dtype=float), labelled=labelled
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,8 +57,8 @@ def test_outcome_is_as_counted_by_hand(thresholds, regressions, corrections, cos
     assert np.mean(outcomes.exit_stages(thresholds) < 2) == pytest.approx(early)
 
 
-def test_disagreement_counts_other_answers_and_no_fixes():
-    """Check that without labels a row counts where its answer differs, right or wrong."""
+def test_disagreement_counts_other_predictions_and_no_corrections():
+    """Check that without labels a row counts where its prediction differs, correct or not."""
     regressions, corrections, _ = outcomes_w(labelled=False).evaluate((0, 0))
     assert (regressions.tolist(), corrections.tolist()) == ([4], [0])
 
@@ -72,9 +74,9 @@ def test_several_references_are_counted_apart():
 
 
 def test_unknown_label_is_wrong_for_both_sides():
-    """Check that a row that no class is right for is neither lost nor fixed."""
-    answers = answers_w()._replace(truth=np.full(6, -1))
-    outcomes = pair_outcomes(answers, (None, 0), np.array(COSTS_W, dtype=float), labelled=True)
+    """Check that a row for which no class is correct is neither regression nor correction."""
+    predictions = predictions_w()._replace(truth=np.full(6, -1))
+    outcomes = pair_outcomes(predictions, (None, 0), np.array(COSTS_W, dtype=float), labelled=True)
     assert not outcomes.regressed.any()
     assert not outcomes.corrected.any()
 
@@ -82,15 +84,15 @@ def test_unknown_label_is_wrong_for_both_sides():
 def outcomes_of_counts(counts, n):
     """Return outcomes and a path whose k-th step, exit of all rows at stage k, has these counts."""
     n_steps = len(counts)
-    lost, fixed = np.zeros((2, 1, n_steps + 1, n), dtype=bool)
+    regressed, corrected = np.zeros((2, 1, n_steps + 1, n), dtype=bool)
     for k, (regressions, corrections) in enumerate(counts):
-        lost[0, k, :regressions] = True
-        fixed[0, k, regressions : regressions + corrections] = True
+        regressed[0, k, :regressions] = True
+        corrected[0, k, regressions : regressions + corrections] = True
     confidence = np.zeros((n_steps, n))
     path = [
         tuple(-NEVER if k == step else NEVER for k in range(n_steps)) for step in range(n_steps)
     ]
-    return PairedOutcomes(confidence, lost, fixed, np.ones(n_steps + 1)), path
+    return PairedOutcomes(confidence, regressed, corrected, np.ones(n_steps + 1)), path
 
 
 def test_fixed_sequence_stops_at_the_first_failure():
@@ -165,13 +167,13 @@ def test_disagreement_is_the_exact_binomial_test():
     ("regressions", "corrections", "n", "rows"),
     [(5, 2, 600, 2400), (3, 0, 400, 7173), (9, 0, 600, None)],
 )
-def test_projected_rows_are_as_published(regressions, corrections, n, rows):
+def test_projected_samples_are_as_published(regressions, corrections, n, rows):
     """Check about how many rows would certify, and that none would where the loss is too large."""
     assert projected_samples(regressions, corrections, n, epsilon=0.01, delta=0.1, risk=GAP) == rows
 
 
-def test_projected_rows_are_no_fewer_than_the_minimum():
-    """Check that hardly any loss on few rows does not promise a certificate on fewer."""
+def test_projected_samples_are_no_fewer_than_the_minimum():
+    """Check that hardly any loss on few rows does not project a certificate on fewer."""
     assert projected_samples(0, 30, 400, epsilon=0.01, delta=0.1, risk=GAP) >= 230
 
 
@@ -182,7 +184,7 @@ def test_upper_limit_of_the_cost_is_as_published():
 
 
 def random_outcomes(seed, n=800, n_stages=3, references=(None,), labelled=True):
-    """Return outcomes of a made-up ladder whose later stages are better."""
+    """Return outcomes of simulated stages that get better."""
     rng = np.random.default_rng(seed)
     y = rng.integers(3, size=n)
     ease = rng.normal(size=n)
@@ -192,8 +194,8 @@ def random_outcomes(seed, n=800, n_stages=3, references=(None,), labelled=True):
         logits[np.arange(n), y] += 1.5 + k + 1.5 * ease
         proba.append(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
     after = prefix_probabilities(proba, "mean", [1.0] * n_stages, False)
-    answers = collect_predictions(after, proba, ["max_proba"] * (n_stages - 1), y, None)
-    return pair_outcomes(answers, references, 4.0 ** np.arange(n_stages), labelled=labelled)
+    predictions = collect_predictions(after, proba, ["max_proba"] * (n_stages - 1), y, None)
+    return pair_outcomes(predictions, references, 4.0 ** np.arange(n_stages), labelled=labelled)
 
 
 def caution_of(outcomes, thresholds):
@@ -209,7 +211,7 @@ def caution_of(outcomes, thresholds):
 
 @pytest.mark.parametrize("n_stages", [2, 3, 4, 5])
 @pytest.mark.parametrize("references", [(None,), (0, 1)], ids=["cascade", "members"])
-def test_path_goes_from_dear_to_cheap_and_from_cautious_to_bold(n_stages, references):
+def test_path_falls_in_cost_and_in_caution(n_stages, references):
     """Check that caution rises and cost falls strictly, each recounted row by row."""
     outcomes = random_outcomes(0, n_stages=n_stages, references=references)
     path = threshold_path(outcomes)
@@ -243,7 +245,7 @@ def test_path_of_many_stages_is_short_work():
 
 
 def test_path_does_not_depend_on_the_order_of_rows():
-    """Check that shuffled rows draw the same path."""
+    """Check that shuffled rows give the same path."""
     outcomes = random_outcomes(3)
     order = np.random.default_rng(0).permutation(outcomes.n_samples)
     shuffled = outcomes._replace(
@@ -262,7 +264,7 @@ def test_path_where_nothing_can_exit_is_no_early_exit():
 
 
 def test_path_of_constant_confidences_knows_all_or_nothing():
-    """Check that equally sure rows exit all or not at all, and no threshold lies between."""
+    """Check that equally confident rows exit all or not at all."""
     outcomes = random_outcomes(5)
     path = threshold_path(outcomes._replace(confidence=np.full_like(outcomes.confidence, 0.5)))
     assert set(np.ravel(path)) <= {-NEVER, NEVER}

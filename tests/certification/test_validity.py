@@ -1,4 +1,4 @@
-"""Simulations with known truth: certificates are wrong as rarely as they promise."""
+"""Simulations with known truth: certificates fail as rarely as they guarantee."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from sklearn_cascade.certification import (
     RISKS,
     collect_predictions,
-    pair_outcomes,
     fixed_sequence_test,
+    pair_outcomes,
     threshold_path,
 )
 from sklearn_cascade.tuning import prefix_probabilities
@@ -19,7 +19,7 @@ COSTS = np.array([1.0, 4.0, 16.0])
 
 
 def population(seed, combine="mean", digits=None, classes=(1, 1, 1), strengths=(1.0, 2.0, 3.0)):
-    """Return the answers of three correlated members to 20,000 rows.
+    """Return the predictions of three correlated members for 20,000 rows.
 
     `digits` rounds the probabilities, so that confidences tie; `classes` are the odds of the
     classes; `strengths` says how good the members are.
@@ -50,10 +50,10 @@ POPULATIONS = {
 
 
 @pytest.mark.parametrize("name", POPULATIONS)
-def test_certificates_fail_no_more_often_than_promised(name):
-    """Check violations over draws with known truth, against the promise plus sampling error."""
-    answers, references, risk = POPULATIONS[name]
-    truth = pair_outcomes(answers, references, COSTS, labelled=risk == "accuracy_gap")
+def test_certificates_fail_no_more_often_than_guaranteed(name):
+    """Check violations over draws with known truth, against the guarantee plus sampling error."""
+    predictions, references, risk = POPULATIONS[name]
+    truth = pair_outcomes(predictions, references, COSTS, labelled=risk == "accuracy_gap")
     rng = np.random.default_rng(7)
     violated = certified = 0
     for _ in range(N_DRAWS):
@@ -93,8 +93,8 @@ def test_naive_tuning_fails_far_more_often():
 
     Without this, the test above might pass on populations where nothing can go wrong.
     """
-    answers, references, _ = POPULATIONS["mean"]
-    truth = pair_outcomes(answers, references, COSTS, labelled=True)
+    predictions, references, _ = POPULATIONS["mean"]
+    truth = pair_outcomes(predictions, references, COSTS, labelled=True)
     rng = np.random.default_rng(7)
     violated = 0
     for _ in range(N_DRAWS):
