@@ -167,7 +167,7 @@ def test_front_is_ascending_and_undominated(statistics):
         as_cheap = all_costs <= point.cost + 1e-12
         assert all_scores[as_cheap].max() <= point.score + 1e-9
     # Every vector is matched by a point of the front that costs no more.
-    place = np.searchsorted(cost, all_costs.ravel() + 1e-9, side="correct") - 1
+    place = np.searchsorted(cost, all_costs.ravel() + 1e-9, side="right") - 1
     assert (place >= 0).all()
     assert (score[place] >= all_scores.ravel() - 1e-9).all()
 
