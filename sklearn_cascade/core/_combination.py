@@ -265,11 +265,11 @@ def geometric_mean(
         if weight == 0:
             continue
         arithmetic.add(proba, weight)
-        answers = ~np.isnan(proba[:, 0])
+        present = ~np.isnan(proba[:, 0])
         with np.errstate(divide="ignore"):
             log_proba = np.log(proba)
-        total += np.where(answers[:, None], log_proba * weight, 0.0)
-        total_weight += weight * answers
+        total += np.where(present[:, None], log_proba * weight, 0.0)
+        total_weight += weight * present
     peak = total.max(axis=1)
     undefined = np.isneginf(peak) | (total_weight == 0)
     total[undefined] = 0.0
