@@ -71,14 +71,12 @@ def warn_caller(message: str | Warning, category: type[Warning] | None = None) -
 
 
 def import_optional(module: str, *, feature: str, extra: str | None = None) -> ModuleType:
-    """Import an optional package; if that fails, name the feature that needs it and the remedy.
-
-    That is to install the package itself, or an `extra` of this one that brings nothing unrelated.
-    """
+    """Import an optional package, or raise with the feature that needs it and how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.split(".")[0]
+        # An extra only where it brings nothing unrelated to the feature.
         remedy = package if extra is None else f"'sklearn-cascade[{extra}]'"
         raise ImportError(
             f"{feature} needs {package}, which cannot be imported: pip install {remedy} ({error})"
