@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from sklearn import get_config
 from sklearn.utils._param_validation import StrOptions
@@ -27,11 +28,11 @@ try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks  # 1.9 and later
 except ImportError:
 
-    class CallbackSupportMixin:
-        """Stand-in where scikit-learn knows no callbacks."""
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stand-in where scikit-learn has no callbacks."""
 
-    def with_callbacks(method):
-        """Return the method as it is, where scikit-learn knows no callbacks."""
+    def with_callbacks(method: Callable) -> Callable:
+        """Return the method as it is, where scikit-learn has no callbacks."""
         return method
 
 
@@ -57,7 +58,7 @@ subset_params = _check_method_params
 
 
 def routing_enabled() -> bool:
-    """Tell whether scikit-learn's metadata routing is switched on."""
+    """Return whether scikit-learn's metadata routing is enabled."""
     return bool(get_config()["enable_metadata_routing"])
 
 
@@ -70,32 +71,25 @@ def warn_caller(message: str | Warning, category: type[Warning] | None = None) -
 
 
 def import_optional(module: str, *, feature: str, extra: str | None = None) -> ModuleType:
-    """Import a package that not everyone has, or say which feature wants it and how to get it."""
+    """Import an optional package, or raise with the feature that needs it and how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.split(".")[0]
-        wanted = package if extra is None else f"'sklearn-cascade[{extra}]'"
+        # An extra only where it brings nothing unrelated to the feature.
+        remedy = package if extra is None else f"'sklearn-cascade[{extra}]'"
         raise ImportError(
-            f"{feature} needs {package}, which cannot be imported: pip install {wanted} ({error})"
+            f"{feature} needs {package}, which cannot be imported: pip install {remedy} ({error})"
         ) from error
 
 
-def imported_at_first_use(package: str, homes: Mapping[str, str]) -> Callable:
-    """Return the ``__getattr__`` of a package that imports some names when they are asked for.
+def imported_at_first_use(package: str, modules: Mapping[str, str]) -> Callable:
+    """Return the ``__getattr__`` of a package that imports each name from its module when used."""
 
-    Parameters
-    ----------
-    package : str
-        Its ``__name__``.
-    homes : mapping from str to str
-        The module in which each name is defined.
-    """
-
-    def load(name: str):
-        if name not in homes:
+    def load(name: str) -> Any:
+        if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(homes[name]), name)
+        value = getattr(importlib.import_module(modules[name]), name)
         setattr(sys.modules[package], name, value)
         return value
 
@@ -103,28 +97,21 @@ def imported_at_first_use(package: str, homes: Mapping[str, str]) -> Callable:
 
 
 class FitTasks:
-    """The parts of one fit, told to the estimator's callbacks where scikit-learn has them.
+    """Reports the parts of one fit to the estimator's callbacks, where scikit-learn has them.
 
-    Parameters
-    ----------
-    estimator : estimator
-        With `CallbackSupportMixin`, inside a method under `with_callbacks`.
-    n_parts : int
-        Number of parts.
-    **data : dict
-        ``X`` and ``y`` of the fit.
+    For a method under `with_callbacks`; `data` is ``X`` and ``y`` of the fit.
     """
 
-    def __init__(self, estimator, n_parts: int, **data) -> None:
+    def __init__(self, estimator: Any, n_parts: int, **data: Any) -> None:
         self._about = {"estimator": estimator, **data}
-        self._context = None
+        self._context: Any = None
         if hasattr(estimator, "_init_callback_context"):
             self._context = estimator._init_callback_context(max_subtasks=n_parts)
             self._context.call_on_fit_task_begin(**self._about)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Tell of the begin and the end of one part."""
+        """Report the begin and the end of one part."""
         if self._context is None:
             yield
             return
@@ -134,6 +121,6 @@ class FitTasks:
         context.call_on_fit_task_end(**self._about)
 
     def end(self) -> None:
-        """Tell of the end of the fit."""
+        """Report the end of the fit."""
         if self._context is not None:
             self._context.call_on_fit_task_end(**self._about)

@@ -2,26 +2,28 @@
 
 ValueError
 ├── CertificationError          no loss can be certified
-├── ConversionError             a committee cannot become an ONNX file
+├── ConversionError             a cascade or ensemble cannot become an ONNX file
 │   ├── UnconvertibleMemberError   one member cannot
-│   └── OnnxMismatchError          the file answers differently
-├── InfeasibleConstraintError   no committee satisfies what was asked of it
-├── InvalidProbabilitiesError   a member's answer is not a matrix of probabilities
-├── MemberFailedError           a member raised while it was asked
+│   └── OnnxMismatchError          the file gives other outputs
+├── InfeasibleConstraintError   no candidate satisfies the constraints
+├── InvalidProbabilitiesError   a member's output is not a matrix of probabilities
+├── MemberFailedError           a member raised while it was predicting
 └── OnnxModelError              an ONNX model cannot be used
 
 UserWarning
-├── StageFailedWarning          a stage failed and earlier answers were kept
-├── AllAbstainedWarning         rows on which every member abstained
-├── UnseenClassWarning          a stage can never answer, nor defer on, some class
+├── StageFailedWarning          a stage failed and earlier predictions were kept
+├── AllAbstainedWarning         every member abstained on some rows
+├── UnseenClassWarning          a stage can neither predict nor defer on some class
 ├── IgnoredWeightsWarning       a member was fitted without the sample weights
-├── ScoreNotReachedWarning       no thresholds reach the score of the best member
+├── ScoreNotReachedWarning      no thresholds reach the score of the best member
 ├── NotCertifiedWarning         no loss could be certified
-├── FewSamplesWarning              few rows reached a stage of an exported file
-└── NoGainWarning               an exported cascade does not pay for single rows
+├── FewSamplesWarning           few rows reached a stage of an exported file
+└── NoGainWarning               an exported cascade is no faster for single rows
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -53,15 +55,15 @@ class CertificationError(ValueError):
     message : str
         Why, and what would help.
     report : CertificationReport
-        What was found; its thresholds never exit.
+        What was found; its thresholds let no row exit.
 
     Attributes
     ----------
-    report : CertificationReport
-        What was found; its thresholds never exit.
+    report
+        As the parameter.
     """
 
-    def __init__(self, message: str, report) -> None:
+    def __init__(self, message: str, report: Any) -> None:
         super().__init__(message, report)
         self.message = message
         self.report = report
@@ -71,13 +73,13 @@ class CertificationError(ValueError):
 
 
 class ConversionError(ValueError):
-    """A committee cannot be turned into an ONNX file, or not with these rows."""
+    """A cascade or ensemble cannot be exported as an ONNX file, or not with these rows."""
 
 
 class UnconvertibleMemberError(ConversionError):
-    """One member of a committee cannot be turned into an ONNX graph.
+    """One member of a cascade or ensemble cannot be turned into an ONNX graph.
 
-    Where another package refused, ``__cause__`` is its error.
+    Where another package raised, ``__cause__`` is its error.
 
     Parameters
     ----------
@@ -92,10 +94,8 @@ class UnconvertibleMemberError(ConversionError):
 
     Attributes
     ----------
-    member : str
-        Name of the member.
-    stage : int
-        Its position, counted from 0.
+    member, stage
+        As the parameters.
     """
 
     def __init__(self, member: str, stage: int, kind: str, problem: str) -> None:
@@ -106,29 +106,27 @@ class UnconvertibleMemberError(ConversionError):
         self.problem = problem
 
     def __str__(self) -> str:
-        who = f"stage {self.stage} {self.member!r} ({self.kind})"
-        return f"{who} cannot be exported: {self.problem}"
+        stage = f"stage {self.stage} {self.member!r} ({self.kind})"
+        return f"{stage} cannot be exported: {self.problem}"
 
 
 class OnnxMismatchError(ConversionError):
-    """An exported file answers some rows differently, so it was not handed over.
+    """An exported file gives other outputs on some rows, so it is not returned.
 
     Parameters
     ----------
     problems : list of str
         What differs, where, and what would help.
     report : ExportReport
-        All figures of the comparison.
+        All figures of the comparison; prints as text.
 
     Attributes
     ----------
-    problems : list of str
-        What differs, where, and what would help.
-    report : ExportReport
-        All figures of the comparison; prints as text.
+    problems, report
+        As the parameters.
     """
 
-    def __init__(self, problems: list[str], report) -> None:
+    def __init__(self, problems: list[str], report: Any) -> None:
         super().__init__(problems, report)
         self.problems = problems
         self.report = report
@@ -138,21 +136,19 @@ class OnnxMismatchError(ConversionError):
 
 
 class InfeasibleConstraintError(ValueError):
-    """No committee that was looked at satisfies the constraints.
+    """No candidate that was evaluated satisfies the constraints.
 
     Parameters
     ----------
     constraints : dict from str to float
-        What was asked for.
+        The constraints.
     nearest : list of str
         What comes nearest, in words.
 
     Attributes
     ----------
-    constraints : dict from str to float
-        What was asked for.
-    nearest : list of str
-        What comes nearest, in words.
+    constraints, nearest
+        As the parameters.
     """
 
     def __init__(self, constraints: dict[str, float], nearest: list[str]) -> None:
@@ -161,24 +157,24 @@ class InfeasibleConstraintError(ValueError):
         self.nearest = nearest
 
     def __str__(self) -> str:
-        asked = ", ".join(f"{name}={value:.6g}" for name, value in self.constraints.items())
-        return f"no committee reaches {asked}; " + "; ".join(self.nearest)
+        required = ", ".join(f"{name}={value:.6g}" for name, value in self.constraints.items())
+        return f"no candidate reaches {required}; " + "; ".join(self.nearest)
 
 
 class InvalidProbabilitiesError(ValueError):
-    """A member's answer is not a matrix of class probabilities.
+    """A member's output is not a matrix of class probabilities.
 
     Parameters
     ----------
     member : str
         Name of the member.
     problem : str
-        What is wrong with its answer, and what is accepted.
+        What is wrong with its output, and what is accepted.
 
     Attributes
     ----------
-    member : str
-        Name of the member.
+    member
+        As the parameter.
     """
 
     def __init__(self, member: str, problem: str) -> None:
@@ -191,7 +187,7 @@ class InvalidProbabilitiesError(ValueError):
 
 
 class MemberFailedError(ValueError):
-    """A member raised while it was asked for probabilities; ``__cause__`` is its own error.
+    """A member raised while predicting probabilities; ``__cause__`` is its own error.
 
     Parameters
     ----------
@@ -206,10 +202,8 @@ class MemberFailedError(ValueError):
 
     Attributes
     ----------
-    member : str
-        Name of the member.
-    stage : int
-        Its position, counted from 0.
+    member, stage
+        As the parameters.
     """
 
     def __init__(self, member: str, stage: int, kind: str, cause: str) -> None:
@@ -235,8 +229,8 @@ class OnnxModelError(ValueError):
 
     Attributes
     ----------
-    model : str
-        The model's path, or how many bytes it has.
+    model
+        As the parameter.
     """
 
     def __init__(self, model: str, problem: str) -> None:
@@ -249,23 +243,21 @@ class OnnxModelError(ValueError):
 
 
 class StageFailedWarning(UserWarning):
-    """A stage failed, and the rows that had reached it kept the answer of the stages before.
+    """A stage failed, and the rows that had reached it keep the prediction of earlier stages.
 
     Parameters
     ----------
     stage : int
         The stage that failed, counted from 0.
     rows : ndarray of shape (n_rows,)
-        Positions in X of the rows concerned.
+        Positions in X of these rows.
     cause : str
         Text of the stage's error.
 
     Attributes
     ----------
-    stage : int
-        The stage that failed, counted from 0.
-    rows : ndarray of shape (n_rows,)
-        Positions in X of the rows concerned.
+    stage, rows
+        As the parameters.
     """
 
     def __init__(self, stage: int, rows: np.ndarray, cause: str) -> None:
@@ -278,13 +270,13 @@ class StageFailedWarning(UserWarning):
         shown = ", ".join(str(row) for row in self.rows[:5])
         more = ", ..." if len(self.rows) > 5 else ""
         return (
-            f"stage {self.stage} failed, so {len(self.rows)} rows ({shown}{more}) keep the answer "
-            f"of the stages before it: {self.cause}"
+            f"stage {self.stage} failed, so {len(self.rows)} rows ({shown}{more}) keep the "
+            f"prediction of the stages before it: {self.cause}"
         )
 
 
 class AllAbstainedWarning(UserWarning):
-    """Every member abstained on some rows, which were answered by the training class shares."""
+    """Every member abstained on some rows, whose output is the class shares in training."""
 
 
 class UnseenClassWarning(UserWarning):
@@ -296,16 +288,16 @@ class IgnoredWeightsWarning(UserWarning):
 
 
 class ScoreNotReachedWarning(UserWarning):
-    """With the combination asked for, no thresholds reach the score of the best member."""
+    """With the given combination, no thresholds reach the score of the best member."""
 
 
 class FewSamplesWarning(UserWarning):
-    """Too few of the rows given to an export reached some stage to say that it is right there."""
+    """Too few of the rows given to an export reached some stage to verify it there."""
 
 
 class NoGainWarning(UserWarning):
-    """An exported cascade is no faster for single rows than its dearest member alone."""
+    """An exported cascade is no faster for single rows than its most expensive member alone."""
 
 
 class NotCertifiedWarning(UserWarning):
-    """No loss could be certified, so the thresholds reported never exit."""
+    """No loss could be certified, so the reported thresholds let no row exit."""

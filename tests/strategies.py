@@ -21,8 +21,8 @@ def probabilities(draw, n_samples=st.integers(1, 30), n_classes=st.integers(2, 5
 
 
 @st.composite
-def ladders(draw, max_stages=4):
-    """Draw the probabilities of the stages of one ladder, the true columns and the costs."""
+def stage_probabilities(draw, max_stages=4):
+    """Draw the probabilities of the stages of one cascade, the true columns and the costs."""
     n_stages = draw(st.integers(2, max_stages))
     n, c = draw(st.integers(1, 25)), draw(st.integers(2, 4))
     shape = {"n_samples": st.just(n), "n_classes": st.just(c)}
@@ -37,13 +37,13 @@ thresholds = st.one_of(st.floats(0, 1.2), st.sampled_from([-np.inf, np.inf, 0.0,
 
 
 @st.composite
-def swept_ladders(draw, max_stages=4):
-    """Draw a ladder as the sweep sees it: combined, weighted, with some abstentions."""
-    proba, y, costs = draw(ladders(max_stages))
+def statistics_of_stages(draw, max_stages=4):
+    """Draw the statistics that are swept: combined, weighted, with some abstentions."""
+    proba, y, costs = draw(stage_probabilities(max_stages))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    silence = draw(st.sampled_from([0.0, 0.3]))
+    abstention_rate = draw(st.sampled_from([0.0, 0.3]))
     for stage in proba:
-        stage[rng.uniform(size=len(y)) < silence] = np.nan
+        stage[rng.uniform(size=len(y)) < abstention_rate] = np.nan
     n_classes = proba[0].shape[1]
     return stage_statistics(
         proba,
@@ -54,5 +54,5 @@ def swept_ladders(draw, max_stages=4):
         weights=rng.uniform(0.5, 2, size=len(proba)),
         scoring=draw(st.sampled_from(["accuracy", "neg_log_loss"])),
         sample_weight=rng.integers(1, 4, size=len(y)).astype(float),
-        class_shares=np.full(n_classes, 1 / n_classes) if silence else None,
+        class_shares=np.full(n_classes, 1 / n_classes) if abstention_rate else None,
     )

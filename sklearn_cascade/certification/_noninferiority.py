@@ -1,39 +1,43 @@
-"""Certified loss from two counts: p-value, upper bound, and the rows that it takes."""
+"""Noninferiority from two counts: p-value, upper bound, and the fewest rows that certify."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import bdtr, gammaln, xlog1py, xlogy
 
+from sklearn_cascade.certification._disagreement import min_binomial_samples
 from sklearn_cascade.core import check_share
 
 # Down to this delta the number of rows has a closed form.
 _CLOSED_FORM_DELTA = 0.05
-# Width to which a bound is found.
+# Width to which a bound is searched.
 _PRECISION = 1e-7
 # Beyond this rate of rows that differ, the number of such rows is a test by itself.
 _MOST_DISCORDANT = 0.3
 # A p-value belongs to all outcomes with a statistic up to this much larger.
 _TIE = 1e-9
-# Outside of this many standard deviations, plus `_MARGIN`, a binomial has no mass to speak of.
+# Beyond this many standard deviations, plus `_MARGIN`, a binomial has next to no mass.
 _SPREAD, _MARGIN = 8.0, 12
 
 
 def noninferiority_pvalue(regressions: int, corrections: int, n: int, epsilon: float) -> float:
     """Test whether a cascade is less accurate than its reference by less than `epsilon`.
 
-    The exact unconditional score test of a trinomial: a row is *lost* where the reference is
-    right and the cascade wrong, *fixed* where it is the other way round, or neither. The form of
-    the statistic is Tango's (1998); the largest probability is taken over all rates of corrections, as
-    Hsueh, Liu and Chen (2001) do. Without corrections it decides like the exact binomial test of
-    the regressions, and corrections make up for regressions. A small p-value says that the accuracy given up on
-    rows like these, P(loss) - P(fix), is less than `epsilon`.
+    The exact unconditional score test of a trinomial: a row is a *regression* where the reference
+    is right and the cascade wrong, a *correction* where it is the other way round, or neither. The
+    statistic has the form of Tango (1998); the largest probability is taken over all rates of
+    corrections, as Hsueh, Liu and Chen (2001) do. Without corrections it decides like the exact
+    binomial test of the regressions; corrections make up for regressions. A small p-value is
+    evidence that the accuracy lost on rows like these, P(regression) - P(correction), is less than
+    `epsilon`.
 
-    **The count must be of rows that chose nothing**: neither members, nor thresholds, nor the
-    reference, nor `epsilon`. Nobody can tell from the counts.
+    **Count only rows that took no part in choosing** the members, the thresholds, the reference or
+    `epsilon`. This cannot be checked from the counts.
 
     Parameters
     ----------
@@ -42,7 +46,7 @@ def noninferiority_pvalue(regressions: int, corrections: int, n: int, epsilon: f
     corrections : int
         Rows on which the cascade is right and the reference wrong.
     n : int
-        Number of independent rows, all of them.
+        Number of independent rows in all.
     epsilon : float
         The loss of accuracy to be excluded, as a share of the rows, between 0 and 1.
 
@@ -54,12 +58,13 @@ def noninferiority_pvalue(regressions: int, corrections: int, n: int, epsilon: f
     Raises
     ------
     ValueError
-        If a count is no whole number or they do not fit together, or `epsilon` is out of range.
+        If a count is not a whole number, the counts contradict each other, or `epsilon` is out of
+        range.
 
     See Also
     --------
     noninferiority_upper_bound : The smallest loss that these counts exclude.
-    min_certification_samples : How many rows it takes at the very least.
+    min_certification_samples : The fewest rows that can certify.
     CascadeClassifier.certify : Lower the thresholds of a cascade as far as this test allows.
 
     Notes
@@ -91,14 +96,14 @@ def noninferiority_pvalue(regressions: int, corrections: int, n: int, epsilon: f
 def noninferiority_upper_bound(
     regressions: int, corrections: int, n: int, delta: float = 0.1
 ) -> float:
-    """Bound the accuracy that a cascade gives up against its reference from above.
+    """Return an upper confidence bound of the accuracy that a cascade loses to its reference.
 
-    The smallest ``epsilon`` at which `noninferiority_pvalue` is `delta` or less, floored at zero: with
-    probability 1 - `delta` over draws of the rows, the true loss P(loss) - P(fix) is no
-    larger.
+    The smallest ``epsilon`` at which `noninferiority_pvalue` is `delta` or less, and at least zero:
+    with probability 1 - `delta` over draws of the rows, the true loss
+    P(regression) - P(correction) is no larger.
 
-    **The bound is for thresholds fixed beforehand.** At thresholds chosen among many with the help
-    of these rows it fails more often than `delta`.
+    **The bound is for thresholds fixed beforehand.** For thresholds chosen with the help of these
+    rows it fails more often than `delta`.
 
     Parameters
     ----------
@@ -107,7 +112,7 @@ def noninferiority_upper_bound(
     corrections : int
         Rows on which the cascade is right and the reference wrong.
     n : int
-        Number of independent rows, all of them.
+        Number of independent rows in all.
     delta : float, default=0.1
         Probability that the bound fails.
 
@@ -119,7 +124,8 @@ def noninferiority_upper_bound(
     Raises
     ------
     ValueError
-        If a count is no whole number or they do not fit together, or `delta` is out of range.
+        If a count is not a whole number, the counts contradict each other, or `delta` is out of
+        range.
 
     See Also
     --------
@@ -148,7 +154,7 @@ def noninferiority_upper_bound(
 
 
 def min_certification_samples(epsilon: float, delta: float = 0.1) -> int:
-    """Count the rows that a certificate takes at the very least, with not one row lost.
+    """Return the fewest rows that can certify, which they do if none of them is a regression.
 
     Parameters
     ----------
@@ -185,18 +191,13 @@ def min_certification_samples(epsilon: float, delta: float = 0.1) -> int:
     return _fewest_rows(float(epsilon), float(delta))
 
 
-def binomial_rows(epsilon: float, delta: float) -> int:
-    """Return how many rows show at best, without a single loss, that its rate is small enough."""
-    return int(np.ceil(np.log(delta) / np.log1p(-epsilon)))
-
-
 @lru_cache(maxsize=256)
 def _fewest_rows(epsilon: float, delta: float) -> int:
-    """Return the smallest number of rows whose p-value without regressions or corrections is small enough."""
-    enough = binomial_rows(epsilon, delta)
+    """Return the fewest rows that certify without regressions or corrections."""
+    enough = min_binomial_samples(epsilon, delta)
     if delta >= _CLOSED_FORM_DELTA:
         return enough
-    # Below, rows that differ both ways make up most of the error; the p-value falls in n.
+    # Below it, rows that differ both ways make up most of the error; the p-value falls with n.
     too_few = enough - 1
     while paired_pvalue(0, 0, enough, epsilon) > delta:
         too_few, enough = enough, 2 * enough
@@ -209,63 +210,63 @@ def _fewest_rows(epsilon: float, delta: float) -> int:
     return enough
 
 
-def _check_counts(regressions, corrections, n) -> None:
-    """Raise unless the counts are whole numbers that fit together."""
+def _check_counts(regressions: Any, corrections: Any, n: Any) -> None:
+    """Raise unless the counts are whole numbers that do not contradict each other."""
     for parameter, value in (("regressions", regressions), ("corrections", corrections), ("n", n)):
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
             raise ValueError(f"{parameter}={value!r}; expected a whole number of rows, 0 or more")
     if n < 1 or regressions + corrections > n:
         raise ValueError(
-            f"regressions={regressions!r} and corrections={corrections!r} of n={n!r} rows; expected at least one row, "
-            f"and no row both lost and fixed"
+            f"regressions={regressions!r} and corrections={corrections!r} of n={n!r} rows; "
+            f"expected at least one row, and no row that is both"
         )
 
 
-def score_statistic(regressions, corrections, n: int, epsilon: float) -> np.ndarray:
+def score_statistic(
+    regressions: ArrayLike, corrections: ArrayLike, n: int, epsilon: float
+) -> np.ndarray:
     """Return the score statistic of a trinomial of regressions, corrections and neither.
 
-    With the rate of corrections estimated under the null hypothesis P(loss) = P(fix) + epsilon (the
-    form of Tango, 1998). It rises in `regressions` and never rises in `corrections`; very negative
-    values speak against the null hypothesis.
+    With the rate of corrections estimated under the null hypothesis
+    P(regression) = P(correction) + epsilon (the form of Tango, 1998). It rises in `regressions`
+    and never rises in `corrections`; very negative values speak against the null hypothesis.
     """
-    regressions, corrections = (
-        np.asarray(regressions, dtype=float),
-        np.asarray(corrections, dtype=float),
-    )
+    regressions = np.asarray(regressions, dtype=float)
+    corrections = np.asarray(corrections, dtype=float)
     slope = regressions * (1 + epsilon) + corrections * (1 - epsilon) - 2 * n * epsilon
     root = np.sqrt(slope * slope + 8 * n * corrections * epsilon * (1 - epsilon))
-    fix_rate = np.maximum(0.0, (slope + root) / (4 * n))
-    variance = n * (2 * fix_rate + epsilon - epsilon * epsilon)
+    correction_rate = np.maximum(0.0, (slope + root) / (4 * n))
+    variance = n * (2 * correction_rate + epsilon - epsilon * epsilon)
     return (regressions - corrections - n * epsilon) / np.sqrt(variance)
 
 
 def largest_size(tau: float, n: int, epsilon: float) -> float:
     """Return the largest probability, under the null hypothesis, of a statistic of `tau` or less.
 
-    Over all rates of corrections (the idea of Hsueh, Liu and Chen, 2001) at which at most 30 % of the
-    rows differ: a fine numerical search, not a proof with interval arithmetic.
+    Over all rates of corrections (the idea of Hsueh, Liu and Chen, 2001) at which at most 30 % of
+    the rows differ: a fine numerical search, not a proof with interval arithmetic.
     """
     top = (_MOST_DISCORDANT - epsilon) / 2
     if top <= 0:
-        return _sizes(np.zeros(1), tau, n, epsilon)[0]
+        return float(_sizes(np.zeros(1), tau, n, epsilon)[0])
     end = np.sqrt(n * top)
     coarse = [np.arange(0, 3, 0.05), np.arange(3, 10, 0.2), np.arange(10, max(end, 10), 0.4)]
     grid = np.unique(np.append(np.concatenate(coarse), end))
     grid = grid[grid <= end]
     sizes = _sizes(grid * grid / n, tau, n, epsilon)
-    finer = []
-    for place in np.argsort(-sizes, kind="stable")[:3]:
-        low, high = grid[max(place - 1, 0)], grid[min(place + 1, len(grid) - 1)]
-        finer.append(np.linspace(low, high, 9)[1:-1])
-    finer = np.concatenate(finer)
-    return float(max(sizes.max(), _sizes(finer * finer / n, tau, n, epsilon).max()))
+    around = []
+    for peak in np.argsort(-sizes, kind="stable")[:3]:
+        low, high = grid[max(peak - 1, 0)], grid[min(peak + 1, len(grid) - 1)]
+        around.append(np.linspace(low, high, 9)[1:-1])
+    finer = np.concatenate(around)
+    return max(float(sizes.max()), float(_sizes(finer * finer / n, tau, n, epsilon).max()))
 
 
 def paired_pvalue(regressions: int, corrections: int, n: int, epsilon: float) -> float:
-    """Return the p-value against "the loss rate exceeds the fix rate by `epsilon` or more"."""
+    """Return the p-value against P(regression) >= P(correction) + `epsilon`."""
     tau = float(score_statistic(regressions, corrections, n, epsilon)) + _TIE
     discordant = binomial_cdf(regressions + corrections, n, max(_MOST_DISCORDANT, epsilon))
-    return float(max(largest_size(tau, n, epsilon), discordant))
+    return max(largest_size(tau, n, epsilon), float(discordant))
 
 
 @lru_cache(maxsize=1024)
@@ -275,7 +276,7 @@ def critical_values(n: int, epsilon: float, delta: float) -> tuple[float, int]:
     most = int(np.sum(binomial_cdf(np.arange(n + 1), n, rate) <= delta)) - 1
     low = float(score_statistic(0, n, n, epsilon)) - 1.0
     high = float(score_statistic(n, 0, n, epsilon)) + 1.0
-    # The statistic lives on a lattice, so that the last digits decide nothing.
+    # The statistic takes values on a lattice, so the last digits decide nothing.
     while high - low > _TIE / 10:
         middle = (low + high) / 2
         if largest_size(middle, n, epsilon) <= delta:
@@ -286,7 +287,7 @@ def critical_values(n: int, epsilon: float, delta: float) -> tuple[float, int]:
 
 
 def certifies(regressions: int, corrections: int, n: int, epsilon: float, delta: float) -> bool:
-    """Tell whether the counts show, at level `delta`, a loss of less than `epsilon`."""
+    """Return whether the counts certify, at level `delta`, a loss of less than `epsilon`."""
     tau, most = critical_values(n, epsilon, delta)
     return bool(
         score_statistic(regressions, corrections, n, epsilon) + _TIE <= tau
@@ -299,25 +300,28 @@ def _sizes(rates: np.ndarray, tau: float, n: int, epsilon: float) -> np.ndarray:
     highest = min(n, int(n * rates.max() + _SPREAD * np.sqrt(n * rates.max())) + _MARGIN + 1)
     tops = _most_regressions(np.arange(highest + 1), tau, n, epsilon)
     sizes = np.empty(len(rates))
-    for place, rate in enumerate(rates):
+    for position, rate in enumerate(rates):
         reach = _SPREAD * np.sqrt(n * rate * (1 - rate)) + _MARGIN
         first, last = max(0, int(n * rate - reach)), min(highest, int(n * rate + reach) + 1)
         corrections = np.arange(first, last + 1)
-        # The rate of regressions among the rows that are no corrections, on the boundary.
-        loss_rate = min((rate + epsilon) / (1 - rate), 1.0)
-        allowed = binomial_cdf(tops[corrections], n - corrections, loss_rate)
-        sizes[place] = _binomial_pmf(corrections, n, rate) @ allowed
+        # On the boundary, the rate of regressions among the rows that are not corrections.
+        regression_rate = min((rate + epsilon) / (1 - rate), 1.0)
+        allowed = binomial_cdf(tops[corrections], n - corrections, regression_rate)
+        sizes[position] = _binomial_pmf(corrections, n, rate) @ allowed
     return sizes
 
 
-def binomial_cdf(k, n, rate: float) -> np.ndarray:
-    """Return binomial probabilities of `k` or fewer; zero below none."""
-    # scipy.stats checks its arguments for longer than this takes, thousands of times over.
+def binomial_cdf(k: ArrayLike, n: ArrayLike, rate: float) -> np.ndarray:
+    """Return the binomial probability of `k` or fewer, which is zero for negative `k`."""
+    # The checks of scipy.stats take longer than this, and it is called thousands of times.
     return np.where(np.asarray(k) < 0, 0.0, bdtr(np.maximum(k, 0), n, rate))
 
 
 def _most_regressions(corrections: np.ndarray, tau: float, n: int, epsilon: float) -> np.ndarray:
-    """Return the most regressions with a statistic of `tau` or less, for each number of corrections; or -1."""
+    """Return, for each number of corrections, the most regressions with a statistic up to `tau`.
+
+    -1 where there are none.
+    """
     low, high = np.full(len(corrections), -1), n - corrections
     while (low < high).any():
         middle = (low + high + 1) // 2
@@ -329,5 +333,5 @@ def _most_regressions(corrections: np.ndarray, tau: float, n: int, epsilon: floa
 
 def _binomial_pmf(k: np.ndarray, n: int, rate: float) -> np.ndarray:
     """Return binomial probabilities."""
-    ways = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
-    return np.exp(ways + xlogy(k, rate) + xlog1py(n - k, -rate))
+    log_choices = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return np.exp(log_choices + xlogy(k, rate) + xlog1py(n - k, -rate))

@@ -1,127 +1,96 @@
-"""What a learned confidence looks at, and how sure it is: the probability of a right answer."""
+"""A fitted confidence model: the estimated probability that an output is correct."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import entr, expit, logit
 
 # Up to this many classes each has a column of its own.
-MAX_ONE_HOT = 20
+MAX_ONE_HOT_CLASSES = 20
+# Log-odds are those of a probability clipped this far from zero and one.
+LOG_ODDS_CLIP = 1e-6
 # Rows that the average over all classes counts for, against those of one class.
 _PRIOR_ROWS = 10
 _N_TOP = 3
-# The log-odds are those of a share this far from the ends.
-LOG_ODDS_EDGE = 1e-6
-# Of each stage that has run: its own largest probability and its own class, both (n_samples,).
-Said = Sequence[tuple[np.ndarray, np.ndarray]]
+# For each of several stages: the confidence and the class of its own output, both (n_samples,).
+StageOutputs = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 class ConfidenceModel(NamedTuple):
-    """How sure the answer after one stage is, learned from held-out rows.
+    """The confidence after one stage, fitted on held-out rows.
 
-    Attributes
-    ----------
-    table : ndarray of shape (n_classes, n_columns)
-        What the features tell of each predicted class.
-    weights : ndarray of shape (n_features,) or None
-        Of a logistic regression; None where `model` stands in its place.
-    intercept : float
-        Its intercept.
-    model : classifier or None
-        Another learner, fitted on the features, with the classes False and True.
+    A logistic regression (`weights` and `intercept`), or any other fitted `model` in its place,
+    on the features that `confidence_features` computes with `table`.
     """
 
-    table: np.ndarray
-    weights: np.ndarray | None
+    table: np.ndarray  # (n_classes, n_columns)
+    weights: np.ndarray | None  # (n_features,); None where `model` is used
     intercept: float
-    model: object = None
+    model: Any = None  # classifier with the classes False and True
 
-    def __call__(self, proba: np.ndarray, said: Said) -> np.ndarray:
-        """Return the probability that an answer is right: shape (n_samples,)."""
-        return self.predict(proba_columns(proba), proba.argmax(axis=1), said)
+    def __call__(self, proba: np.ndarray, previous: StageOutputs) -> np.ndarray:
+        """Return the estimated probability that each output is correct: shape (n_samples,)."""
+        return self.predict(proba_columns(proba), proba.argmax(axis=1), previous)
 
-    def predict(self, columns: Sequence[np.ndarray], label: np.ndarray, said: Said) -> np.ndarray:
-        """Return the same of an answer that is told by its columns and its class."""
-        features = confidence_features(columns, label, said, self.table)
+    def predict(
+        self, columns: Sequence[np.ndarray], label: np.ndarray, previous: StageOutputs
+    ) -> np.ndarray:
+        """Return the same for an output given by its columns and its class."""
+        features = confidence_features(columns, label, previous, self.table)
         if self.weights is not None:
-            return expit(features @ self.weights + self.intercept)
+            return np.asarray(expit(features @ self.weights + self.intercept))
         return np.asarray(self.model.predict_proba(features))[:, 1]
 
 
 class CrossFittedConfidence(NamedTuple):
-    """The same for the rows that were learned from: each by a learner that did not see it.
+    """Confidence models for the rows they were fitted on: each row gets one that excluded it."""
 
-    Attributes
-    ----------
-    by_fold : dict from int to ConfidenceModel
-        Learned from all rows but those of a fold.
-    fold : ndarray of int of shape (n_samples,)
-        Fold of each row that is judged.
-    """
+    by_fold: dict[int, ConfidenceModel]  # fitted on all rows outside a fold
+    fold: np.ndarray  # (n_samples,), int: fold of each row to predict
 
-    by_fold: dict[int, ConfidenceModel]
-    fold: np.ndarray
+    def __call__(self, proba: np.ndarray, previous: StageOutputs) -> np.ndarray:
+        """Return the estimated probability that each output is correct: shape (n_samples,)."""
+        return self.predict(proba_columns(proba), proba.argmax(axis=1), previous)
 
-    def __call__(self, proba: np.ndarray, said: Said) -> np.ndarray:
-        """Return the probability that an answer is right: shape (n_samples,)."""
-        return self.predict(proba_columns(proba), proba.argmax(axis=1), said)
-
-    def predict(self, columns: Sequence[np.ndarray], label: np.ndarray, said: Said) -> np.ndarray:
-        """Return the same of an answer that is told by its columns and its class."""
-        sure = np.empty(len(label))
+    def predict(
+        self, columns: Sequence[np.ndarray], label: np.ndarray, previous: StageOutputs
+    ) -> np.ndarray:
+        """Return the same for an output given by its columns and its class."""
+        confidence = np.empty(len(label))
         for held_out in np.unique(self.fold):
             rows = np.flatnonzero(self.fold == held_out)
-            sure[rows] = self.by_fold[int(held_out)].predict(
+            confidence[rows] = self.by_fold[int(held_out)].predict(
                 [column[rows] for column in columns],
                 label[rows],
-                [(other[rows], own[rows]) for other, own in said],
+                [(confidence_k[rows], label_k[rows]) for confidence_k, label_k in previous],
             )
-        return sure
+        return confidence
 
 
 def confidence_features(
-    columns: Sequence[np.ndarray], label: np.ndarray, said: Said, table: np.ndarray
+    columns: Sequence[np.ndarray], label: np.ndarray, previous: StageOutputs, table: np.ndarray
 ) -> np.ndarray:
-    """Return what a learned confidence looks at.
+    """Return the features of a confidence model: shape (n_samples, n_features).
 
-    Parameters
-    ----------
-    columns : sequence of ndarray of shape (n_samples,)
-        What the answer so far tells of itself: `proba_columns` or `pair_columns`.
-    label : ndarray of int of shape (n_samples,)
-        Its class.
-    said : sequence of pairs of ndarray of shape (n_samples,)
-        Largest probability and class of each stage whose own answer is another one.
-    table : ndarray of shape (n_classes, n_columns)
-        What is told of each predicted class.
-
-    Returns
-    -------
-    features : ndarray of shape (n_samples, n_features)
-        The columns; of each stage in `said` its largest probability and whether it agrees; the
-        predicted class by the table.
+    They are the columns of the output so far (`proba_columns` or `pair_columns`); for each stage
+    in `previous`, its own confidence and whether it agrees; and the row of `table` (n_classes,
+    n_columns) for the predicted class `label` (n_samples,).
     """
-    others = [column for sure, own in said for column in (sure, own == label)]
-    # Where labels are all there is, those that nobody knew share the last row.
-    return np.column_stack([*columns, *others, table[np.minimum(label, len(table) - 1)]])
+    agreement = [
+        column for confidence_k, label_k in previous for column in (confidence_k, label_k == label)
+    ]
+    # Among bare labels, those that were unknown at fit share the last row of the table.
+    return np.column_stack([*columns, *agreement, table[np.minimum(label, len(table) - 1)]])
 
 
 def proba_columns(proba: np.ndarray) -> list[np.ndarray]:
-    """Return what probabilities tell of themselves.
+    """Return the columns that describe probabilities (n_samples, n_classes), each (n_samples,).
 
-    Parameters
-    ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        The answer so far.
-
-    Returns
-    -------
-    columns : list of ndarray of shape (n_samples,)
-        Log-odds of the largest probability, the largest three, the margin, and the entropy over
-        its maximum.
+    The log-odds of the largest probability, the largest three, the margin, and the entropy over
+    its maximum.
     """
     n_classes = proba.shape[1]
     n_top = min(_N_TOP, n_classes)
@@ -130,42 +99,29 @@ def proba_columns(proba: np.ndarray) -> list[np.ndarray]:
     return [_log_odds(top[:, 0]), *top.T, top[:, 0] - top[:, 1], entropy]
 
 
-def pair_columns(sure: np.ndarray) -> list[np.ndarray]:
-    """Return what a bare confidence tells: its log-odds and itself, each (n_samples,)."""
-    return [_log_odds(sure), sure]
+def pair_columns(confidence: np.ndarray) -> list[np.ndarray]:
+    """Return the columns that describe a bare confidence: its log-odds and itself, (n_samples,)."""
+    return [_log_odds(confidence), confidence]
 
 
 def _log_odds(share: np.ndarray) -> np.ndarray:
-    """Return the log-odds, finite; what lies outside of [0, 1] counts as its end."""
-    return logit(np.clip(share, LOG_ODDS_EDGE, 1 - LOG_ODDS_EDGE))
+    """Return the log-odds, finite; values outside [0, 1] count as the nearer end."""
+    return np.asarray(logit(np.clip(share, LOG_ODDS_CLIP, 1 - LOG_ODDS_CLIP)))
 
 
 def class_table(
-    label: np.ndarray, right: np.ndarray, weight: np.ndarray, n_classes: int
+    label: np.ndarray, correct: np.ndarray, weight: np.ndarray, n_classes: int
 ) -> np.ndarray:
-    """Return what features tell of each class: which it is, or how often it is right.
+    """Return what the features say about each predicted class: shape (n_classes, n_columns).
 
-    Parameters
-    ----------
-    label : ndarray of int of shape (n_samples,)
-        Predicted class.
-    right : ndarray of bool of shape (n_samples,)
-        Whether it is the true one.
-    weight : ndarray of shape (n_samples,)
-        Weights of the rows.
-    n_classes : int
-        Number of classes.
-
-    Returns
-    -------
-    table : ndarray of shape (n_classes, n_columns)
-        The identity, or beyond twenty classes the share of right answers, drawn to that of
-        all rows where there are few.
+    The identity, or beyond twenty classes the share of correct predictions, shrunk towards that
+    of all rows where there are few. `label` (the predicted class), `correct` and `weight` have
+    shape (n_samples,).
     """
-    if n_classes <= MAX_ONE_HOT:
+    if n_classes <= MAX_ONE_HOT_CLASSES:
         return np.eye(n_classes)
-    share = np.average(right, weights=weight)
+    share = np.average(correct, weights=weight)
     weight = weight / weight.mean()
     n_rows = np.bincount(label, weight, minlength=n_classes)
-    n_right = np.bincount(label, weight * right, minlength=n_classes)
-    return ((n_right + _PRIOR_ROWS * share) / (n_rows + _PRIOR_ROWS))[:, None]
+    n_correct = np.bincount(label, weight * correct, minlength=n_classes)
+    return ((n_correct + _PRIOR_ROWS * share) / (n_rows + _PRIOR_ROWS))[:, None]

@@ -1,4 +1,4 @@
-"""Samples as arrays: their labels, an even choice of them, and the time they take."""
+"""Samples as arrays: the columns of their labels, an even choice of them, timed calls."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 def label_columns(y: Any, classes: np.ndarray) -> NDArray[np.intp]:
     """Return the column of each label among `classes` (n_samples,), -1 where it is not there."""
-    column = {label: place for place, label in enumerate(classes.tolist())}
-    found = [column.get(label, -1) for label in np.asarray(y).tolist()]
-    return np.array(found, dtype=np.intp)
+    column_of = {label: column for column, label in enumerate(classes.tolist())}
+    columns = [column_of.get(label, -1) for label in np.asarray(y).tolist()]
+    return np.array(columns, dtype=np.intp)
 
 
 def evenly_spaced(n_items: int, n_kept: int) -> NDArray[np.intp]:
-    """Return the positions of `n_kept` of `n_items` items, first and last included; at most all."""
+    """Return `n_kept` positions among `n_items`, at most all, first and last included."""
     return np.linspace(0, n_items - 1, min(n_items, n_kept)).astype(np.intp)
 
 
@@ -31,9 +31,9 @@ def time_calls(
 ) -> NDArray[np.float64]:
     """Return the seconds of each call: shape (n_repeats_done, n_calls).
 
-    The calls take turns, so that a busy moment of the machine falls on all of them and not on one.
-    The first turn warms up and is not timed. After `budget` seconds no further turn begins, but one
-    turn is always timed.
+    The calls take turns, so that a busy moment of the machine affects all of them and not one.
+    With `warm_up` a first turn is not timed. After `budget` seconds no further turn begins, but
+    one turn is always timed.
     """
     functions = list(calls.values()) if isinstance(calls, Mapping) else list(calls)
     begin = perf_counter()

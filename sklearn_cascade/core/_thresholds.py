@@ -1,4 +1,4 @@
-"""The one comparison that decides whether a row exits, and the thresholds worth trying."""
+"""Which rows exit: the comparison of confidence with threshold, and which thresholds to try."""
 
 from __future__ import annotations
 
@@ -7,71 +7,25 @@ from functools import lru_cache
 
 import numpy as np
 
-_LARGEST_ALLOWANCE = 1e-5
-_SMALLEST_ALLOWANCE = 1e-6
-
-
-def tie_tolerance(threshold: float | np.ndarray) -> float | np.ndarray:
-    """Return how far below its threshold a confidence still exits.
-
-    ``clip((1 - threshold) / 10, 1e-6, 1e-5)``. A typed 0.6 sits exactly on the lattice
-    k / n_trees of a fully grown forest, and sums in float32 miss it by 6e-7; towards 1, where
-    saturated nets keep much of their ranking, the allowance shrinks.
-    """
-    # Half the time of `clip`, and asked for very often.
-    return np.minimum(np.maximum((1.0 - threshold) / 10.0, _SMALLEST_ALLOWANCE), _LARGEST_ALLOWANCE)
-
-
-def effective_threshold(threshold: float | np.ndarray) -> float | np.ndarray:
-    """Return the smallest confidence that exits: the threshold less its tie allowance."""
-    return threshold - tie_tolerance(threshold)
-
-
-def threshold_at(boundary: float | np.ndarray) -> float | np.ndarray:
-    """Return the threshold whose exit boundary is the one given: inverse of `effective_threshold`."""
-    # t - (1 - t) / 10 = b between the two ends of the clip, and a constant beyond them.
-    return np.clip(
-        (boundary + 0.1) / 1.1, boundary + _SMALLEST_ALLOWANCE, boundary + _LARGEST_ALLOWANCE
-    )
+_MAX_TOLERANCE = 1e-5
+_MIN_TOLERANCE = 1e-6
 
 
 def exits(confidence: np.ndarray, threshold: float) -> np.ndarray:
-    """Tell which rows exit.
+    """Return which rows exit: those whose confidence reaches the threshold (n_samples,).
 
-    Parameters
-    ----------
-    confidence : ndarray of shape (n_samples,)
-        NaN never exits.
-    threshold : float
-        Infinity: no row exits; minus infinity: every row does.
-
-    Returns
-    -------
-    exits : ndarray of bool of shape (n_samples,)
+    Every exit of every cascade is decided here. A threshold of infinity lets no row exit, minus
+    infinity every row; a confidence of NaN never exits.
     """
-    return confidence >= _known_boundary(threshold)
+    return confidence >= _cached_effective_threshold(threshold)
 
 
-@lru_cache(maxsize=4096)
-def _known_boundary(threshold: float) -> float:
-    """Return the boundary of one threshold as a plain number; looked up, it takes no time."""
-    return float(effective_threshold(threshold))
+def exit_stages(
+    confidences: Sequence[np.ndarray] | np.ndarray, thresholds: Sequence[float]
+) -> np.ndarray:
+    """Return the stage at which each row exits, from 0 to ``len(thresholds)``: (n_samples,).
 
-
-def exit_stages(confidences: Sequence[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
-    """Return the stage that answers each row, had every stage seen every row.
-
-    Parameters
-    ----------
-    confidences : sequence of ndarray of shape (n_samples,)
-        Confidence after each stage but the last, at least one.
-    thresholds : sequence of float
-        One per stage but the last.
-
-    Returns
-    -------
-    exit_stage : ndarray of int of shape (n_samples,)
-        From 0 to ``len(thresholds)``.
+    `confidences` holds one array (n_samples,) for each stage but the last, at least one.
     """
     stage = np.full(len(confidences[0]), len(thresholds))
     for k in reversed(range(len(thresholds))):
@@ -79,55 +33,76 @@ def exit_stages(confidences: Sequence[np.ndarray], thresholds: Sequence[float]) 
     return stage
 
 
+def effective_threshold(threshold: float | np.ndarray) -> float | np.ndarray:
+    """Return the smallest confidence that exits: the threshold minus its tie tolerance."""
+    return threshold - tie_tolerance(threshold)
+
+
+def tie_tolerance(threshold: float | np.ndarray) -> float | np.ndarray:
+    """Return how far below its threshold a confidence still exits.
+
+    ``clip((1 - threshold) / 10, 1e-6, 1e-5)``. A typed 0.6 sits exactly on the lattice
+    k / n_trees of a fully grown forest, and sums in float32 miss it by 6e-7. Towards 1, where
+    the ranking of saturated nets depends on small differences, the tolerance shrinks.
+    """
+    # Half the time of `clip`, in a function that is called very often.
+    return np.minimum(np.maximum((1.0 - threshold) / 10.0, _MIN_TOLERANCE), _MAX_TOLERANCE)
+
+
+def threshold_at(effective: float | np.ndarray) -> float | np.ndarray:
+    """Return the threshold that has this effective threshold, its inverse."""
+    # t - (1 - t) / 10 = e between the two ends of the clip, and a constant beyond them.
+    result: np.ndarray = np.clip(
+        (effective + 0.1) / 1.1, effective + _MIN_TOLERANCE, effective + _MAX_TOLERANCE
+    )
+    return result
+
+
+@lru_cache(maxsize=4096)
+def _cached_effective_threshold(threshold: float) -> float:
+    """Return the effective threshold as a plain number; a look-up takes next to no time."""
+    return float(effective_threshold(threshold))
+
+
 def candidate_thresholds(
     confidence: np.ndarray, n_candidates: int, *, sample_weight: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return thresholds that separate the observed confidences safely.
+    """Return up to `n_candidates` thresholds that safely separate observed confidences.
 
-    Confidences closer than four tie allowances form one group, and the exit boundary lies
+    Confidences closer than four tie tolerances form one group, and the effective threshold lies
     midway between neighbouring groups, so that a batch, a single row, float32 and an exported
-    file agree. With more groups than candidates, one boundary is taken in each quantile of the
-    rows, by weight. Where confidences lie so dense that a quantile holds no gap of that
-    width, its widest gap serves.
-
-    Parameters
-    ----------
-    confidence : ndarray of shape (n_samples,)
-        Observed confidences; NaN is ignored.
-    n_candidates : int
-        The most thresholds to return.
-    sample_weight : ndarray of shape (n_samples,), default=None
-        Positive weights of the rows.
-
-    Returns
-    -------
-    thresholds : ndarray of shape (<= n_candidates,)
-        Ascending and finite; empty where all rows are equally confident.
+    file agree. With more groups than candidates, one threshold is taken from each quantile of
+    the rows, by weight. Where confidences are so dense that a quantile holds no gap of that
+    width, its widest gap serves. NaN is ignored. The thresholds are finite and ascend; there
+    are none where all rows are equally confident.
     """
     values, rank = _distinct_with_rank(confidence, sample_weight)
     if len(values) < 2 or n_candidates < 1:
         return np.empty(0)
     gap = np.diff(values)
     middle = values[:-1] + gap / 2
-    # How many times the safe width a gap has; 1 is enough.
+    # In multiples of the safe width.
     with np.errstate(over="ignore"):
         width = gap / (4 * tie_tolerance(threshold_at(middle)))
-    # Rounded, so that rows in another order, repeated or weighted, are cut alike.
-    place = np.round(rank * n_candidates, 9)
-    cell = np.minimum(place.astype(int), n_candidates - 1)
+    # Rounded, so that rows in another order, repeated or weighted, give the same cells.
+    position = np.round(rank * n_candidates, 9)
+    cell = np.minimum(position.astype(int), n_candidates - 1)
     safe = width >= 1
     chosen = np.flatnonzero(safe)
     if len(chosen) > n_candidates:
-        chosen = _most_central(chosen, place, cell)
+        # The gap nearest to the middle of each quantile.
+        distance = np.abs(position[chosen] - cell[chosen] - 0.5)
+        order = chosen[np.lexsort((chosen, distance, cell[chosen]))]
+        chosen = order[np.unique(cell[order], return_index=True)[1]]
     dense = _widest_of_dense_cells(values, width, cell, safe)
     chosen = np.concatenate([chosen, dense[: n_candidates - len(chosen)]])
-    return threshold_at(np.sort(middle[chosen]))
+    return np.asarray(threshold_at(np.sort(middle[chosen])))
 
 
 def _distinct_with_rank(
     confidence: np.ndarray, sample_weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct finite values, ascending, and the share of weight up to each gap."""
+    """Return the distinct finite values, ascending, and the share of weight below each gap."""
     confidence = np.asarray(confidence, dtype=np.float64)
     known = np.isfinite(confidence)
     if sample_weight is None:
@@ -139,19 +114,12 @@ def _distinct_with_rank(
     return values, below[:-1] / below[-1] if len(values) else below
 
 
-def _most_central(gaps: np.ndarray, place: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    """Return the gap nearest to the middle of each quantile cell, from those given."""
-    distance = np.abs(place[gaps] - cell[gaps] - 0.5)
-    order = gaps[np.lexsort((gaps, distance, cell[gaps]))]
-    return order[np.unique(cell[order], return_index=True)[1]]
-
-
 def _widest_of_dense_cells(
     values: np.ndarray, width: np.ndarray, cell: np.ndarray, safe: np.ndarray
 ) -> np.ndarray:
-    """Return the widest gap of each cell that spans a safe width without holding a safe gap.
+    """Return the widest gap of each cell that spans a safe width but holds no safe gap.
 
-    A narrower cell is one point of a lattice with rounding noise, not to be cut. Widest first.
+    A narrower cell is one point of a lattice with rounding noise and is not cut. Widest first.
     """
     if safe.all():
         return np.empty(0, dtype=int)

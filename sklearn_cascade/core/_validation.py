@@ -1,4 +1,4 @@
-"""Checks of parameters: one word of several, a share, numbers by name, weights of the samples."""
+"""Checks of parameters: one word of several, a share, numbers by name, weights of the rows."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def check_one_of(parameter: str, value: Any, accepted: Sequence[str]) -> None:
         raise ValueError(f"{parameter}={value!r}; expected one of {list(accepted)}")
 
 
-def check_share(parameter: str, value) -> None:
+def check_share(parameter: str, value: Any) -> None:
     """Raise unless a value is strictly between 0 and 1."""
-    if not isinstance(value, Real) or not 0 < value < 1:
+    if not isinstance(value, Real) or not 0.0 < float(value) < 1.0:
         raise ValueError(f"{parameter}={value!r}; expected a number above 0 and below 1")
 
 
-def check_sample_weight(sample_weight, X) -> np.ndarray | None:
+def check_sample_weight(sample_weight: Any, X: Any) -> np.ndarray | None:
     """Return finite, non-negative weights of the rows, not all zero; None stays None."""
     if sample_weight is None:
         return None
@@ -30,7 +30,7 @@ def check_sample_weight(sample_weight, X) -> np.ndarray | None:
         raise ValueError(
             f"sample_weight={sample_weight!r}; expected an array with one weight per row"
         )
-    weight = check_array(
+    weight: np.ndarray = check_array(
         sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
     )
     if weight.ndim != 1:
@@ -45,40 +45,31 @@ def check_sample_weight(sample_weight, X) -> np.ndarray | None:
 
 def numbers_by_name(
     parameter: str,
-    value,
+    value: Any,
     names: Sequence[str],
     *,
     used: Sequence[bool] | None = None,
-    defaults: Mapping | None = None,
+    defaults: Mapping[str, float] | None = None,
 ) -> np.ndarray:
-    """Return one number per name, given as a list or by name; finite and not below zero.
+    """Return one number per name (n_names,), from a list or from a mapping by name.
 
-    Parameters
-    ----------
-    parameter : str
-        Name for the errors.
-    value : array-like of shape (n_names,) or mapping from name to number
-        The numbers.
-    names : sequence of str
-        The names, in order.
-    used : sequence of bool, default=None
-        Names that need a number; the others may have any, or none. None: all do.
-    defaults : mapping, default=None
-        Numbers of the names that a mapping leaves out.
-
-    Returns
-    -------
-    numbers : ndarray of shape (n_names,)
-
-    Raises
-    ------
-    ValueError
-        For another count, unknown or missing names, and anything but finite numbers of at
-        least zero.
+    An error for another count, unknown or missing names, and anything but finite numbers of at
+    least zero. Names that are not `used` need no number, and may have any. `defaults` has numbers
+    for the names that a mapping leaves out.
     """
-    used = np.ones(len(names), dtype=bool) if used is None else np.asarray(used)
+    needed = np.ones(len(names), dtype=bool) if used is None else np.asarray(used)
     if isinstance(value, Mapping):
-        by_name = _complete_mapping(parameter, value, names, used, defaults or {})
+        by_name = {**(defaults or {}), **value}
+        unknown = sorted(set(value) - set(names), key=str)
+        required = [name for name, need in zip(names, needed, strict=True) if need]
+        missing = [name for name in required if name not in by_name]
+        if unknown or missing:
+            wrong = (
+                f"names {unknown}, which are no estimators" if unknown else f"leaves out {missing}"
+            )
+            raise ValueError(
+                f"{parameter}={dict(value)!r} {wrong}; expected one value for each of {list(names)}"
+            )
         numbers = as_numbers(parameter, [by_name.get(name, 0.0) for name in names])
     else:
         numbers = as_numbers(parameter, value)
@@ -87,28 +78,14 @@ def numbers_by_name(
                 f"{parameter}={value!r} has {numbers.size} values; expected one for each of "
                 f"the {len(names)} estimators: {list(names)}"
             )
-    if not np.isfinite(numbers[used]).all() or (numbers[used] < 0).any():
+    if not np.isfinite(numbers[needed]).all() or (numbers[needed] < 0).any():
         raise ValueError(f"{parameter}={value!r}; expected finite numbers, none below zero")
     return numbers
 
 
-def as_numbers(parameter: str, value) -> np.ndarray:
+def as_numbers(parameter: str, value: Any) -> np.ndarray:
     """Return an array of numbers, or raise naming the parameter."""
     try:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{parameter}={value!r}; expected numbers ({error})") from error
-
-
-def _complete_mapping(parameter, value, names, used, defaults) -> dict:
-    """Return the mapping with defaults filled in; raise for names unknown or missing."""
-    unknown = sorted(set(value) - set(names), key=str)
-    by_name = {**defaults, **value}
-    missing = [name for name, needed in zip(names, used, strict=True) if needed]
-    missing = [name for name in missing if name not in by_name]
-    if unknown or missing:
-        wrong = f"names {unknown}, which are no estimators" if unknown else f"leaves out {missing}"
-        raise ValueError(
-            f"{parameter}={dict(value)!r} {wrong}; expected one value for each of {list(names)}"
-        )
-    return by_name

@@ -1,15 +1,16 @@
 """One cascade from held-out predictions: its combination, thresholds and confidence."""
 
 from sklearn_cascade.tuning._fit_confidence import (
-    N_TIMED,
+    N_TIMING_SAMPLES,
     LearnedConfidence,
-    as_learner,
-    learn_confidences,
-    seconds_to_judge,
+    as_learned_confidence,
+    confidence_seconds,
+    fit_confidences,
 )
 from sklearn_cascade.tuning._sweep import (
     StageStatistics,
-    prefix_answers,
+    count_passed,
+    prefix_probabilities,
     stage_statistics,
     sweep_thresholds,
 )
@@ -17,14 +18,15 @@ from sklearn_cascade.tuning._tune import TuningResult, combinations_to_try, tune
 
 __all__ = [
     "LearnedConfidence",
-    "N_TIMED",
+    "N_TIMING_SAMPLES",
     "StageStatistics",
     "TuningResult",
-    "as_learner",
+    "as_learned_confidence",
     "combinations_to_try",
-    "learn_confidences",
-    "prefix_answers",
-    "seconds_to_judge",
+    "confidence_seconds",
+    "count_passed",
+    "fit_confidences",
+    "prefix_probabilities",
     "stage_statistics",
     "sweep_thresholds",
     "tune_cascade",

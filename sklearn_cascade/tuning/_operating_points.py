@@ -1,14 +1,13 @@
-"""Operating points of one ladder: candidate grids, the cheapest point that reaches a floor."""
+"""Operating points of one cascade: the cheapest that reaches a score, and a Pareto front."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.core import candidate_thresholds
-from sklearn_cascade.core._pareto import SCORE_DECIMALS
+from sklearn_cascade.core import SCORE_DECIMALS, candidate_thresholds, evenly_spaced
 from sklearn_cascade.tuning._sweep import StageStatistics, sweep_flat
 
 # Thresholds tried for each stage, "always" and "never" among them.
@@ -19,25 +18,15 @@ _N_PASSES = 3
 TOLERANCE = 10.0**-SCORE_DECIMALS
 
 
-class OperatingPoint(NamedTuple):
-    """Thresholds of one ladder with what they reach on the held-out rows.
-
-    Attributes
-    ----------
-    thresholds : tuple of float
-        One per stage but the last.
-    score : float
-        Larger is better.
-    cost : float
-        Mean cost of a row.
-    """
+class ThresholdPoint(NamedTuple):
+    """Thresholds of one cascade, with the score and mean cost they reach on held-out rows."""
 
     thresholds: tuple[float, ...]
     score: float
     cost: float
 
     def rank(self, floor: float) -> tuple[float, ...]:
-        """Return a key that grows with merit: reach the floor, then be cheap, then be good.
+        """Return a key for sorting: points that reach the floor, then cheap, then good ones.
 
         Short of the floor the score decides before the cost. Rounded, so that sums taken in
         another order rank the same.
@@ -49,128 +38,110 @@ class OperatingPoint(NamedTuple):
         return (0, score, -cost)
 
 
-def cheapest_point(ladder: StageStatistics, floor: float) -> OperatingPoint:
-    """Return the cheapest thresholds whose score reaches the floor, or else the best score.
+def cheapest_point(statistics: StageStatistics, floor: float) -> ThresholdPoint:
+    """Return the cheapest thresholds whose score reaches the floor, else those of the best score.
 
-    Up to four stages every vector of a grid is looked at, then of finer grids around the best;
-    more stages are swept three at a time.
-
-    Parameters
-    ----------
-    ladder : StageStatistics
-        At least two stages.
-    floor : float
-        Score to reach.
-
-    Returns
-    -------
-    point : OperatingPoint
+    Of at least two stages. Up to four stages every vector of a grid is tried, then finer grids
+    around the best one; with more stages, three thresholds at a time.
     """
-    # From any stage alone, so that the floor is reached where a single exit reaches it.
-    starts = [OperatingPoint(v, *ladder.evaluate(v)) for v in reversed(single_exits(ladder))]
-    found = [_improve(ladder, max(starts, key=lambda point: point.rank(floor)), floor)]
-    if ladder.n_stages - 1 > _WINDOW:
-        found.append(_improve(ladder, starts[0], floor))
+    # Start from all rows at one stage, so that the floor is reached where one of these reaches it.
+    starts = [
+        ThresholdPoint(v, *statistics.evaluate(v)) for v in reversed(single_exits(statistics))
+    ]
+    found = [_improve(statistics, max(starts, key=lambda point: point.rank(floor)), floor)]
+    if statistics.n_stages - 1 > _WINDOW:
+        found.append(_improve(statistics, starts[0], floor))
     return max(found, key=lambda point: point.rank(floor))
 
 
-def single_exits(ladder: StageStatistics) -> list[tuple[float, ...]]:
+def single_exits(statistics: StageStatistics) -> list[tuple[float, ...]]:
     """Return the thresholds at which all rows exit at the same stage, for each stage in turn."""
-    last = ladder.n_stages - 1
+    last = statistics.n_stages - 1
     return [(np.inf,) * k + (-np.inf,) * (last - k) for k in range(last + 1)]
 
 
-def _improve(ladder: StageStatistics, best: OperatingPoint, floor: float) -> OperatingPoint:
+def _improve(statistics: StageStatistics, best: ThresholdPoint, floor: float) -> ThresholdPoint:
     """Return the best point found from one by sweeping windows of stages, ever more finely."""
-    # Later passes refine, so a coarser start serves where many windows are swept.
-    n_levels = N_LEVELS if ladder.n_stages - 1 <= _WINDOW else N_LEVELS // 2
-    candidates = threshold_grid(ladder, n_levels)
+    n_thresholds = statistics.n_stages - 1
+    # Later passes refine, so a coarser start is enough where many windows are swept.
+    n_levels = N_LEVELS if n_thresholds <= _WINDOW else N_LEVELS // 2
+    candidates = threshold_grid(statistics, n_levels)
     for _ in range(_N_PASSES):
         before = best
-        for window in _windows(ladder.n_stages - 1):
+        for start in range(max(1, n_thresholds - _WINDOW + 1)):
+            window = range(start, start + _WINDOW)
             trial = [
                 candidates[k] if k in window else np.array([best.thresholds[k]])
-                for k in range(ladder.n_stages - 1)
+                for k in range(n_thresholds)
             ]
-            found = _pick(*sweep_flat(ladder, trial), trial, floor)
+            found = _cheapest_in_grid(*sweep_flat(statistics, trial), trial, floor)
             best = max(best, found, key=lambda point: point.rank(floor))
         if best.rank(floor) == before.rank(floor):
             break
-        candidates = _grid_around(ladder, best.thresholds, candidates)
+        candidates = _grid_around(statistics, best.thresholds, candidates)
     return best
 
 
-def front_points(ladder: StageStatistics, n_points: int) -> list[OperatingPoint]:
-    """Return non-dominated points of one grid, by rising cost, thinned evenly.
+def front_points(statistics: StageStatistics, n_points: int) -> list[ThresholdPoint]:
+    """Return at most `n_points` non-dominated points of one grid, by rising cost, evenly thinned.
 
-    Parameters
-    ----------
-    ladder : StageStatistics
-        At least two stages.
-    n_points : int
-        The most points to return.
-
-    Returns
-    -------
-    points : list of OperatingPoint
+    Of at least two stages.
     """
-    n_stages = min(ladder.n_stages - 1, 17)
-    n_levels = max(2, min(N_LEVELS, int(N_LEVELS ** (_WINDOW / n_stages))))
-    candidates = threshold_grid(ladder, n_levels)
-    for k in range(n_stages, ladder.n_stages - 1):
+    n_swept = min(statistics.n_stages - 1, 17)
+    n_levels = max(2, min(N_LEVELS, int(N_LEVELS ** (_WINDOW / n_swept))))
+    candidates = threshold_grid(statistics, n_levels)
+    for k in range(n_swept, statistics.n_stages - 1):
         candidates[k] = np.array([np.inf])
-    score, cost = sweep_flat(ladder, candidates)
+    score, cost = sweep_flat(statistics, candidates)
     # Rounded: costs that differ in the last bit are equal.
     order = np.lexsort((-score, np.round(cost / (cost.max() or 1.0), 12)))
     highest = np.maximum.accumulate(score[order])
     rising = np.flatnonzero(np.diff(highest, prepend=-np.inf) > TOLERANCE)
-    if len(rising) > n_points:
-        rising = rising[np.linspace(0, len(rising) - 1, n_points).astype(int)]
-    return [_point_at(order[i], score, cost, candidates) for i in rising]
+    kept = rising[evenly_spaced(len(rising), n_points)]
+    return [_point_at(order[i], score, cost, candidates) for i in kept]
 
 
-def threshold_grid(ladder: StageStatistics, n_levels: int) -> list[np.ndarray]:
+def threshold_grid(statistics: StageStatistics, n_levels: int) -> list[np.ndarray]:
     """Return the thresholds to try for each stage: always, up to n_levels - 2, never."""
+    weight = statistics.sample_weight
     return [
-        _bracket(candidate_thresholds(sure, n_levels - 2, sample_weight=ladder.sample_weight))
-        for sure in ladder.confidence
+        _with_always_and_never(candidate_thresholds(stage, n_levels - 2, sample_weight=weight))
+        for stage in statistics.confidence
     ]
 
 
-def _bracket(thresholds: np.ndarray) -> np.ndarray:
-    """Put "always exit" below and "never exit" above some thresholds."""
+def _with_always_and_never(thresholds: np.ndarray) -> np.ndarray:
+    """Return thresholds with "always exit" below and "never exit" above them."""
     return np.concatenate([[-np.inf], thresholds, [np.inf]])
 
 
-def _windows(n_thresholds: int) -> Iterator[range]:
-    """Yield the runs of neighbouring stages that are swept jointly."""
-    for start in range(max(1, n_thresholds - _WINDOW + 1)):
-        yield range(start, min(start + _WINDOW, n_thresholds))
-
-
 def _grid_around(
-    ladder: StageStatistics, thresholds: Sequence[float], candidates: Sequence[np.ndarray]
+    statistics: StageStatistics, thresholds: Sequence[float], candidates: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
     """Return finer candidates between the neighbours of each threshold, from the rows reached."""
-    reached = ladder.exit_stages(thresholds)
+    exit_stage = statistics.exit_stages(thresholds)
     grids = []
     for k, threshold in enumerate(thresholds):
-        place = int(np.searchsorted(candidates[k], threshold))
-        low = candidates[k][max(place - 1, 0)]
-        high = candidates[k][min(place + 1, len(candidates[k]) - 1)]
-        sure = ladder.confidence[k]
-        near = (reached >= k) & (sure >= low) & (sure <= high)
+        position = int(np.searchsorted(candidates[k], threshold))
+        low = candidates[k][max(position - 1, 0)]
+        high = candidates[k][min(position + 1, len(candidates[k]) - 1)]
+        confidence = statistics.confidence[k]
+        near = (exit_stage >= k) & (confidence >= low) & (confidence <= high)
         finer = candidate_thresholds(
-            sure[near], N_LEVELS - 3, sample_weight=ladder.sample_weight[near]
+            confidence[near], N_LEVELS - 3, sample_weight=statistics.sample_weight[near]
         )
-        grids.append(np.unique(_bracket(np.concatenate([[low, threshold, high], finer]))))
+        grid = np.concatenate([[low, threshold, high], finer])
+        grids.append(np.unique(_with_always_and_never(grid)))
     return grids
 
 
-def _pick(
+def _cheapest_in_grid(
     score: np.ndarray, cost: np.ndarray, candidates: Sequence[np.ndarray], floor: float
-) -> OperatingPoint:
-    """Return the cheapest vector that reaches the floor; among equals the best, then the surest."""
+) -> ThresholdPoint:
+    """Return the cheapest point that reaches the floor.
+
+    Among equals that of the best score, and then of the highest thresholds.
+    """
     able = np.flatnonzero(score >= min(floor, score.max()) - TOLERANCE)
     lowest = cost[able].min()
     cheap = able[cost[able] <= lowest + TOLERANCE * abs(lowest)]
@@ -179,11 +150,13 @@ def _pick(
 
 
 def _point_at(
-    place: int, score: np.ndarray, cost: np.ndarray, candidates: Sequence[np.ndarray]
-) -> OperatingPoint:
+    position: int, score: np.ndarray, cost: np.ndarray, candidates: Sequence[np.ndarray]
+) -> ThresholdPoint:
     """Return the point at a flat position of the grid."""
-    thresholds, rest = [], int(place)
+    thresholds, rest = [], int(position)
     for values in reversed(candidates):
         rest, j = divmod(rest, len(values))
         thresholds.append(float(values[j]))
-    return OperatingPoint(tuple(reversed(thresholds)), float(score[place]), float(cost[place]))
+    return ThresholdPoint(
+        tuple(reversed(thresholds)), float(score[position]), float(cost[position])
+    )

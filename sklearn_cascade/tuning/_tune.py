@@ -1,10 +1,10 @@
-"""From held-out probabilities of one ladder to its combination and thresholds."""
+"""Tuning one cascade on held-out predictions: which combination, and which thresholds."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,41 +13,32 @@ from sklearn_cascade.core import (
     cumulative_costs,
     fill_abstained,
     is_additive,
-    row_gains,
-    score_answers,
+    score_contributions,
+    score_probabilities,
 )
 from sklearn_cascade.tuning._operating_points import (
     TOLERANCE,
-    OperatingPoint,
+    ThresholdPoint,
     cheapest_point,
     front_points,
     single_exits,
 )
-from sklearn_cascade.tuning._sweep import StageStatistics, prefix_answers, stage_statistics
+from sklearn_cascade.tuning._sweep import StageStatistics, prefix_probabilities, stage_statistics
 
-# A scorer that is no sum over rows is applied to this many points of the accuracy front.
+# A scorer that is not a sum over rows is applied to this many points of the accuracy front.
 _N_SCORED_POINTS = 64
 
 
 class TuningResult(NamedTuple):
-    """What tuning chose, and what it is worth.
+    """What tuning chose, with its score and cost: on the tuning rows, and cross-fitted.
 
-    Attributes
-    ----------
-    combine : str
-        "mean", "last" or "most_confident".
-    thresholds : tuple of float
-        One per stage but the last.
-    score, cost : float
-        On the rows that chose them, hence optimistic.
-    cross_fitted_score, cross_fitted_cost : float
-        Cross-fitted: chosen on all folds but one, taken on that one.
-    floor : float
-        The score that was to be reached: the best of any stage alone and no early exit.
+    On the rows that chose the thresholds score and cost are optimistic. The cross-fitted ones
+    come from each fold with what the other folds choose. `floor` is the score to reach: the best
+    of any stage alone and of the cascade without early exits.
     """
 
-    combine: str
-    thresholds: tuple[float, ...]
+    combine: str  # "mean", "last" or "most_confident"
+    thresholds: tuple[float, ...]  # one per stage but the last
     score: float
     cost: float
     cross_fitted_score: float
@@ -56,7 +47,7 @@ class TuningResult(NamedTuple):
 
     @property
     def reaches_floor(self) -> bool:
-        """Tell whether the score to be reached was reached."""
+        """Whether the score to reach was reached."""
         return self.score >= self.floor - TOLERANCE
 
 
@@ -77,193 +68,52 @@ def tune_cascade(
 ) -> TuningResult:
     """Choose the cheapest thresholds that lose nothing on held-out rows.
 
-    "Nothing" is measured against the best of any stage alone and no early exit, so that the
-    cascade does no harm there.
+    "Nothing" is measured against the best of any stage alone and of no early exit, so that the
+    cascade does no harm there. `proba` has one array (n_samples, n_classes) per stage, at least
+    two, in running order; `y` holds the column of each true class, `classes` the label of each
+    column, `costs` and `weights` one number per stage. Rows of `sample_weight` zero are left out.
 
-    Parameters
-    ----------
-    proba : sequence of ndarray of shape (n_samples, n_classes)
-        Held-out probabilities of each stage, in running order; at least two.
-    y : ndarray of int of shape (n_samples,)
-        Column of the true class.
-    costs : ndarray of shape (n_stages,)
-        Cost of one row in each stage.
-    classes : ndarray of shape (n_classes,)
-        Label of each column.
-    combine : {"auto", "mean", "last", "most_confident"}
-        "auto" takes the best of them, "most_confident" among them only where confidences are known.
-    confidence : str, callable or mapping from combination to ndarray
-        As in `CascadeClassifier`, or what is known of each row after each stage but the last, of
-        shape (n_stages - 1, n_samples); for "most_confident", of each stage by itself.
-    weights, scoring
-        As in `CascadeClassifier`; weights as one number per stage.
-    sample_weight : ndarray of shape (n_samples,)
-        Weights of the rows; rows of weight zero are left out.
-    fold : ndarray of int of shape (n_samples,)
-        Fold of each row, for the cross-fitted estimate.
-    sample : ndarray of int of shape (n_samples,), default=None
-        Which sample each row is, where folds overlap: none is scored by a choice it had a part in.
-    class_shares : ndarray of shape (n_classes,), default=None
-        Answer where every stage abstains; given, abstentions are looked for.
-
-    Returns
-    -------
-    tuned : TuningResult
+    `combine` is a combination or "auto", the best of them. `confidence` is the cascade's, or by
+    combination the confidences known of each row after each stage but the last (n_stages - 1,
+    n_samples), with "most_confident" of each stage by itself; "auto" tries "most_confident" only
+    where they are known. `fold` (n_samples,) serves the cross-fitted estimate; where folds
+    overlap, `sample` tells which sample each row is, and none is scored by a choice it had a
+    part in. `class_shares` is as in `stage_statistics`.
     """
     sample = np.arange(len(y)) if sample is None else sample
     counted = sample_weight > 0
     if not counted.all():
         proba = [stage[counted] for stage in proba]
         if isinstance(confidence, Mapping):
-            confidence = {way: sure[:, counted] for way, sure in confidence.items()}
+            confidence = {name: known[:, counted] for name, known in confidence.items()}
         y, sample_weight = y[counted], sample_weight[counted]
         fold, sample = fold[counted], sample[counted]
-    evidence = HeldOutData(proba, y, classes, sample_weight, class_shares)
-    contest = open_contest(
-        evidence,
+    selector = _make_selector(
+        HeldOutData(proba, y, classes, sample_weight, class_shares),
         costs,
         combine=combine,
         confidence=confidence,
         weights=weights,
         scoring=scoring,
     )
-    way, point, floor = contest.choose(np.arange(len(y)))
-    cross_fitted_score, cross_fitted_cost = _cross_fit(contest, fold, sample)
-    # Sums of shares miss round figures by the last bits.
-    score, cross_fitted_score = round(point.score, 12), round(cross_fitted_score, 12)
+    combination, point, floor = selector.choose(np.arange(len(y)))
+    cross_fitted_score, cross_fitted_cost = _cross_fit(selector, fold, sample)
     return TuningResult(
-        way, point.thresholds, score, point.cost, cross_fitted_score, cross_fitted_cost, floor
+        combination,
+        point.thresholds,
+        # Sums of shares miss round figures by the last bits.
+        round(point.score, 12),
+        point.cost,
+        round(cross_fitted_score, 12),
+        cross_fitted_cost,
+        floor,
     )
 
 
-def _cross_fit(
-    contest: CombinationSelector, fold: np.ndarray, sample: np.ndarray
-) -> tuple[float, float]:
-    """Choose on all folds but one, and take score and cost of the rows of that one, pooled."""
-    stage = np.empty(len(fold), dtype=int)
-    way = np.empty(len(fold), dtype=object)
-    for held_out in np.unique(fold):
-        rows = np.flatnonzero(fold == held_out)
-        others = np.flatnonzero((fold != held_out) & ~np.isin(sample, sample[rows]))
-        if not len(others):
-            return float("nan"), float("nan")
-        chosen, point, _ = contest.choose(others)
-        stage[rows] = contest.ladders[chosen].take(rows).exit_stages(point.thresholds)
-        way[rows] = chosen
-    ladder = next(iter(contest.ladders.values()))
-    cost = cumulative_costs(ladder.costs)[stage] @ ladder.sample_weight
-    return contest.pooled_score(way, stage), float(cost)
-
-
-class HeldOutData(NamedTuple):
-    """Held-out rows as the stages saw them.
-
-    Attributes
-    ----------
-    proba : sequence of ndarray of shape (n_samples, n_classes)
-        Probabilities of each stage, in running order.
-    y : ndarray of int of shape (n_samples,)
-        Column of the true class.
-    classes : ndarray of shape (n_classes,)
-        Label of each column.
-    sample_weight : ndarray of shape (n_samples,)
-        Positive weights of the rows.
-    class_shares : ndarray of shape (n_classes,) or None
-        Answer where every stage abstains; given, abstentions are looked for.
-    """
-
-    proba: Sequence[np.ndarray]
-    y: np.ndarray
-    classes: np.ndarray
-    sample_weight: np.ndarray
-    class_shares: np.ndarray | None
-
-    def alone(self) -> list[np.ndarray]:
-        """Return the answers of each stage alone; earlier ones stand in where it abstains."""
-        if self.class_shares is None:
-            return list(self.proba)
-        return self.together("last", [1.0] * len(self.proba))
-
-    def together(self, way: str, weights: Sequence[float], confidence=None) -> list[np.ndarray]:
-        """Return the answers after each stage; the surest stage is told by the confidence."""
-        answers = prefix_answers(
-            self.proba, way, weights, self.class_shares is not None, confidence
-        )
-        return [fill_abstained(answer, self.class_shares) for answer in answers]
-
-
-class CombinationSelector(ABC):
-    """The combinations of one ladder, competing on some of the rows."""
-
-    ladders: dict[str, StageStatistics]
-
-    @abstractmethod
-    def floor(self, rows: np.ndarray) -> float:
-        """Return the best score of any stage alone and of no early exit."""
-
-    @abstractmethod
-    def points(self, way: str, rows: np.ndarray, floor: float) -> list[OperatingPoint]:
-        """Return the points of one combination worth comparing."""
-
-    @abstractmethod
-    def pooled_score(self, way: np.ndarray, stage: np.ndarray) -> float:
-        """Return the score of all rows, each answered by a combination and a stage of its own."""
-
-    def choose(self, rows: np.ndarray) -> tuple[str, OperatingPoint, float]:
-        """Return the best combination, its best point, and the floor."""
-        floor = self.floor(rows)
-        found = [
-            (point.rank(floor), -place, way, point)
-            for place, way in enumerate(self.ladders)
-            for point in self.points(way, rows, floor)
-        ]
-        _, _, way, point = max(found, key=lambda entry: entry[:2])
-        return way, point, floor
-
-
-def open_contest(
-    evidence: HeldOutData,
-    costs: np.ndarray,
-    *,
-    combine: str,
-    confidence: str | Callable | Mapping[str, np.ndarray],
-    weights: Sequence[float],
-    scoring: str | Callable,
-) -> CombinationSelector:
-    """Return the contest of one combination, or of several where it is "auto".
-
-    Confidences that are known already are given by combination.
-    """
-    additive = is_additive(scoring)
-    known = isinstance(confidence, Mapping)
-    sure = {
-        way: confidence[way] if known else confidence
-        for way in combinations_to_try(combine, comparable=known)
-    }
-    ladders = {
-        way: stage_statistics(
-            evidence.proba,
-            evidence.y,
-            costs,
-            combine=way,
-            confidence=sure[way],
-            weights=weights,
-            scoring=scoring if additive else "accuracy",
-            sample_weight=evidence.sample_weight,
-            class_shares=evidence.class_shares,
-        )
-        for way in sure
-    }
-    if additive:
-        return _SumContest(ladders, evidence, scoring)
-    answers = {way: evidence.together(way, weights, sure[way]) for way in sure}
-    return _ScorerContest(ladders, evidence, answers, scoring)
-
-
 def combinations_to_try(combine: str, *, comparable: bool) -> tuple[str, ...]:
-    """Return the combinations that compete.
+    """Return the combinations to choose from.
 
-    The surest stage among them only where confidences of different stages are `comparable`, as
+    "most_confident" is among them only where confidences of different stages are `comparable`, as
     learned ones are.
     """
     if combine != "auto":
@@ -271,79 +121,199 @@ def combinations_to_try(combine: str, *, comparable: bool) -> tuple[str, ...]:
     return COMBINATIONS if comparable else ("mean", "last")
 
 
-class _SumContest(CombinationSelector):
-    """Scores that are sums over rows: swept exactly."""
+def _cross_fit(
+    selector: CombinationSelector, fold: np.ndarray, sample: np.ndarray
+) -> tuple[float, float]:
+    """Choose on all folds but one, apply that to the one, and pool score and cost of all folds."""
+    stage = np.empty(len(fold), dtype=int)
+    combination = np.empty(len(fold), dtype=object)
+    for held_out in np.unique(fold):
+        rows = np.flatnonzero(fold == held_out)
+        others = np.flatnonzero((fold != held_out) & ~np.isin(sample, sample[rows]))
+        if not len(others):
+            return float("nan"), float("nan")
+        chosen, point, _ = selector.choose(others)
+        stage[rows] = selector.statistics[chosen].take(rows).exit_stages(point.thresholds)
+        combination[rows] = chosen
+    statistics = next(iter(selector.statistics.values()))
+    cost = cumulative_costs(statistics.costs)[stage] @ statistics.sample_weight
+    return selector.pooled_score(combination, stage), float(cost)
+
+
+class HeldOutData(NamedTuple):
+    """Held-out rows of positive weight, and the probabilities of the stages for them."""
+
+    proba: Sequence[np.ndarray]  # for each stage in running order, (n_samples, n_classes)
+    y: np.ndarray  # (n_samples,), int: column of the true class
+    classes: np.ndarray  # (n_classes,)
+    sample_weight: np.ndarray  # (n_samples,)
+    class_shares: np.ndarray | None  # (n_classes,); None: no abstentions
+
+    def alone(self) -> list[np.ndarray]:
+        """Return the probabilities of each stage alone; earlier ones stand in where it abstains."""
+        if self.class_shares is None:
+            return list(self.proba)
+        return self.combined("last", [1.0] * len(self.proba))
+
+    def combined(
+        self, combination: str, weights: Sequence[float], confidence: Any = None
+    ) -> list[np.ndarray]:
+        """Return the combined probabilities after each stage."""
+        prefixes = prefix_probabilities(
+            self.proba, combination, weights, self.class_shares is not None, confidence
+        )
+        return [fill_abstained(proba, self.class_shares) for proba in prefixes]
+
+
+class CombinationSelector(ABC):
+    """Chooses a combination and its thresholds on any of the rows."""
+
+    statistics: dict[str, StageStatistics]  # by combination
+
+    @abstractmethod
+    def floor(self, rows: np.ndarray) -> float:
+        """Return the best score of any stage alone and of no early exit."""
+
+    @abstractmethod
+    def points(self, combination: str, rows: np.ndarray, floor: float) -> list[ThresholdPoint]:
+        """Return the points of one combination worth comparing."""
+
+    @abstractmethod
+    def pooled_score(self, combination: np.ndarray, stage: np.ndarray) -> float:
+        """Return the score of all rows, each with a combination and an exit stage of its own."""
+
+    def choose(self, rows: np.ndarray) -> tuple[str, ThresholdPoint, float]:
+        """Return the best combination, its best point, and the floor."""
+        floor = self.floor(rows)
+        found = [
+            (point.rank(floor), -position, combination, point)
+            for position, combination in enumerate(self.statistics)
+            for point in self.points(combination, rows, floor)
+        ]
+        _, _, combination, point = max(found, key=lambda entry: entry[:2])
+        return combination, point, floor
+
+
+def _make_selector(
+    data: HeldOutData,
+    costs: np.ndarray,
+    *,
+    combine: str,
+    confidence: str | Callable | Mapping[str, np.ndarray],
+    weights: Sequence[float],
+    scoring: str | Callable,
+) -> CombinationSelector:
+    """Return the selector for a scoring, over one combination or, with "auto", several."""
+    known = confidence if isinstance(confidence, Mapping) else None
+    confidences: dict[str, Any] = {
+        combination: confidence if known is None else known[combination]
+        for combination in combinations_to_try(combine, comparable=known is not None)
+    }
+    additive = scoring if isinstance(scoring, str) and is_additive(scoring) else None
+    statistics = {
+        combination: stage_statistics(
+            data.proba,
+            data.y,
+            costs,
+            combine=combination,
+            confidence=confidences[combination],
+            weights=weights,
+            scoring=additive or "accuracy",
+            sample_weight=data.sample_weight,
+            class_shares=data.class_shares,
+        )
+        for combination in confidences
+    }
+    if additive:
+        return _AdditiveSelector(statistics, data, additive)
+    combined = {name: data.combined(name, weights, confidences[name]) for name in confidences}
+    return _ScorerSelector(statistics, data, combined, scoring)
+
+
+class _AdditiveSelector(CombinationSelector):
+    """For scores that are sums over rows, which are swept exactly."""
 
     def __init__(
-        self, ladders: dict[str, StageStatistics], evidence: HeldOutData, scoring: str
+        self, statistics: dict[str, StageStatistics], data: HeldOutData, scoring: str
     ) -> None:
-        self.ladders = ladders
+        self.statistics = statistics
         # (n_stages, n_samples)
         self.alone = np.stack(
             [
-                row_gains(scoring, answer, evidence.y, evidence.sample_weight)
-                for answer in evidence.alone()
+                score_contributions(scoring, proba, data.y, data.sample_weight)
+                for proba in data.alone()
             ]
         )
 
-    def floor(self, rows):
-        full = [ladder.gain[-1, rows].sum() for ladder in self.ladders.values()]
+    def floor(self, rows: np.ndarray) -> float:
+        full = [statistics.gain[-1, rows].sum() for statistics in self.statistics.values()]
         return float(max(*full, *self.alone[:, rows].sum(axis=1)))
 
-    def points(self, way, rows, floor):
-        return [cheapest_point(self.ladders[way].take(rows), floor)]
+    def points(self, combination: str, rows: np.ndarray, floor: float) -> list[ThresholdPoint]:
+        return [cheapest_point(self.statistics[combination].take(rows), floor)]
 
-    def pooled_score(self, way, stage):
+    def pooled_score(self, combination: np.ndarray, stage: np.ndarray) -> float:
         rows = np.arange(len(stage))
-        gains = {name: ladder.gain[stage, rows] for name, ladder in self.ladders.items()}
-        return float(sum(gain[way == name].sum() for name, gain in gains.items()))
+        gains = {name: each.gain[stage, rows] for name, each in self.statistics.items()}
+        return float(sum(gain[combination == name].sum() for name, gain in gains.items()))
 
 
-class _ScorerContest(CombinationSelector):
-    """Any other scorer: applied to the points of the accuracy front, and to each stage for all."""
+class _ScorerSelector(CombinationSelector):
+    """For any other scorer: applied to points of the accuracy front, and to all rows at one stage.
 
-    def __init__(self, ladders, evidence: HeldOutData, answers, scoring: str | Callable) -> None:
-        self.ladders = ladders
-        self.evidence = evidence
+    `combined` holds, by combination, the probabilities after each stage (n_samples, n_classes).
+    """
+
+    def __init__(
+        self,
+        statistics: dict[str, StageStatistics],
+        data: HeldOutData,
+        combined: dict[str, list[np.ndarray]],
+        scoring: str | Callable,
+    ) -> None:
+        self.statistics = statistics
+        self.data = data
+        self.combined = combined
         self.scoring = scoring
-        self.alone = evidence.alone()
-        self.answers = answers
+        self.alone = data.alone()
 
-    def floor(self, rows):
-        full = [answers[-1] for answers in self.answers.values()]
+    def floor(self, rows: np.ndarray) -> float:
+        full = [prefixes[-1] for prefixes in self.combined.values()]
         return max(self._score(proba[rows], rows) for proba in (*full, *self.alone))
 
-    def points(self, way, rows, floor):
-        ladder = self.ladders[way].take(rows)
-        vectors = [point.thresholds for point in front_points(ladder, _N_SCORED_POINTS)]
-        by_cost = [(ladder.evaluate(v)[1], v) for v in {*vectors, *single_exits(ladder)}]
+    def points(self, combination: str, rows: np.ndarray, floor: float) -> list[ThresholdPoint]:
+        statistics = self.statistics[combination].take(rows)
+        vectors = [point.thresholds for point in front_points(statistics, _N_SCORED_POINTS)]
+        by_cost = [(statistics.evaluate(v)[1], v) for v in {*vectors, *single_exits(statistics)}]
         points = []
         for cost, thresholds in sorted(by_cost):
-            proba = self._answer(way, ladder.exit_stages(thresholds), rows)
-            points.append(OperatingPoint(thresholds, self._score(proba, rows), cost))
-            # Dearer ones cannot be better.
+            proba = self._at_exit(combination, statistics.exit_stages(thresholds), rows)
+            points.append(ThresholdPoint(thresholds, self._score(proba, rows), cost))
+            # More expensive points cannot be better.
             if points[-1].score >= floor - TOLERANCE:
                 break
         return points
 
-    def pooled_score(self, way, stage):
+    def pooled_score(self, combination: np.ndarray, stage: np.ndarray) -> float:
         rows = np.arange(len(stage))
         proba = np.empty_like(self.alone[0])
-        for name in self.answers:
-            proba[way == name] = self._answer(name, stage, rows)[way == name]
+        for name in self.combined:
+            chosen = combination == name
+            proba[chosen] = self._at_exit(name, stage, rows)[chosen]
         return self._score(proba, rows)
 
-    def _answer(self, way: str, stage: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return the answer of each row at its exit stage."""
-        proba = self.answers[way][0][rows]
-        for k, answer in enumerate(self.answers[way]):
-            proba[stage == k] = answer[rows[stage == k]]
+    def _at_exit(self, combination: str, stage: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the combined probabilities of each row at its exit stage."""
+        proba = self.combined[combination][0][rows]
+        for k, prefix in enumerate(self.combined[combination]):
+            proba[stage == k] = prefix[rows[stage == k]]
         return proba
 
     def _score(self, proba: np.ndarray, rows: np.ndarray) -> float:
         """Apply the scorer to some of the rows."""
-        classes, weight = self.evidence.classes, self.evidence.sample_weight[rows]
-        truth = classes[self.evidence.y[rows]]
-        # Not every scorer takes weights; equal ones say nothing.
-        weight = weight if np.ptp(self.evidence.sample_weight) else None
-        return score_answers(self.scoring, proba, truth, classes, weight)
+        classes, weight = self.data.classes, self.data.sample_weight
+        # Not every scorer takes weights, and equal ones change nothing.
+        used_weight = weight[rows] if np.ptp(weight) else None
+        return score_probabilities(
+            self.scoring, proba, classes[self.data.y[rows]], classes, used_weight
+        )

@@ -1,4 +1,4 @@
-"""Tests of going down a path of thresholds with an exact test at each step."""
+"""Tests of lowering thresholds along a path, with an exact test at each step."""
 
 from __future__ import annotations
 
@@ -9,32 +9,34 @@ from numpy.testing import assert_array_equal
 from sklearn_cascade.certification import (
     RISKS,
     PairedOutcomes,
-    collect_answers,
-    compare,
+    collect_predictions,
     fixed_sequence_test,
     mean_cost_upper,
-    rows_projected,
+    pair_outcomes,
+    projected_samples,
     threshold_path,
     worst_reference,
 )
 from sklearn_cascade.core import cumulative_costs
-from sklearn_cascade.tuning import prefix_answers
+from sklearn_cascade.tuning import prefix_probabilities
 from tests.probes import COSTS_W, LABELS_W, LADDER_W
 
 GAP, DISAGREEMENT = RISKS["accuracy_gap"], RISKS["disagreement"]
 NEVER = np.inf
 
 
-def answers_w(combine="mean"):
-    """Return the answers of the ladder that is counted by hand."""
+def predictions_w(combine="mean"):
+    """Return the predictions of the stages that are counted by hand."""
     proba = [np.column_stack([p, 1 - np.array(p)]) for p in LADDER_W.values()]
-    after = prefix_answers(proba, combine, [1.0] * 3, False)
-    return collect_answers(after, proba, ["max_proba"] * 2, np.array(LABELS_W), None)
+    after = prefix_probabilities(proba, combine, [1.0] * 3, False)
+    return collect_predictions(after, proba, ["max_proba"] * 2, np.array(LABELS_W), None)
 
 
 def outcomes_w(references=(None,), labelled=True):
-    """Return what early exit loses and corrections on that ladder."""
-    return compare(answers_w(), references, np.array(COSTS_W, dtype=float), labelled=labelled)
+    """Return regressions and corrections of early exits on those stages."""
+    return pair_outcomes(
+        predictions_w(), references, np.array(COSTS_W, dtype=float), labelled=labelled
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,21 +51,21 @@ def outcomes_w(references=(None,), labelled=True):
 def test_outcome_is_as_counted_by_hand(thresholds, regressions, corrections, cost, early):
     """Check regressions, corrections, mean cost and early exits against the published table."""
     outcomes = outcomes_w()
-    counted = outcomes.count(thresholds)
+    counted = outcomes.evaluate(thresholds)
     assert (counted[0].tolist(), counted[1].tolist()) == ([regressions], [corrections])
     assert counted[2] == pytest.approx(cost)
     assert np.mean(outcomes.exit_stages(thresholds) < 2) == pytest.approx(early)
 
 
-def test_disagreement_counts_other_answers_and_no_fixes():
-    """Check that without labels a row counts where its answer differs, right or wrong."""
-    regressions, corrections, _ = outcomes_w(labelled=False).count((0, 0))
+def test_disagreement_counts_other_predictions_and_no_corrections():
+    """Check that without labels a row counts where its prediction differs, correct or not."""
+    regressions, corrections, _ = outcomes_w(labelled=False).evaluate((0, 0))
     assert (regressions.tolist(), corrections.tolist()) == ([4], [0])
 
 
 def test_several_references_are_counted_apart():
     """Check regressions and corrections of exit at once against each member alone."""
-    regressions, corrections, _ = outcomes_w(references=(0, 1, 2)).count((0, 0))
+    regressions, corrections, _ = outcomes_w(references=(0, 1, 2)).evaluate((0, 0))
     # Rows right alone: a 0 1 4; b 0 2 3 4 (a tie goes to the first class); c 0 1 2 3 5.
     right = [np.array(p) >= 0.5 for p in LADDER_W.values()]
     right = [np.where(np.array(LABELS_W) == 0, r, ~r) for r in right]
@@ -72,25 +74,25 @@ def test_several_references_are_counted_apart():
 
 
 def test_unknown_label_is_wrong_for_both_sides():
-    """Check that a row that no class is right for is neither lost nor fixed."""
-    answers = answers_w()._replace(truth=np.full(6, -1))
-    outcomes = compare(answers, (None, 0), np.array(COSTS_W, dtype=float), labelled=True)
-    assert not outcomes.lost.any()
-    assert not outcomes.fixed.any()
+    """Check that a row for which no class is correct is neither regression nor correction."""
+    predictions = predictions_w()._replace(truth=np.full(6, -1))
+    outcomes = pair_outcomes(predictions, (None, 0), np.array(COSTS_W, dtype=float), labelled=True)
+    assert not outcomes.regressed.any()
+    assert not outcomes.corrected.any()
 
 
 def outcomes_of_counts(counts, n):
     """Return outcomes and a path whose k-th step, exit of all rows at stage k, has these counts."""
     n_steps = len(counts)
-    lost, fixed = np.zeros((2, 1, n_steps + 1, n), dtype=bool)
+    regressed, corrected = np.zeros((2, 1, n_steps + 1, n), dtype=bool)
     for k, (regressions, corrections) in enumerate(counts):
-        lost[0, k, :regressions] = True
-        fixed[0, k, regressions : regressions + corrections] = True
+        regressed[0, k, :regressions] = True
+        corrected[0, k, regressions : regressions + corrections] = True
     confidence = np.zeros((n_steps, n))
     path = [
         tuple(-NEVER if k == step else NEVER for k in range(n_steps)) for step in range(n_steps)
     ]
-    return PairedOutcomes(confidence, lost, fixed, np.ones(n_steps + 1)), path
+    return PairedOutcomes(confidence, regressed, corrected, np.ones(n_steps + 1)), path
 
 
 def test_fixed_sequence_stops_at_the_first_failure():
@@ -106,10 +108,10 @@ def test_several_references_all_have_to_pass():
     """Check that a step fails which is certified against one reference and not the other."""
     outcomes, path = outcomes_of_counts([(5, 0)], 1000)
     both = outcomes._replace(
-        lost=np.concatenate([outcomes.lost, outcomes.lost]),
-        fixed=np.concatenate([outcomes.fixed, outcomes.fixed]),
+        regressed=np.concatenate([outcomes.regressed, outcomes.regressed]),
+        corrected=np.concatenate([outcomes.corrected, outcomes.corrected]),
     )
-    both.lost[1, 0, :6] = True
+    both.regressed[1, 0, :6] = True
     (step,) = fixed_sequence_test(both, path, risk=GAP, epsilon=0.01, delta=0.1)
     assert not step.passed
     assert worst_reference(step, GAP, 1000, 0.01)[0] == 1
@@ -156,23 +158,23 @@ def test_disagreement_is_the_exact_binomial_test():
     assert DISAGREEMENT.pvalue(5, 0, 1000, 0.01) == pytest.approx(0.066140, abs=1e-6)
     assert DISAGREEMENT.passes(5, 0, 1000, 0.01, 0.1)
     assert not DISAGREEMENT.passes(6, 0, 1000, 0.01, 0.1)
-    assert DISAGREEMENT.upper(0, 0, 300, 0.1) == pytest.approx(1 - 0.1 ** (1 / 300))
+    assert DISAGREEMENT.upper_bound(0, 0, 300, 0.1) == pytest.approx(1 - 0.1 ** (1 / 300))
     # Here the closed form is exact at every delta.
-    assert DISAGREEMENT.fewest(0.01, 0.01) == 459
+    assert DISAGREEMENT.min_samples(0.01, 0.01) == 459
 
 
 @pytest.mark.parametrize(
     ("regressions", "corrections", "n", "rows"),
     [(5, 2, 600, 2400), (3, 0, 400, 7173), (9, 0, 600, None)],
 )
-def test_projected_rows_are_as_published(regressions, corrections, n, rows):
+def test_projected_samples_are_as_published(regressions, corrections, n, rows):
     """Check about how many rows would certify, and that none would where the loss is too large."""
-    assert rows_projected(regressions, corrections, n, epsilon=0.01, delta=0.1, risk=GAP) == rows
+    assert projected_samples(regressions, corrections, n, epsilon=0.01, delta=0.1, risk=GAP) == rows
 
 
-def test_projected_rows_are_no_fewer_than_the_minimum():
-    """Check that hardly any loss on few rows does not promise a certificate on fewer."""
-    assert rows_projected(0, 30, 400, epsilon=0.01, delta=0.1, risk=GAP) >= 230
+def test_projected_samples_are_no_fewer_than_the_minimum():
+    """Check that hardly any loss on few rows does not project a certificate on fewer."""
+    assert projected_samples(0, 30, 400, epsilon=0.01, delta=0.1, risk=GAP) >= 230
 
 
 def test_upper_limit_of_the_cost_is_as_published():
@@ -182,7 +184,7 @@ def test_upper_limit_of_the_cost_is_as_published():
 
 
 def random_outcomes(seed, n=800, n_stages=3, references=(None,), labelled=True):
-    """Return outcomes of a made-up ladder whose later stages are better."""
+    """Return outcomes of simulated stages that get better."""
     rng = np.random.default_rng(seed)
     y = rng.integers(3, size=n)
     ease = rng.normal(size=n)
@@ -191,17 +193,17 @@ def random_outcomes(seed, n=800, n_stages=3, references=(None,), labelled=True):
         logits = rng.normal(size=(n, 3))
         logits[np.arange(n), y] += 1.5 + k + 1.5 * ease
         proba.append(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
-    after = prefix_answers(proba, "mean", [1.0] * n_stages, False)
-    answers = collect_answers(after, proba, ["max_proba"] * (n_stages - 1), y, None)
-    return compare(answers, references, 4.0 ** np.arange(n_stages), labelled=labelled)
+    after = prefix_probabilities(proba, "mean", [1.0] * n_stages, False)
+    predictions = collect_predictions(after, proba, ["max_proba"] * (n_stages - 1), y, None)
+    return pair_outcomes(predictions, references, 4.0 ** np.arange(n_stages), labelled=labelled)
 
 
 def caution_of(outcomes, thresholds):
     """Return caution and mean cost of one vector, row by row."""
     stage = outcomes.exit_stages(thresholds)
     rows = np.arange(outcomes.n_samples)
-    regressions = outcomes.lost[:, stage, rows].sum(axis=1)
-    corrections = outcomes.fixed[:, stage, rows].sum(axis=1)
+    regressions = outcomes.regressed[:, stage, rows].sum(axis=1)
+    corrections = outcomes.corrected[:, stage, rows].sum(axis=1)
     early = np.mean(stage < len(outcomes.costs) - 1)
     cost = cumulative_costs(outcomes.costs)[stage].mean()
     return np.maximum(regressions - corrections / 2, 0).max() + 4 * early, cost
@@ -209,7 +211,7 @@ def caution_of(outcomes, thresholds):
 
 @pytest.mark.parametrize("n_stages", [2, 3, 4, 5])
 @pytest.mark.parametrize("references", [(None,), (0, 1)], ids=["cascade", "members"])
-def test_path_goes_from_dear_to_cheap_and_from_cautious_to_bold(n_stages, references):
+def test_path_falls_in_cost_and_in_caution(n_stages, references):
     """Check that caution rises and cost falls strictly, each recounted row by row."""
     outcomes = random_outcomes(0, n_stages=n_stages, references=references)
     path = threshold_path(outcomes)
@@ -243,13 +245,13 @@ def test_path_of_many_stages_is_short_work():
 
 
 def test_path_does_not_depend_on_the_order_of_rows():
-    """Check that shuffled rows draw the same path."""
+    """Check that shuffled rows give the same path."""
     outcomes = random_outcomes(3)
     order = np.random.default_rng(0).permutation(outcomes.n_samples)
     shuffled = outcomes._replace(
         confidence=outcomes.confidence[:, order],
-        lost=outcomes.lost[..., order],
-        fixed=outcomes.fixed[..., order],
+        regressed=outcomes.regressed[..., order],
+        corrected=outcomes.corrected[..., order],
     )
     assert_array_equal(threshold_path(shuffled), threshold_path(outcomes))
 
@@ -262,7 +264,7 @@ def test_path_where_nothing_can_exit_is_no_early_exit():
 
 
 def test_path_of_constant_confidences_knows_all_or_nothing():
-    """Check that equally sure rows exit all or not at all, and no threshold lies between."""
+    """Check that equally confident rows exit all or not at all."""
     outcomes = random_outcomes(5)
     path = threshold_path(outcomes._replace(confidence=np.full_like(outcomes.confidence, 0.5)))
     assert set(np.ravel(path)) <= {-NEVER, NEVER}

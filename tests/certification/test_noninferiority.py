@@ -28,7 +28,7 @@ def score_by_hand(regressions, corrections, n, epsilon):
 
 
 def pvalue_by_enumeration(regressions, corrections, n, epsilon):
-    """Return the p-value from every outcome of n rows, over a fine grid of fix rates."""
+    """Return the p-value from every outcome of n rows, over a fine grid of correction rates."""
     table = [(i, j, n - i - j) for i in range(n + 1) for j in range(n + 1 - i)]
     score = np.array([score_by_hand(i, j, n, epsilon) for i, j, _ in table])
     region = np.array(table)[score <= score_by_hand(regressions, corrections, n, epsilon) + 1e-9]
@@ -76,8 +76,8 @@ def test_pvalue_of_many_rows_is_not_the_binomial():
 
 
 @pytest.mark.parametrize("regressions", [0, 3, 5, 9])
-def test_pvalue_without_fixes_is_binomial(regressions):
-    """Check that the test of the regressions alone is met where no row is fixed."""
+def test_pvalue_without_corrections_is_binomial(regressions):
+    """Check that the test of the regressions alone is met where there are no corrections."""
     expected = binom.cdf(regressions, 1000, 0.01)
     # From p = 0.2 on, rows that differ both ways are likelier.
     if expected < 0.2:
@@ -86,8 +86,8 @@ def test_pvalue_without_fixes_is_binomial(regressions):
         )
 
 
-def test_pvalue_falls_below_that_of_the_losses_alone():
-    """Check that corrections make up for regressions: 9 and 5 pass where 9 alone are far from it."""
+def test_pvalue_falls_below_that_of_the_regressions_alone():
+    """Check that corrections make up for regressions: 9 and 5 pass, 9 alone are far from it."""
     assert noninferiority_pvalue(9, 5, 1000, 0.01) < 0.1 < binom.cdf(9, 1000, 0.01)
 
 
@@ -105,8 +105,8 @@ def test_pvalue_equals_full_enumeration(n, epsilon):
 
 @pytest.mark.parametrize(("n", "epsilon"), [(60, 0.05), (200, 0.02), (400, 0.01)])
 @pytest.mark.parametrize("delta", [0.1, 0.05])
-def test_false_certificates_are_as_rare_as_promised(n, epsilon, delta):
-    """Check the exact error on the boundary, where the loss is epsilon, for many fix rates."""
+def test_false_certificates_are_as_rare_as_guaranteed(n, epsilon, delta):
+    """Check the exact error on the boundary, where the loss is epsilon."""
     certified, regressions = [], -1
     for corrections in range(25):
         while noninferiority_pvalue(regressions + 1, corrections, n, epsilon) <= delta:
@@ -128,17 +128,17 @@ def test_false_certificates_are_as_rare_as_promised(n, epsilon, delta):
     epsilon=st.floats(0.002, 0.9),
     shares=st.tuples(st.floats(0, 1), st.floats(0, 1)),
 )
-def test_pvalue_is_a_probability_and_rises_with_losses(n, epsilon, shares):
-    """Check the range, that a loss more never lowers it and a fix more never raises the score."""
+def test_pvalue_is_a_probability_and_rises_with_regressions(n, epsilon, shares):
+    """Check the range, one more regression never lowers it, one more correction never raises it."""
     regressions = int(shares[0] * n)
     corrections = int(shares[1] * (n - regressions))
     p_value = noninferiority_pvalue(regressions, corrections, n, epsilon)
     assert 0 <= p_value <= 1 + 1e-9
     if regressions + corrections < n:
-        # The search over fix rates is exact to 1e-5.
+        # The search over correction rates is exact to 1e-5.
         assert noninferiority_pvalue(regressions + 1, corrections, n, epsilon) >= p_value - 1e-5
     if regressions:
-        # Rather a fix than a loss.
+        # A correction instead of a regression.
         assert noninferiority_pvalue(regressions - 1, corrections + 1, n, epsilon) <= p_value + 1e-5
 
 
@@ -176,12 +176,12 @@ def test_upper_bound_is_as_published(counts, upper):
 
 @pytest.mark.parametrize(("counts", "upper"), [((10, 0, 10), 1.0), ((0, 0, 1), 0.9)])
 def test_upper_bound_of_hardly_any_rows(counts, upper):
-    """Check that regressions throughout exclude nothing, and that one row says what it can."""
+    """Check that regressions throughout exclude nothing, and that one row bounds a little."""
     assert noninferiority_upper_bound(*counts) == pytest.approx(upper, abs=SIX)
 
 
-def test_upper_bound_is_zero_where_fixes_abound():
-    """Check that the bound is floored: certainly no loss is no negative loss."""
+def test_upper_bound_is_zero_where_corrections_abound():
+    """Check that the bound is floored: certainly no loss is not a negative loss."""
     assert noninferiority_upper_bound(0, 60, 1000) == 0
 
 

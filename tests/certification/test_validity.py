@@ -1,4 +1,4 @@
-"""Simulations with known truth: certificates are wrong as rarely as they promise."""
+"""Simulations with known truth: certificates fail as rarely as they guarantee."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import pytest
 
 from sklearn_cascade.certification import (
     RISKS,
-    collect_answers,
-    compare,
+    collect_predictions,
     fixed_sequence_test,
+    pair_outcomes,
     threshold_path,
 )
-from sklearn_cascade.tuning import prefix_answers
+from sklearn_cascade.tuning import prefix_probabilities
 
 N_DRAWS, DELTA, EPSILON = 200, 0.1, 0.02
 COSTS = np.array([1.0, 4.0, 16.0])
 
 
 def population(seed, combine="mean", digits=None, classes=(1, 1, 1), strengths=(1.0, 2.0, 3.0)):
-    """Return the answers of three correlated members to 20,000 rows.
+    """Return the predictions of three correlated members for 20,000 rows.
 
     `digits` rounds the probabilities, so that confidences tie; `classes` are the odds of the
     classes; `strengths` says how good the members are.
@@ -35,8 +35,8 @@ def population(seed, combine="mean", digits=None, classes=(1, 1, 1), strengths=(
         logits[np.arange(n), y] += strength + 1.3 * ease
         stage = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         proba.append(stage if digits is None else np.round(stage, digits))
-    after = prefix_answers(proba, combine, [1.0] * 3, False)
-    return collect_answers(after, proba, ["max_proba"] * 2, y, None)
+    after = prefix_probabilities(proba, combine, [1.0] * 3, False)
+    return collect_predictions(after, proba, ["max_proba"] * 2, y, None)
 
 
 POPULATIONS = {
@@ -50,10 +50,10 @@ POPULATIONS = {
 
 
 @pytest.mark.parametrize("name", POPULATIONS)
-def test_certificates_fail_no_more_often_than_promised(name):
-    """Check violations over draws with known truth, against the promise plus sampling error."""
-    answers, references, risk = POPULATIONS[name]
-    truth = compare(answers, references, COSTS, labelled=risk == "accuracy_gap")
+def test_certificates_fail_no_more_often_than_guaranteed(name):
+    """Check violations over draws with known truth, against the guarantee plus sampling error."""
+    predictions, references, risk = POPULATIONS[name]
+    truth = pair_outcomes(predictions, references, COSTS, labelled=risk == "accuracy_gap")
     rng = np.random.default_rng(7)
     violated = certified = 0
     for _ in range(N_DRAWS):
@@ -62,7 +62,7 @@ def test_certificates_fail_no_more_often_than_promised(name):
         if thresholds is None:
             continue
         certified += 1
-        regressions, corrections, _ = truth.count(thresholds)
+        regressions, corrections, _ = truth.evaluate(thresholds)
         violated += max(regressions - corrections) / truth.n_samples > EPSILON
     # Twice the standard deviation of a binomial of 200 draws.
     assert violated / N_DRAWS <= DELTA + 2 * np.sqrt(DELTA * (1 - DELTA) / N_DRAWS)
@@ -83,8 +83,8 @@ def take(outcomes, rows):
     """Return the outcomes of some rows."""
     return outcomes._replace(
         confidence=outcomes.confidence[:, rows],
-        lost=outcomes.lost[..., rows],
-        fixed=outcomes.fixed[..., rows],
+        regressed=outcomes.regressed[..., rows],
+        corrected=outcomes.corrected[..., rows],
     )
 
 
@@ -93,14 +93,14 @@ def test_naive_tuning_fails_far_more_often():
 
     Without this, the test above might pass on populations where nothing can go wrong.
     """
-    answers, references, _ = POPULATIONS["mean"]
-    truth = compare(answers, references, COSTS, labelled=True)
+    predictions, references, _ = POPULATIONS["mean"]
+    truth = pair_outcomes(predictions, references, COSTS, labelled=True)
     rng = np.random.default_rng(7)
     violated = 0
     for _ in range(N_DRAWS):
         drawn = take(truth, rng.integers(truth.n_samples, size=600))
-        counted = [(t, *drawn.count(t)) for t in threshold_path(drawn)]
+        counted = [(t, *drawn.evaluate(t)) for t in threshold_path(drawn)]
         within = [(cost, t) for t, i, j, cost in counted if i[0] - j[0] <= EPSILON * 600]
-        regressions, corrections, _ = truth.count(min(within)[1])
+        regressions, corrections, _ = truth.evaluate(min(within)[1])
         violated += (regressions[0] - corrections[0]) / truth.n_samples > EPSILON
     assert violated / N_DRAWS > 0.25

@@ -1,4 +1,4 @@
-"""Tests of the confidences: probabilities in, how sure each row is out."""
+"""Tests of the confidences: probabilities in, the confidence of each row out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_confidence_lies_between_zero_and_one(name, proba):
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
 def test_confidence_at_its_ends(n_classes):
-    """Check that uniform rows are least sure and that certain rows have a confidence of 1."""
+    """Check that uniform rows are least confident and that certain rows have a confidence of 1."""
     uniform = np.full((2, n_classes), 1 / n_classes)
     certain = np.eye(n_classes)
     lowest = {"max_proba": 1 / n_classes, "margin": 0.0, "entropy": 0.0}
@@ -66,7 +66,7 @@ def test_confidence_of_a_known_row():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_confidence_falls_when_a_row_is_blurred(name):
-    """Check that larger means surer: mixing a row with the uniform one lowers each confidence."""
+    """Check that mixing a row with the uniform one lowers each confidence."""
     proba = spread_rows()
     blurred = 0.8 * proba + 0.2 / proba.shape[1]
     assert (compute_confidence(blurred, name) < compute_confidence(proba, name)).all()
@@ -92,11 +92,11 @@ def test_binary_confidences_order_rows_alike(thousandths, flip):
 def test_confidence_by_blocks_equals_one_pass(name, n_classes, monkeypatch):
     """Check that cutting the rows into small blocks, the last one short, changes no value."""
     proba = spread_rows(n_classes=n_classes)
-    whole = compute_confidence(proba, name)
+    at_once = compute_confidence(proba, name)
     monkeypatch.setattr(_confidence, "_BLOCK_SIZE", 3 * n_classes + 1)
     blocked = compute_confidence(proba, name)
     # A block of one row may be summed in another order.
-    np.testing.assert_allclose(blocked, whole, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(blocked, at_once, rtol=0, atol=1e-15)
 
 
 def test_confidence_of_many_classes_works_by_single_rows(monkeypatch):
@@ -135,7 +135,7 @@ def test_row_of_nan_has_no_confidence(name, n_classes):
 
 
 def test_callable_confidence_is_taken_as_it_is():
-    """Check that a function of the probabilities is called on all rows and believed."""
+    """Check that a function of the probabilities is called on all rows and its values are kept."""
     proba = spread_rows(n_samples=3, n_classes=3)
     values = compute_confidence(proba, lambda p: list(10 * p[:, 1]))
     assert values.dtype == np.float64
@@ -160,9 +160,9 @@ def test_callable_of_another_shape_is_refused(function):
 
 def test_callable_of_infinities_keeps_never_and_always():
     """Check that not even infinite confidence exits at infinity, and that NaN never exits."""
-    sure = np.array([np.inf, 1.0, -np.inf, np.nan])
-    values = compute_confidence(spread_rows(n_samples=4), lambda proba: sure)
+    confidence = np.array([np.inf, 1.0, -np.inf, np.nan])
+    values = compute_confidence(spread_rows(n_samples=4), lambda proba: confidence)
     assert exits(values, np.inf).tolist() == [False, False, False, False]
     assert exits(values, 1e300).tolist() == [True, False, False, False]
     assert exits(values, -np.inf).tolist() == [True, True, True, False]
-    assert sure[0] == np.inf
+    assert confidence[0] == np.inf

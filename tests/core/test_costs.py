@@ -1,4 +1,4 @@
-"""Tests of the costs, and the hand-checkable fixture through all the rules."""
+"""Tests of the costs, and a fixture computed by hand, through all of core."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn_cascade.core import (
     worst_case_cost,
 )
 
-# Fixture W: two classes, three stages, six rows; the figures below were worked out on paper.
+# Fixture W: two classes, three stages, six rows; the figures below were computed on paper.
 FIRST_COLUMN = [
     [0.90, 0.75, 0.60, 0.45, 0.20, 0.55],
     [0.50, 0.10, 0.20, 0.90, 0.50, 0.65],
@@ -35,17 +35,17 @@ TABLE = [
 ]
 
 
-def walk(thresholds):
-    """Send the six rows through the stages as a cascade does; return answers and exits."""
+def route(thresholds):
+    """Route the six rows through the stages as a cascade does; return outputs and exit stages."""
     proba, stage = np.full((6, 2), np.nan), np.full(6, -1)
-    running, rows = ProbaCombiner("mean"), np.arange(6)
+    combiner, rows = ProbaCombiner("mean"), np.arange(6)
     for k in range(3):
-        answer = running.add(STAGES[k, rows])
+        combined = combiner.add(STAGES[k, rows])
         out = np.full(len(rows), True)
         if k < 2:
-            out = exits(compute_confidence(answer, "max_proba"), thresholds[k])
-        proba[rows[out]], stage[rows[out]] = answer[out], k
-        running.take(np.flatnonzero(~out))
+            out = exits(compute_confidence(combined, "max_proba"), thresholds[k])
+        proba[rows[out]], stage[rows[out]] = combined[out], k
+        combiner.take(np.flatnonzero(~out))
         rows = rows[~out]
     return proba, stage
 
@@ -53,7 +53,7 @@ def walk(thresholds):
 @pytest.mark.parametrize(("thresholds", "labels", "stages", "mean", "worst", "right"), TABLE)
 def test_fixture_w_table_for_table(thresholds, labels, stages, mean, worst, right):
     """Check exits, predictions, costs and accuracy of the fixture; row 1 sits on 0.75."""
-    proba, stage = walk(thresholds)
+    proba, stage = route(thresholds)
     label = proba.argmax(axis=1)
     assert stage.tolist() == stages
     assert label.tolist() == labels
@@ -64,16 +64,16 @@ def test_fixture_w_table_for_table(thresholds, labels, stages, mean, worst, righ
 
 
 @pytest.mark.parametrize(("thresholds", "stages"), [(row[0], row[2]) for row in TABLE])
-def test_fixture_w_exits_from_whole_columns(thresholds, stages):
-    """Check that exit stages from every stage's answer to every row agree with the walk."""
-    running = ProbaCombiner("mean")
-    sure = [compute_confidence(running.add(stage), "max_proba") for stage in STAGES[:2]]
-    assert exit_stages(sure, thresholds).tolist() == stages
+def test_fixture_w_exits_from_every_stage(thresholds, stages):
+    """Check that exit stages computed with every stage run on every row agree with the routing."""
+    combiner = ProbaCombiner("mean")
+    confidence = [compute_confidence(combiner.add(stage), "max_proba") for stage in STAGES[:2]]
+    assert exit_stages(confidence, thresholds).tolist() == stages
 
 
 def test_fixture_w_probabilities_of_the_first_class():
-    """Check the answers of the fixture's first line to the last digit given on paper."""
-    proba, _ = walk((0.75, 0.65))
+    """Check the outputs of the fixture's first line to the last digit given on paper."""
+    proba, _ = route((0.75, 0.65))
     expected = [0.9, 0.75, 0.3, 0.675, 0.2, 1.25 / 3]
     np.testing.assert_allclose(proba[:, 0], expected, rtol=1e-15)
 

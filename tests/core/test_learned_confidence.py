@@ -1,4 +1,4 @@
-"""Tests of what a learned confidence looks at."""
+"""Tests of the features and the confidence of a confidence model."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ PROBA = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
 OTHER = (np.array([0.6, 0.9]), np.array([1, 2]))
 
 
-def features(proba, said, table):
+def features(proba, previous, table):
     """Return the features of some probabilities."""
-    return confidence_features(proba_columns(proba), proba.argmax(axis=1), said, table)
+    return confidence_features(proba_columns(proba), proba.argmax(axis=1), previous, table)
 
 
 def test_features_are_those_of_the_docstring():
@@ -52,41 +52,41 @@ def test_features_of_a_row_do_not_depend_on_the_batch(proba):
     assert_array_equal(together, np.array(alone).reshape(together.shape))
 
 
-def test_many_classes_are_told_by_their_share_of_right_answers():
-    """Check the smoothed share of each class, by weight, drawn to the share of all rows."""
-    label, right = np.array([0, 0, 1]), np.array([True, False, True])
+def test_many_classes_are_described_by_their_share_of_correct_predictions():
+    """Check the smoothed share of each class, by weight, shrunk towards the share of all rows."""
+    label, correct = np.array([0, 0, 1]), np.array([True, False, True])
     weight = np.array([1.0, 1.0, 2.0])
-    found = class_table(label, right, weight, 30)
+    found = class_table(label, correct, weight, 30)
     # Weights as shares of their mean, 4/3; ten rows of the overall share, 3/4.
     scaled = weight * 3 / 4
     expected = np.full(30, 0.75)
     expected[0] = (scaled[0] + 7.5) / (scaled[:2].sum() + 10)
     expected[1] = (scaled[2] + 7.5) / (scaled[2] + 10)
     assert_allclose(found[:, 0], expected)
-    assert_array_equal(class_table(label, right, weight, 20), np.eye(20))
+    assert_array_equal(class_table(label, correct, weight, 20), np.eye(20))
 
 
 @pytest.mark.parametrize(("combine", "others"), [("mean", [0, 2]), ("last", [0, 1])])
-def test_running_answer_remembers_what_stages_said(combine, others):
-    """Check that a stage's own answer is told where it is not the answer so far."""
-    running = ProbaCombiner(combine, remember=True)
+def test_combiner_remembers_the_outputs_of_each_stage(combine, others):
+    """Check that a stage's own output is returned where it is not the combination so far."""
+    combiner = ProbaCombiner(combine, remember=True)
     counts = []
     for proba in (PROBA, PROBA[::-1].copy()):
-        running.add(proba)
-        counts.append(len(running.previous_outputs()))
+        combiner.add(proba)
+        counts.append(len(combiner.previous_outputs()))
     assert counts == others
-    running.take(np.array([1]))
-    sure, own = running.previous_outputs()[0]
-    assert_array_equal(sure, [0.8])
-    assert_array_equal(own, [2])
+    combiner.take(np.array([1]))
+    top, label = combiner.previous_outputs()[0]
+    assert_array_equal(top, [0.8])
+    assert_array_equal(label, [2])
 
 
-def test_learned_stage_is_a_logistic_function_of_the_features():
-    """Check the confidence of a stage against the formula, through the running answer too."""
+def test_confidence_model_is_a_logistic_function_of_the_features():
+    """Check the confidence after a stage against the formula, through a combiner too."""
     weights = np.linspace(-1, 1, 9)
     stage = ConfidenceModel(np.eye(3), weights, 0.3)
     expected = 1 / (1 + np.exp(-(features(PROBA, [], np.eye(3)) @ weights + 0.3)))
     assert_allclose(stage(PROBA, []), expected)
-    running = ProbaCombiner("mean", remember=True)
-    running.add(PROBA)
-    assert_array_equal(running.confidence(stage), stage(PROBA, []))
+    combiner = ProbaCombiner("mean", remember=True)
+    combiner.add(PROBA)
+    assert_array_equal(combiner.confidence(stage), stage(PROBA, []))

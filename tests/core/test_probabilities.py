@@ -1,4 +1,4 @@
-"""Tests of what counts as a matrix of class probabilities."""
+"""Tests of what is accepted as a matrix of class probabilities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.strategies import probabilities
 
 GOOD = [0.25, 0.75]
 
-# What is wrong, the answer, the rows asked for, the message.
+# What is wrong, the output, the number of rows expected, the message.
 BAD = [
     ("three columns", [[0.2, 0.3, 0.5]], 1, r"has shape \(1, 3\); expected \(1, 2\)"),
     ("one column", [[1.0]], 1, r"has shape \(1, 1\)"),
@@ -44,12 +44,12 @@ BAD = [
 
 @pytest.mark.parametrize("allow_abstain", [False, True])
 @pytest.mark.parametrize(
-    ("answer", "n_samples", "message"), [row[1:] for row in BAD], ids=[row[0] for row in BAD]
+    ("output", "n_samples", "message"), [row[1:] for row in BAD], ids=[row[0] for row in BAD]
 )
-def test_bad_answers_are_refused_by_name(answer, n_samples, message, allow_abstain):
-    """Check that each kind of bad answer raises an error that names the member and the cause."""
+def test_bad_outputs_are_refused_by_name(output, n_samples, message, allow_abstain):
+    """Check that each kind of bad output raises an error that names the member and the cause."""
     with pytest.raises(InvalidProbabilitiesError, match=message) as caught:
-        check_proba(answer, n_samples, 2, member="net", allow_abstain=allow_abstain)
+        check_proba(output, n_samples, 2, member="net", allow_abstain=allow_abstain)
     assert caught.value.member == "net"
     assert str(caught.value).startswith("predict_proba of 'net' ")
 
@@ -57,15 +57,15 @@ def test_bad_answers_are_refused_by_name(answer, n_samples, message, allow_absta
 @pytest.mark.parametrize("others", [[], [GOOD], [[0.25, 0.74]]])
 def test_rows_of_nan_are_refused_with_the_way_out(others):
     """Check that rows of NaN are an error that counts them and mentions allow_abstain."""
-    answer = np.array([*others, [np.nan] * 2, [np.nan] * 2])
+    output = np.array([*others, [np.nan] * 2, [np.nan] * 2])
     message = rf"is NaN in 2 rows, the first of them row {len(others)}; .*allow_abstain=True"
     with pytest.raises(InvalidProbabilitiesError, match=message):
-        check_proba(answer, len(answer), 2, member="net")
+        check_proba(output, len(output), 2, member="net")
 
 
 @given(proba=probabilities())
 @settings(max_examples=40, deadline=None)
-def test_good_answers_come_back_as_the_same_object(proba):
+def test_good_outputs_come_back_as_the_same_object(proba):
     """Check that probabilities in order are neither copied nor touched."""
     before = proba.copy()
     proba.flags.writeable = False
@@ -114,11 +114,11 @@ def test_half_and_single_precision_become_double(dtype):
 
 
 @pytest.mark.parametrize(
-    "answer", [[[0, 1], [1, 0]], [[False, True], [True, False]], [[0.0, 1.0], [1.0, 0.0]]]
+    "output", [[[0, 1], [1, 0]], [[False, True], [True, False]], [[0.0, 1.0], [1.0, 0.0]]]
 )
-def test_lists_integers_and_booleans_are_probabilities(answer):
+def test_lists_integers_and_booleans_are_probabilities(output):
     """Check that anything numeric that sums to one is taken, as doubles."""
-    proba = check_proba(answer, 2, 2, member="net")
+    proba = check_proba(output, 2, 2, member="net")
     assert proba.dtype == np.float64
     assert proba.tolist() == [[0.0, 1.0], [1.0, 0.0]]
 
@@ -126,20 +126,20 @@ def test_lists_integers_and_booleans_are_probabilities(answer):
 @pytest.mark.parametrize("others", [[[0.25, 0.75]], [[0.25, 0.74]], []])
 def test_abstentions_pass_where_they_are_allowed(others):
     """Check that rows of NaN survive, beside exact rows, beside rescaled ones, and alone."""
-    answer = np.array([[np.nan, np.nan], *others])
-    proba = check_proba(answer, len(answer), 2, member="net", allow_abstain=True)
+    output = np.array([[np.nan, np.nan], *others])
+    proba = check_proba(output, len(output), 2, member="net", allow_abstain=True)
     assert np.isnan(proba[0]).all()
     np.testing.assert_allclose(proba[1:].sum(axis=1), 1.0, rtol=1e-15)
     assert abstentions(proba).tolist() == [True] + [False] * len(others)
 
 
-def test_no_abstention_is_told_by_none():
+def test_no_abstentions_are_none():
     """Check that a matrix without rows of NaN needs no mask."""
     assert abstentions(np.array([GOOD])) is None
 
 
 def test_no_rows_are_fine_in_the_right_width():
-    """Check that an empty answer passes, and that its width still counts."""
+    """Check that an empty output passes, and that its width still counts."""
     empty = np.empty((0, 3))
     assert check_proba(empty, 0, 3, member="net") is empty
     with pytest.raises(InvalidProbabilitiesError, match=r"has shape \(0, 3\); expected \(0, 2\)"):

@@ -1,4 +1,4 @@
-"""Tests of the scores: sums over rows, and any scorer applied to recorded answers."""
+"""Tests of the scores: sums over rows, and any scorer applied to recorded predictions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 from sklearn.naive_bayes import GaussianNB
 
-from sklearn_cascade.core import ADDITIVE_SCORINGS, row_gains, score_answers
+from sklearn_cascade.core import ADDITIVE_SCORINGS, score_contributions, score_probabilities
 
 MULTICLASS_BRIER = "labels" in inspect.signature(brier_score_loss).parameters
 
@@ -45,34 +45,36 @@ def weights_of(weighted):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n_classes", [2, 4])
 @pytest.mark.parametrize("scoring", sorted(ADDITIVE_SCORINGS))
-def test_row_gains_sum_to_the_scorer(scoring, n_classes, weighted):
+def test_contributions_sum_to_the_scorer(scoring, n_classes, weighted):
     """Check each additive scoring against scikit-learn's scorer of the same name."""
     if scoring == "neg_brier_score" and n_classes > 2 and not MULTICLASS_BRIER:
         pytest.skip("this scikit-learn has a binary Brier score only")
     model, X, y = fitted_model(n_classes)
     weight = weights_of(weighted)
     column = np.searchsorted(model.classes_, y)
-    gains = row_gains(
+    contributions = score_contributions(
         scoring, model.predict_proba(X), column, np.ones(120) if weight is None else weight
     )
     named = {} if weight is None else {"sample_weight": weight}
     # A sum of 120 terms in another order.
-    assert gains.shape == (120,)
-    assert gains.sum() == pytest.approx(get_scorer(scoring)(model, X, y, **named), rel=1e-12)
+    assert contributions.shape == (120,)
+    assert contributions.sum() == pytest.approx(
+        get_scorer(scoring)(model, X, y, **named), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(("n_classes", "scale"), [(2, 0.5), (3, 1.0), (4, 1.0)])
-def test_brier_gains_follow_their_formula(n_classes, scale):
+def test_brier_contributions_follow_their_formula(n_classes, scale):
     """Check the squared distance to the true class by hand, halved for two classes."""
     model, X, y = fitted_model(n_classes)
     proba, column = model.predict_proba(X), np.searchsorted(model.classes_, y)
     weight = weights_of(True)
     distance = ((proba - np.eye(n_classes)[column]) ** 2).sum(axis=1)
     expected = -scale * np.average(distance, weights=weight)
-    gains = row_gains("neg_brier_score", proba, column, weight)
-    assert gains.sum() == pytest.approx(expected, rel=1e-12)
+    contributions = score_contributions("neg_brier_score", proba, column, weight)
+    assert contributions.sum() == pytest.approx(expected, rel=1e-12)
     # One matrix product less one more: cancellation near zero.
-    np.testing.assert_allclose(gains, -scale * distance * weight / weight.sum(), atol=1e-15)
+    np.testing.assert_allclose(contributions, -scale * distance * weight / weight.sum(), atol=1e-15)
 
 
 def test_balanced_accuracy_is_over_the_classes_that_occur():
@@ -83,28 +85,32 @@ def test_balanced_accuracy_is_over_the_classes_that_occur():
     expected = recall_score(
         y, proba.argmax(axis=1), labels=[0, 2], average="macro", sample_weight=weight
     )
-    gains = row_gains("balanced_accuracy", proba, y, weight)
-    assert gains.sum() == pytest.approx(expected, rel=1e-14)
-    assert gains.tolist() == pytest.approx([1 / 8, 2 / 8, 0, 1 / 10, 0], rel=1e-14)
+    contributions = score_contributions("balanced_accuracy", proba, y, weight)
+    assert contributions.sum() == pytest.approx(expected, rel=1e-14)
+    assert contributions.tolist() == pytest.approx([1 / 8, 2 / 8, 0, 1 / 10, 0], rel=1e-14)
 
 
 def test_log_loss_of_an_impossible_truth_is_finite():
     """Check that a probability of zero for the true class costs the log of the smallest step."""
-    gains = row_gains("neg_log_loss", np.array([[1.0, 0.0]] * 2), np.array([1, 0]), np.ones(2))
-    assert gains[0] == pytest.approx(np.log(np.finfo(float).eps) / 2, rel=1e-12)
-    assert gains[1] == pytest.approx(0.0, abs=1e-15)
+    contributions = score_contributions(
+        "neg_log_loss", np.array([[1.0, 0.0]] * 2), np.array([1, 0]), np.ones(2)
+    )
+    assert contributions[0] == pytest.approx(np.log(np.finfo(float).eps) / 2, rel=1e-12)
+    assert contributions[1] == pytest.approx(0.0, abs=1e-15)
 
 
 @pytest.mark.parametrize("scoring", sorted(ADDITIVE_SCORINGS))
-def test_gains_depend_on_proportions_of_the_weights_and_write_nothing(scoring):
-    """Check that scaled weights give the same gains and that inputs stay as they were."""
+def test_contributions_depend_on_proportions_of_the_weights_and_write_nothing(scoring):
+    """Check that scaled weights give the same contributions and that inputs stay as they were."""
     model, X, y = fitted_model(4)
     proba, column = model.predict_proba(X), np.searchsorted(model.classes_, y)
     weight = weights_of(True)
     for array in (proba, column, weight):
         array.flags.writeable = False
-    gains = row_gains(scoring, proba, column, weight)
-    np.testing.assert_allclose(row_gains(scoring, proba, column, 7 * weight), gains, rtol=1e-12)
+    contributions = score_contributions(scoring, proba, column, weight)
+    np.testing.assert_allclose(
+        score_contributions(scoring, proba, column, 7 * weight), contributions, rtol=1e-12
+    )
 
 
 SCORERS = [
@@ -122,7 +128,7 @@ SCORERS = [
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("scoring", SCORERS, ids=str)
-def test_recorded_answers_score_like_the_model_itself(scoring, weighted):
+def test_recorded_predictions_score_like_the_model_itself(scoring, weighted):
     """Check that a scorer cannot tell recorded probabilities from the model that gave them."""
     binary_only = scoring in ("roc_auc", "average_precision")
     model, X, y = fitted_model(2 if binary_only else 3)
@@ -130,7 +136,7 @@ def test_recorded_answers_score_like_the_model_itself(scoring, weighted):
     named = {} if weight is None else {"sample_weight": weight}
     scorer = scoring if callable(scoring) else get_scorer(scoring)
     expected = scorer(model, X, y, **named)
-    result = score_answers(scoring, model.predict_proba(X), y, model.classes_, weight)
+    result = score_probabilities(scoring, model.predict_proba(X), y, model.classes_, weight)
     assert isinstance(result, float)
     # The sums over rows are taken in another order.
     assert result == pytest.approx(expected, rel=1e-12)
@@ -140,12 +146,12 @@ def test_scorer_sees_a_fitted_classifier_with_its_labels():
     """Check that plain scorer functions can use score, predict and classes_ as on a model."""
     model, X, y = fitted_model(3)
 
-    def right_and_known(estimator, rows, truth):
+    def correct_and_known(estimator, rows, truth):
         assert estimator.classes_.tolist() == ["ale", "rum", "tea"]
         assert estimator.score(rows, truth) == accuracy_score(truth, estimator.predict(rows))
         return estimator.score(rows, truth)
 
-    result = score_answers(right_and_known, model.predict_proba(X), y, model.classes_)
+    result = score_probabilities(correct_and_known, model.predict_proba(X), y, model.classes_)
     assert result == model.score(X, y)
 
 
@@ -158,7 +164,7 @@ def test_scorer_is_handed_the_rows_it_may_look_at():
         large = rows[:, 0] > 0
         return accuracy_score(truth[large], estimator.predict(rows)[large])
 
-    result = score_answers(on_large_rows, model.predict_proba(X), y, model.classes_, X=X)
+    result = score_probabilities(on_large_rows, model.predict_proba(X), y, model.classes_, X=X)
     assert result == on_large_rows(model, X, y)
 
 
@@ -167,7 +173,7 @@ def test_scorer_is_handed_the_rows_it_may_look_at():
     [slice(50), slice(None, None, -1), np.arange(120) // 2],
     ids=["fewer", "reversed", "resampled"],
 )
-def test_asking_recorded_answers_for_other_rows_raises(rows):
+def test_asking_recorded_predictions_for_other_rows_raises(rows):
     """Check that a scorer which cuts, turns or resamples the rows is refused, not misled."""
     model, X, y = fitted_model(2)
 
@@ -176,7 +182,7 @@ def test_asking_recorded_answers_for_other_rows_raises(rows):
 
     assert peeking(model, X, y) > 0
     with pytest.raises(ValueError, match="recorded"):
-        score_answers(peeking, model.predict_proba(X), y, model.classes_)
+        score_probabilities(peeking, model.predict_proba(X), y, model.classes_)
 
 
 def test_scorer_without_weights_is_named_where_weights_are_given():
@@ -186,6 +192,6 @@ def test_scorer_without_weights_is_named_where_weights_are_given():
         return float((estimator.predict(X) == y).mean())
 
     proba, y, classes = np.eye(2)[[0, 1, 1]], np.array(["a", "b", "a"]), np.array(["a", "b"])
-    assert score_answers(hits, proba, y, classes) == pytest.approx(2 / 3)
+    assert score_probabilities(hits, proba, y, classes) == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match=r"scoring=.*hits.* takes no sample_weight"):
-        score_answers(hits, proba, y, classes, np.ones(3))
+        score_probabilities(hits, proba, y, classes, np.ones(3))

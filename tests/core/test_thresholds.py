@@ -21,7 +21,7 @@ finite = st.floats(-3, 3)
 
 
 @pytest.mark.parametrize(
-    ("threshold", "allowance"),
+    ("threshold", "tolerance"),
     [
         (-5.0, 1e-5),
         (0.0, 1e-5),
@@ -34,15 +34,15 @@ finite = st.floats(-3, 3)
         (7.0, 1e-6),
     ],
 )
-def test_tie_allowance_follows_its_formula(threshold, allowance):
+def test_tie_allowance_follows_its_formula(threshold, tolerance):
     """Check the tenth of the distance to 1, and both ends of the clip."""
     # One minus the threshold loses digits: 1e-16 of 1e-5.
-    assert tie_tolerance(threshold) == pytest.approx(allowance, rel=1e-10)
-    assert effective_threshold(threshold) == pytest.approx(threshold - allowance, abs=1e-15)
+    assert tie_tolerance(threshold) == pytest.approx(tolerance, rel=1e-10)
+    assert effective_threshold(threshold) == pytest.approx(threshold - tolerance, abs=1e-15)
 
 
 @pytest.mark.parametrize("threshold", [np.inf, -np.inf])
-def test_boundary_of_infinity_is_infinity(threshold):
+def test_effective_threshold_of_infinity_is_infinity(threshold):
     """Check that always and never stay so, in both directions."""
     assert effective_threshold(threshold) == threshold
     assert threshold_at(threshold) == threshold
@@ -50,8 +50,8 @@ def test_boundary_of_infinity_is_infinity(threshold):
 
 @given(threshold=finite)
 @settings(max_examples=60, deadline=None)
-def test_threshold_at_undoes_exit_boundary(threshold):
-    """Check that the boundary of a threshold leads back to it."""
+def test_threshold_at_inverts_effective_threshold(threshold):
+    """Check that the effective threshold leads back to the threshold."""
     # A few roundings of numbers of about three.
     assert threshold_at(effective_threshold(threshold)) == pytest.approx(threshold, abs=1e-14)
     assert effective_threshold(threshold_at(threshold)) == pytest.approx(threshold, abs=1e-14)
@@ -59,16 +59,16 @@ def test_threshold_at_undoes_exit_boundary(threshold):
 
 @given(distance=st.floats(0, 2e-4))
 @settings(max_examples=60, deadline=None)
-def test_threshold_at_undoes_exit_boundary_close_to_one(distance):
-    """Check the inverse where the allowance shrinks and at both ends of that stretch."""
+def test_threshold_at_inverts_effective_threshold_close_to_one(distance):
+    """Check the inverse where the tolerance shrinks and at both ends of that range."""
     threshold = 1 - distance
     assert threshold_at(effective_threshold(threshold)) == pytest.approx(threshold, abs=1e-15)
 
 
 @given(one=finite, other=finite, near=st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_exit_boundary_is_monotone(one, other, near):
-    """Check that a higher threshold never has a lower boundary, not even next to 1."""
+def test_effective_threshold_is_monotone(one, other, near):
+    """Check that a higher threshold is never lower in effect, not even next to 1."""
     if near:
         one, other = 1 + one * 1e-4, 1 + other * 1e-4
     low, high = sorted([one, other])
@@ -78,7 +78,7 @@ def test_exit_boundary_is_monotone(one, other, near):
 
 
 def test_round_threshold_meets_a_lattice_summed_in_single_precision():
-    """Check that a typed 0.6 lets out 60 of 100 trees, though their sum falls short of it."""
+    """Check that 60 of 100 votes exit at a typed 0.6, though their sum falls short of it."""
     votes = np.repeat(np.float32([0.01, 0.0]), [60, 40])
     summed = np.add.accumulate(votes)[-1]
     assert -7e-7 < float(summed) - 0.6 < -1e-7
@@ -92,19 +92,19 @@ def test_round_threshold_meets_a_lattice_summed_in_single_precision():
 
 
 def test_infinite_and_missing_values_exit_as_documented():
-    """Check that minus infinity lets all out, infinity none, and that NaN stays in any case."""
-    sure = np.array([0.0, 1.0, np.nan, -1e300, 1e300])
-    assert exits(sure, -np.inf).tolist() == [True, True, False, True, True]
-    assert exits(sure, np.inf).tolist() == [False] * 5
-    assert exits(sure, np.nan).tolist() == [False] * 5
+    """Check that minus infinity lets all rows exit, infinity none, and that NaN never exits."""
+    confidence = np.array([0.0, 1.0, np.nan, -1e300, 1e300])
+    assert exits(confidence, -np.inf).tolist() == [True, True, False, True, True]
+    assert exits(confidence, np.inf).tolist() == [False] * 5
+    assert exits(confidence, np.nan).tolist() == [False] * 5
 
 
-def test_first_stage_that_is_sure_answers():
-    """Check the exit stage of rows sure at every stage, late, never, and of NaN between."""
-    sure = np.array([[0.9, 0.1, 0.1, np.nan, np.nan], [0.9, 0.9, 0.1, 0.9, np.nan]])
-    assert exit_stages(sure, [0.5, 0.5]).tolist() == [0, 1, 2, 1, 2]
-    assert exit_stages(sure, [np.inf, 0.5]).tolist() == [1, 1, 2, 1, 2]
-    assert exit_stages(sure, [-np.inf, -np.inf]).tolist() == [0, 0, 0, 1, 2]
+def test_rows_exit_at_the_first_confident_stage():
+    """Check the exit stage of rows confident at every stage, late, never, and of NaN between."""
+    confidence = np.array([[0.9, 0.1, 0.1, np.nan, np.nan], [0.9, 0.9, 0.1, 0.9, np.nan]])
+    assert exit_stages(confidence, [0.5, 0.5]).tolist() == [0, 1, 2, 1, 2]
+    assert exit_stages(confidence, [np.inf, 0.5]).tolist() == [1, 1, 2, 1, 2]
+    assert exit_stages(confidence, [-np.inf, -np.inf]).tolist() == [0, 0, 0, 1, 2]
 
 
 @given(
@@ -114,23 +114,23 @@ def test_first_stage_that_is_sure_answers():
     by=st.floats(0, 1),
 )
 @settings(max_examples=40, deadline=None)
-def test_raising_a_threshold_never_lets_a_row_out_earlier(seed, thresholds, raised, by):
+def test_raising_a_threshold_never_makes_a_row_exit_earlier(seed, thresholds, raised, by):
     """Check that no exit stage falls when a threshold rises."""
-    sure = np.random.default_rng(seed).uniform(size=(3, 20))
+    confidence = np.random.default_rng(seed).uniform(size=(3, 20))
     higher = list(thresholds)
     higher[raised] += by
-    assert (exit_stages(sure, higher) >= exit_stages(sure, thresholds)).all()
+    assert (exit_stages(confidence, higher) >= exit_stages(confidence, thresholds)).all()
 
 
 def test_candidates_lie_midway_between_observed_values():
-    """Check that the boundaries, not the thresholds, halve the gaps between confidences."""
-    sure = np.array([0.8, 0.2, 0.4, 0.2, 0.8])
-    thresholds = candidate_thresholds(sure, 10)
+    """Check that the effective thresholds halve the gaps between confidences."""
+    confidence = np.array([0.8, 0.2, 0.4, 0.2, 0.8])
+    thresholds = candidate_thresholds(confidence, 10)
     np.testing.assert_allclose(effective_threshold(thresholds), [0.3, 0.6], rtol=1e-14)
 
 
 @pytest.mark.parametrize(
-    "sure",
+    "confidence",
     [
         [],
         [0.7],
@@ -141,9 +141,9 @@ def test_candidates_lie_midway_between_observed_values():
         [np.inf, -np.inf, 0.5],
     ],
 )
-def test_candidates_of_a_single_group_are_none(sure):
+def test_candidates_of_a_single_group_are_none(confidence):
     """Check that rows which are equally confident, but for rounding, are never told apart."""
-    assert candidate_thresholds(np.array(sure), 10).tolist() == []
+    assert candidate_thresholds(np.array(confidence), 10).tolist() == []
 
 
 @pytest.mark.parametrize("n_candidates", [0, 1, 2, 5])
@@ -156,27 +156,27 @@ def test_candidates_are_at_most_as_many_as_asked_for(n_candidates):
 
 def test_candidates_use_every_gap_while_there_are_few():
     """Check that gaps little wider than needed are all used, though few rows lie between them."""
-    sure = np.array([0.5, 0.50005, 0.5001, 0.50015] + [0.9] * 1000)
-    boundaries = effective_threshold(candidate_thresholds(sure, 10))
+    confidence = np.array([0.5, 0.50005, 0.5001, 0.50015] + [0.9] * 1000)
+    boundaries = effective_threshold(candidate_thresholds(confidence, 10))
     expected = [0.500025, 0.500075, 0.500125, 0.700075]
     np.testing.assert_allclose(boundaries, expected, rtol=1e-12)
 
 
 def test_candidates_of_dense_rows_keep_to_the_number_asked_for():
     """Check that wide gaps come first where dense rows would add one candidate too many."""
-    sure = np.concatenate([[0.1, 0.2], np.linspace(0.5, 0.51, 1000)])
-    boundaries = effective_threshold(candidate_thresholds(sure, 2))
+    confidence = np.concatenate([[0.1, 0.2], np.linspace(0.5, 0.51, 1000)])
+    boundaries = effective_threshold(candidate_thresholds(confidence, 2))
     np.testing.assert_allclose(boundaries, [0.15, 0.35], rtol=1e-12)
 
 
 def test_missing_confidences_leave_candidates_as_they_are():
     """Check that NaN is ignored together with its weight."""
-    sure, weight = np.linspace(0, 1, 30), np.arange(1.0, 31.0)
-    with_gaps = np.insert(sure, [0, 7, 30], np.nan)
+    confidence, weight = np.linspace(0, 1, 30), np.arange(1.0, 31.0)
+    with_gaps = np.insert(confidence, [0, 7, 30], np.nan)
     padded = np.insert(weight, [0, 7, 30], 1000.0)
     np.testing.assert_array_equal(
         candidate_thresholds(with_gaps, 8, sample_weight=padded),
-        candidate_thresholds(sure, 8, sample_weight=weight),
+        candidate_thresholds(confidence, 8, sample_weight=weight),
     )
 
 
@@ -189,8 +189,8 @@ def test_missing_confidences_leave_candidates_as_they_are():
 def test_candidates_keep_their_distance_and_cut_no_lattice_point(points, n_candidates, seed):
     """Check that on a lattice with rounding noise every candidate lies in a gap of the lattice."""
     noise = np.random.default_rng(seed).uniform(-1e-6, 1e-6, size=len(points))
-    sure = np.array(points) / 100 + noise
-    thresholds = candidate_thresholds(sure, n_candidates)
+    confidence = np.array(points) / 100 + noise
+    thresholds = candidate_thresholds(confidence, n_candidates)
     distinct = np.unique(points)
     expected = min(n_candidates, len(distinct) - 1)
     assert len(thresholds) <= n_candidates
@@ -200,7 +200,7 @@ def test_candidates_keep_their_distance_and_cut_no_lattice_point(points, n_candi
         assert len(thresholds) == expected
     elif expected:
         assert len(thresholds) >= 1
-    distance = np.abs(sure[:, None] - effective_threshold(thresholds))
+    distance = np.abs(confidence[:, None] - effective_threshold(thresholds))
     assert (distance >= 2 * tie_tolerance(thresholds)).all()
     midway = effective_threshold(thresholds) * 200
     # Midway between two points of the lattice, but for the noise.
@@ -208,22 +208,22 @@ def test_candidates_keep_their_distance_and_cut_no_lattice_point(points, n_candi
 
 
 def test_candidates_tell_saturated_rows_apart():
-    """Check that close to 1, where the allowance shrinks, finer gaps are used."""
-    sure = np.array([0.5, 0.5 + 3e-5, 1 - 4e-5, 1 - 1e-5])
-    boundaries = effective_threshold(candidate_thresholds(sure, 10))
+    """Check that close to 1, where the tolerance shrinks, finer gaps are used."""
+    confidence = np.array([0.5, 0.5 + 3e-5, 1 - 4e-5, 1 - 1e-5])
+    boundaries = effective_threshold(candidate_thresholds(confidence, 10))
     np.testing.assert_allclose(boundaries[-1], 1 - 2.5e-5, rtol=1e-12)
     assert len(boundaries) == 2
 
 
 def test_candidates_of_dense_rows_are_spread_over_them():
     """Check that rows too many for safe gaps still get a candidate in each quantile."""
-    sure = np.random.default_rng(0).uniform(size=200_000)
-    thresholds = candidate_thresholds(sure, 63)
+    confidence = np.random.default_rng(0).uniform(size=200_000)
+    thresholds = candidate_thresholds(confidence, 63)
     assert len(thresholds) == 63
-    share = np.searchsorted(np.sort(sure), effective_threshold(thresholds)) / len(sure)
+    share = np.searchsorted(np.sort(confidence), effective_threshold(thresholds)) / len(confidence)
     assert (np.floor(share * 63) == np.arange(63)).all()
     # Not on an observed value, as far as the density allows.
-    nearest = np.abs(sure[:, None] - effective_threshold(thresholds)).min(axis=0)
+    nearest = np.abs(confidence[:, None] - effective_threshold(thresholds)).min(axis=0)
     assert nearest.min() > 1e-6
 
 
@@ -235,11 +235,11 @@ def test_candidates_of_dense_rows_are_spread_over_them():
 @settings(max_examples=60, deadline=None)
 def test_weight_counts_as_rows_repeated(points, n_candidates, seed):
     """Check that a row of weight k is k rows, and that the scale of the weights is free."""
-    sure = np.array(points) / 1000
-    weight = np.random.default_rng(seed).integers(1, 5, size=len(sure))
-    expected = candidate_thresholds(np.repeat(sure, weight), n_candidates)
+    confidence = np.array(points) / 1000
+    weight = np.random.default_rng(seed).integers(1, 5, size=len(confidence))
+    expected = candidate_thresholds(np.repeat(confidence, weight), n_candidates)
     for scale in (1.0, 1 / weight.sum()):
-        weighted = candidate_thresholds(sure, n_candidates, sample_weight=weight * scale)
+        weighted = candidate_thresholds(confidence, n_candidates, sample_weight=weight * scale)
         np.testing.assert_array_equal(weighted, expected)
 
 
@@ -249,18 +249,18 @@ def test_quantiles_that_end_on_whole_rows_are_cut_alike():
         rng = np.random.default_rng(seed)
         # 630 units of weight for 63 candidates, over 130 levels of confidence.
         units = rng.permutation(np.repeat([1, 2, 3], [120, 120, 90]))
-        sure, order = rng.integers(0, 130, size=330) / 130, rng.permutation(330)
-        expected = candidate_thresholds(np.repeat(sure, units), 63)
+        confidence, order = rng.integers(0, 130, size=330) / 130, rng.permutation(330)
+        expected = candidate_thresholds(np.repeat(confidence, units), 63)
         weight = units / 630
         for rows in (np.arange(330), order):
-            weighted = candidate_thresholds(sure[rows], 63, sample_weight=weight[rows])
+            weighted = candidate_thresholds(confidence[rows], 63, sample_weight=weight[rows])
             np.testing.assert_array_equal(weighted, expected, err_msg=f"seed {seed}")
 
 
 def test_candidates_of_a_confidence_without_bounds():
-    """Check that a callable confidence which is infinite on sure rows can be cut below them."""
-    sure = np.array([np.inf, 2.0, np.inf, 5.0])
-    values = compute_confidence(np.full((4, 2), 0.5), lambda proba: sure)
+    """Check that a callable confidence that is infinite can be cut below infinity."""
+    confidence = np.array([np.inf, 2.0, np.inf, 5.0])
+    values = compute_confidence(np.full((4, 2), 0.5), lambda proba: confidence)
     thresholds = candidate_thresholds(values, 10)
     expected = [[True, True, True, True], [True, False, True, True], [True, False, True, False]]
     assert np.isfinite(thresholds).all()

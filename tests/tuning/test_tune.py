@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from sklearn.metrics import accuracy_score, f1_score, make_scorer
 
-from sklearn_cascade.core import compute_confidence, exit_stages, row_costs, score_answers
+from sklearn_cascade.core import compute_confidence, exit_stages, row_costs, score_probabilities
 from sklearn_cascade.tuning import tune_cascade
-from tests.strategies import ladders
+from tests.strategies import stage_probabilities
 
 ADDITIVE = ["accuracy", "balanced_accuracy", "neg_log_loss", "neg_brier_score"]
 OTHER = ["f1_macro", "roc_auc", make_scorer(f1_score, average="weighted", pos_label=None)]
@@ -46,39 +46,39 @@ def informative(n_samples=120, n_stages=3, n_classes=3, seed=0):
     return list(proba), y, rng.integers(1, 4, size=n_samples).astype(float)
 
 
-def answers_of(proba, combine):
-    """Return the unweighted answer after each stage, none abstaining."""
+def combined_by(proba, combine):
+    """Return the unweighted combination after each stage, none abstaining."""
     if combine == "last":
         return list(proba)
     return [np.mean(proba[: k + 1], axis=0) for k in range(len(proba))]
 
 
-def carry_out(proba, combine, thresholds):
-    """Run the thresholds on all rows; return the answers and the exit stages."""
-    answers = answers_of(proba, combine)
-    sure = [compute_confidence(answer, "max_proba") for answer in answers[:-1]]
-    stage = exit_stages(sure, thresholds)
-    return np.array(answers)[stage, np.arange(len(stage))], stage
+def apply_thresholds(proba, combine, thresholds):
+    """Apply the thresholds to all rows; return the outputs and the exit stages."""
+    outputs = combined_by(proba, combine)
+    confidences = [compute_confidence(output, "max_proba") for output in outputs[:-1]]
+    stage = exit_stages(confidences, thresholds)
+    return np.array(outputs)[stage, np.arange(len(stage))], stage
 
 
 def best_without_exits(proba, y, scoring, weight):
     """Return the best score of any stage alone and of either combination of all."""
-    contenders = [*proba, answers_of(proba, "mean")[-1]]
+    contenders = [*proba, combined_by(proba, "mean")[-1]]
     classes = np.arange(proba[0].shape[1])
-    return max(score_answers(scoring, answer, y, classes, weight) for answer in contenders)
+    return max(score_probabilities(scoring, output, y, classes, weight) for output in contenders)
 
 
-@given(drawn=ladders())
+@given(drawn=stage_probabilities())
 @settings(max_examples=60, deadline=None)
 def test_tuning_does_no_harm(drawn):
-    """Check that "auto" is never below any stage alone or all together, nor dearer than all."""
+    """Check that "auto" is not below any stage alone or all combined, nor costs more than all."""
     proba, y, costs = drawn
     tuned = tune(proba, y, costs)
     floor = best_without_exits(proba, y, "accuracy", None)
     assert tuned.floor == pytest.approx(floor, **CLOSE)
     assert tuned.reaches_floor
-    answer, stage = carry_out(proba, tuned.combine, tuned.thresholds)
-    assert accuracy_score(y, answer.argmax(axis=1)) == pytest.approx(tuned.score, **CLOSE)
+    output, stage = apply_thresholds(proba, tuned.combine, tuned.thresholds)
+    assert accuracy_score(y, output.argmax(axis=1)) == pytest.approx(tuned.score, **CLOSE)
     assert tuned.score >= floor - 1e-9
     assert row_costs(stage, costs).mean() == pytest.approx(tuned.cost, **CLOSE)
     assert costs[0] - 1e-9 <= tuned.cost <= costs.sum() + 1e-9
@@ -87,7 +87,7 @@ def test_tuning_does_no_harm(drawn):
 @pytest.mark.parametrize("combine", ["auto", "mean", "last"])
 @pytest.mark.parametrize("n_copies", [2, 3])
 def test_duplicate_of_a_stage_is_never_worth_running(combine, n_copies):
-    """Check that copies of one model leave every row at the first."""
+    """Check that with copies of one model every row exits at the first."""
     proba, y, _ = informative(n_stages=1)
     tuned = tune(proba * n_copies, y, [2.0] * n_copies, combine=combine)
     assert tuned.cost == pytest.approx(2.0, **CLOSE)
@@ -114,7 +114,7 @@ def test_auto_combines_by_the_last_where_the_mean_hurts():
 
 
 def test_auto_combines_by_the_mean_where_it_helps():
-    """Check two stages whose errors differ and whose confidences tell nothing."""
+    """Check two stages whose errors differ and whose confidences are uninformative."""
     y, first_wrong = np.ones(12, dtype=int), np.arange(12) % 2 == 0
     proba = binary(np.where(first_wrong, 0.3, 0.7), np.where(first_wrong, 0.9, 0.4))
     tuned = tune(proba, y, [1.0, 5.0])
@@ -126,15 +126,15 @@ def test_auto_combines_by_the_mean_where_it_helps():
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("scoring", [*ADDITIVE, *OTHER], ids=str)
 def test_every_scoring_is_reached_and_truly_reported(scoring, weighted):
-    """Check floor, score and cost against the scorer applied to the answers carried out."""
+    """Check floor, score and cost against the scorer applied to the outputs."""
     proba, y, weight = informative(n_classes=2)
     weight = weight if weighted else None
     rows = np.ones(len(y)) if weight is None else weight
     tuned = tune(proba, y, [1.0, 3.0, 9.0], scoring=scoring, sample_weight=rows)
     assert tuned.floor == pytest.approx(best_without_exits(proba, y, scoring, weight), **CLOSE)
     assert tuned.reaches_floor
-    answer, stage = carry_out(proba, tuned.combine, tuned.thresholds)
-    expected = score_answers(scoring, answer, y, np.arange(2), weight)
+    output, stage = apply_thresholds(proba, tuned.combine, tuned.thresholds)
+    expected = score_probabilities(scoring, output, y, np.arange(2), weight)
     assert tuned.score == pytest.approx(expected, **CLOSE)
     cost = np.average(row_costs(stage, [1.0, 3.0, 9.0]), weights=weight)
     assert tuned.cost == pytest.approx(cost, **CLOSE)
@@ -161,23 +161,23 @@ def test_scorers_reach_a_middle_stage_that_accuracy_would_skip():
 
 
 @pytest.mark.parametrize("scoring", ["accuracy", "f1_macro"])
-def test_honest_estimate_of_two_unlike_folds_by_hand(scoring):
-    """Check that each fold is answered by what the other one alone would choose."""
-    # The first stage, equally sure of all rows, is right on fold 0 and wrong on fold 1.
+def test_cross_fitted_estimate_of_two_unlike_folds_by_hand(scoring):
+    """Check that each fold gets what the other one alone would choose."""
+    # The first stage, equally confident on all rows, is right on fold 0 and wrong on fold 1.
     fold = np.repeat([0, 1], 4)
     y = np.array([0, 1, 0, 1] * 2)
     right = np.where(y == 1, 0.9, 0.1)
     proba = binary(np.where(fold == 0, right, 1 - right), right)
     tuned = tune(proba, y, [1.0, 10.0], combine="last", fold=fold, scoring=scoring)
     assert (tuned.score, tuned.cost) == pytest.approx((1.0, 11.0), **CLOSE)
-    # Fold 1 leaves at once, as fold 0 advises, and is wrong; fold 0 goes all the way.
+    # Fold 1 leaves at once, as fold 0 implies, and is wrong; fold 0 goes all the way.
     assert tuned.cross_fitted_score == pytest.approx(0.5, **CLOSE)
     assert tuned.cross_fitted_cost == pytest.approx((11.0 + 1.0) / 2, **CLOSE)
 
 
 @pytest.mark.parametrize("scoring", ["accuracy", make_scorer(accuracy_score)], ids=str)
-def test_honest_estimate_lets_each_fold_combine_its_own_way(scoring):
-    """Check by hand two folds of which one is for the mean and the other for the last stage."""
+def test_cross_fitted_estimate_lets_each_fold_combine_differently(scoring):
+    """Check by hand two folds of which one favours the mean and the other the last stage."""
     y, fold = np.ones(8, dtype=int), np.repeat([0, 1], 4)
     first = [0.3, 0.7, 0.3, 0.7, 0.05, 0.05, 0.05, 0.05]
     second = [0.9, 0.4, 0.9, 0.4, 0.6, 0.6, 0.6, 0.6]
@@ -188,7 +188,7 @@ def test_honest_estimate_lets_each_fold_combine_its_own_way(scoring):
 
 
 @pytest.mark.parametrize("combine", ["auto", "mean", "last"])
-def test_honest_estimate_is_tuning_on_the_other_folds(combine):
+def test_cross_fitted_estimate_is_tuning_on_the_other_folds(combine):
     """Check the pooled estimate against tuning afresh without each fold, weights included."""
     proba, y, weight = informative(n_samples=90, seed=3)
     costs, fold = [1.0, 3.0, 9.0], np.random.default_rng(0).integers(3, size=90)
@@ -199,22 +199,22 @@ def test_honest_estimate_is_tuning_on_the_other_folds(combine):
         others = [stage[rest] for stage in proba]
         part = tune(others, y[rest], costs, combine=combine, sample_weight=weight[rest])
         held = [stage[rows] for stage in proba]
-        answer, stage = carry_out(held, part.combine, part.thresholds)
-        right[rows], paid[rows] = answer.argmax(axis=1) == y[rows], row_costs(stage, costs)
+        output, stage = apply_thresholds(held, part.combine, part.thresholds)
+        right[rows], paid[rows] = output.argmax(axis=1) == y[rows], row_costs(stage, costs)
     assert tuned.cross_fitted_score == pytest.approx(np.average(right, weights=weight), **CLOSE)
     assert tuned.cross_fitted_cost == pytest.approx(np.average(paid, weights=weight), **CLOSE)
     assert tuned.cross_fitted_score != tuned.score
 
 
-def test_honest_estimate_leaves_out_copies_of_the_rows_it_scores():
-    """Check by hand overlapping folds: a sample never has a part in the choice that scores it."""
+def test_cross_fitted_estimate_leaves_out_copies_of_the_rows_it_scores():
+    """Check by hand overlapping folds: no sample takes part in the choice that scores it."""
     # Four rows of fold 0 are right at the first stage; the others, in both folds, are wrong.
     fold, sample = np.repeat([0, 1], 8), np.array([*range(8), *range(4, 12)])
     y = np.array([0, 1] * 8)
     right = np.where(y == 1, 0.9, 0.1)
     proba = binary(np.where(sample < 4, right, 1 - right), right)
     tuned = tune(proba, y, [1.0, 10.0], combine="last", fold=fold, sample=sample)
-    # Fold 1 is advised by samples 0 to 3 alone, fold 0 by samples 8 to 11.
+    # Fold 1 is decided by samples 0 to 3 alone, fold 0 by samples 8 to 11.
     assert tuned.cross_fitted_score == pytest.approx(8 / 16, **CLOSE)
     assert tuned.cross_fitted_cost == pytest.approx((8 * 11.0 + 8 * 1.0) / 16, **CLOSE)
     without = tune(proba, y, [1.0, 10.0], combine="last", fold=fold)
@@ -223,8 +223,8 @@ def test_honest_estimate_leaves_out_copies_of_the_rows_it_scores():
     assert np.isnan([twice.cross_fitted_score, twice.cross_fitted_cost]).all()
 
 
-def test_single_fold_has_no_honest_estimate():
-    """Check that without other folds the cross-fitted figures are NaN, and the tuned ones are not."""
+def test_single_fold_has_no_cross_fitted_estimate():
+    """Check that without other folds only the cross-fitted figures are NaN."""
     proba, y, _ = informative()
     tuned = tune(proba, y, [1.0, 3.0, 9.0], fold=np.zeros(len(y), dtype=int))
     assert np.isnan([tuned.cross_fitted_score, tuned.cross_fitted_cost]).all()
@@ -232,14 +232,14 @@ def test_single_fold_has_no_honest_estimate():
 
 
 def figures(tuned):
-    """Return the numbers of a tuned ladder, thresholds first."""
+    """Return the numbers of a tuning result, thresholds first."""
     scores = [tuned.score, tuned.cross_fitted_score, tuned.floor]
     return [*tuned.thresholds, *scores, tuned.cost, tuned.cross_fitted_cost]
 
 
 @pytest.mark.parametrize("scoring", ["accuracy", "balanced_accuracy", "neg_log_loss", "f1_macro"])
-def test_weights_and_order_of_rows_mean_what_they_say(scoring):
-    """Check that weight k is k rows, that weight 0 is none, and that order is nothing."""
+def test_weights_count_as_rows_and_order_does_not_matter(scoring):
+    """Check that weight k is k rows, that weight 0 is none, and that order does not matter."""
     proba, y, weight = informative(n_samples=60, seed=1)
     weight[::2] = 0.0
     fold = np.random.default_rng(0).integers(3, size=len(y))
@@ -265,19 +265,19 @@ def test_weights_and_order_of_rows_mean_what_they_say(scoring):
 
 @pytest.mark.parametrize("scoring", ["accuracy", "f1_macro"])
 @pytest.mark.parametrize("combine", ["auto", "mean", "last"])
-def test_stage_that_always_abstains_is_billed_and_passed_over(scoring, combine):
-    """Check that silence costs its call, decides nothing, and is no error."""
+def test_stage_that_always_abstains_costs_its_call_and_decides_nothing(scoring, combine):
+    """Check that abstaining costs the call, decides nothing, and is not an error."""
     proba, y, _ = informative(n_stages=1)
-    silent = np.full_like(proba[0], np.nan)
+    abstaining = np.full_like(proba[0], np.nan)
     tuned = tune(
-        [silent, proba[0]],
+        [abstaining, proba[0]],
         y,
         [1.0, 5.0],
         scoring=scoring,
         combine=combine,
         class_shares=np.full(3, 1 / 3),
     )
-    expected = score_answers(scoring, proba[0], y, np.arange(3))
+    expected = score_probabilities(scoring, proba[0], y, np.arange(3))
     assert (tuned.score, tuned.cost) == pytest.approx((expected, 6.0), **CLOSE)
     assert (tuned.cross_fitted_score, tuned.cross_fitted_cost) == pytest.approx(
         (expected, 6.0), **CLOSE
@@ -296,7 +296,7 @@ def test_tuning_writes_to_nothing_and_repeats_itself(scoring):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_long_ladders_do_no_harm(seed):
+def test_tuning_many_stages_does_no_harm(seed):
     """Check that seven stages of mixed skill, in any order, lose nothing against the best one."""
     rng = np.random.default_rng(seed)
     y = rng.integers(3, size=120)
