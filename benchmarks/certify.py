@@ -15,13 +15,13 @@ from sklearn_cascade.certification import (
     RISKS,
     PairedOutcomes,
     StagePredictions,
-    collect_answers,
-    compare,
+    collect_predictions,
     fixed_sequence_test,
+    pair_outcomes,
     threshold_path,
 )
 from sklearn_cascade.core import candidate_thresholds
-from sklearn_cascade.tuning import StageStatistics, prefix_answers, sweep_thresholds
+from sklearn_cascade.tuning import StageStatistics, prefix_probabilities, sweep_thresholds
 
 EPSILON = 0.01
 SIZES = (500, 2000, 10_000)
@@ -55,7 +55,7 @@ class Population(NamedTuple):
     @property
     def outcomes(self) -> PairedOutcomes:
         """What exit after each stage loses and corrections."""
-        return compare(self.answers, (self.reference,), self.costs, labelled=True)
+        return pair_outcomes(self.answers, (self.reference,), self.costs, labelled=True)
 
 
 def run(*, data=None, quick=False, n_draws=200, delta=0.1):
@@ -108,8 +108,8 @@ def made_up(
         logits[np.arange(n), y] += strength + 1.3 * ease
         table = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         proba.append(table if digits is None else table.round(digits))
-    after = prefix_answers(proba, combine, [1.0] * len(proba), False)
-    answers = collect_answers(after, proba, ["max_proba"] * (len(proba) - 1), y, None)
+    after = prefix_probabilities(proba, combine, [1.0] * len(proba), False)
+    answers = collect_predictions(after, proba, ["max_proba"] * (len(proba) - 1), y, None)
     return Population(name, answers, 5.0 ** np.arange(len(proba)), reference)
 
 
@@ -174,33 +174,35 @@ def take(outcomes: PairedOutcomes, rows: np.ndarray) -> PairedOutcomes:
     """Return the outcomes of some rows."""
     return outcomes._replace(
         confidence=outcomes.confidence[:, rows],
-        lost=outcomes.lost[..., rows],
-        fixed=outcomes.fixed[..., rows],
+        regressed=outcomes.regressed[..., rows],
+        corrected=outcomes.corrected[..., rows],
     )
 
 
 def score(truth: PairedOutcomes, thresholds) -> tuple[float, float]:
     """Return true loss and cost of some thresholds."""
-    regressions, corrections, cost = truth.count(thresholds)
+    regressions, corrections, cost = truth.evaluate(thresholds)
     return (regressions[0] - corrections[0]) / truth.n_samples, cost
 
 
 def best_saving(truth: PairedOutcomes, epsilon: float) -> float:
     """Return what the cheapest thresholds save that in truth lose no more than they may."""
-    gain = truth.fixed[0].astype(float) - truth.lost[0]
+    gain = truth.corrected[0].astype(float) - truth.regressed[0]
     shares = np.full(truth.n_samples, 1 / truth.n_samples)
     grid = [
         np.concatenate([[-np.inf], candidate_thresholds(sure, FINE_GRID[len(gain) - 1]), [np.inf]])
         for sure in truth.confidence
     ]
-    gained, cost = sweep_thresholds(StageStatistics(truth.confidence, gain, truth.costs, shares), grid)
+    gained, cost = sweep_thresholds(
+        StageStatistics(truth.confidence, gain, truth.costs, shares), grid
+    )
     return float(1 - cost[gained >= -epsilon * truth.n_samples].min() / truth.costs.sum())
 
 
 def _naive(drawn: PairedOutcomes):
     """Return the cheapest thresholds whose estimated loss is within epsilon on the same rows."""
     within = [t for t in threshold_path(drawn) if score(drawn, t)[0] <= EPSILON]
-    return min(within, key=lambda thresholds: drawn.count(thresholds)[2])
+    return min(within, key=lambda thresholds: drawn.evaluate(thresholds)[2])
 
 
 def _print_times(n: int) -> None:

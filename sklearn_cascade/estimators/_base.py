@@ -14,7 +14,12 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import VisualBlock, n_rows, routing_enabled
-from sklearn_cascade.core import DEFAULT_UNIT, as_numbers, check_sample_weight, numbers_by_name
+from sklearn_cascade.core import (
+    DEFAULT_COST_UNITS,
+    as_numbers,
+    check_sample_weight,
+    numbers_by_name,
+)
 from sklearn_cascade.estimators._fitting import Fits, MemberFit, fitted_classes, plan_fits
 from sklearn_cascade.estimators._labels import Labels, encode_labels
 from sklearn_cascade.estimators._routing import Stage
@@ -311,7 +316,7 @@ def resolve_costs(costs, cost_unit: str | None, estimators, stages: Sequence[Sta
         for name, estimator in estimators
         if isinstance(getattr(estimator, "cost", None), Real)
     }
-    unit, conditions = DEFAULT_UNIT["given"], None
+    unit, conditions = DEFAULT_COST_UNITS["given"], None
     if isinstance(costs, MeasuredCosts):
         unit, conditions = costs.unit, costs.conditions
     silent = [name for name, _ in active_members(estimators) if name not in declared]
@@ -323,7 +328,7 @@ def resolve_costs(costs, cost_unit: str | None, estimators, stages: Sequence[Sta
     if costs is None and declared:
         costs = declared
     elif costs is None:
-        costs, unit = np.ones(len(estimators)), DEFAULT_UNIT["counted"]
+        costs, unit = np.ones(len(estimators)), DEFAULT_COST_UNITS["counted"]
     return values_per_member("costs", costs, estimators, declared), cost_unit or unit, conditions
 
 

@@ -40,7 +40,7 @@ from sklearn_cascade.exceptions import (
     UnseenClassWarning,
 )
 from sklearn_cascade.inspection import CascadePrediction, CertificationReport
-from sklearn_cascade.tuning import LearnedConfidence, as_learner
+from sklearn_cascade.tuning import LearnedConfidence, as_learned_confidence
 
 
 class CascadeClassifier(BaseCascade):
@@ -304,7 +304,9 @@ class CascadeClassifier(BaseCascade):
         """
         data = self._begin_fit(X, y, sample_weight, fit_params)
         splits = None
-        if len(data.members) > 1 and (self._tunes_thresholds() or as_learner(self.confidence)):
+        if len(data.members) > 1 and (
+            self._tunes_thresholds() or as_learned_confidence(self.confidence)
+        ):
             # Before anything is fitted, which may take long, only for the folds to be refused.
             check_scoring(self.scoring, weighted=data.is_weighted)
             splits = split_rows(self, data.X, data.labels, data.routed_params())
@@ -722,7 +724,7 @@ class CascadeClassifier(BaseCascade):
         if (resolve_weights(self.weights, self.estimators) == 0).any():
             raise ValueError(f"weights={self.weights!r}; expected numbers above zero")
         self._check_costs()
-        if as_learner(self.confidence) is not None and self.allow_abstain:
+        if as_learned_confidence(self.confidence) is not None and self.allow_abstain:
             raise ValueError(
                 f"confidence={self.confidence!r} with allow_abstain=True; expected "
                 f"allow_abstain=False, or another confidence: nothing is learned from a member "

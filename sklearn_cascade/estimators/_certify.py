@@ -21,12 +21,12 @@ from sklearn_cascade.certification import (
     PairedOutcomes,
     StagePredictions,
     TestedThresholds,
-    binomial_upper,
-    collect_answers,
-    compare,
+    binomial_upper_bound,
+    collect_predictions,
     fixed_sequence_test,
     mean_cost_upper,
-    rows_projected,
+    pair_outcomes,
+    projected_samples,
     threshold_path,
     worst_reference,
 )
@@ -107,11 +107,11 @@ def certify(
         tuning, predictions = predictions.take(order[:n_tuning]), predictions.take(order[n_tuning:])
     references = _reference_positions(spec, tuning)
     labelled = spec.risk == "accuracy_gap"
-    path = threshold_path(compare(tuning, references, members.costs, labelled=labelled))
+    path = threshold_path(pair_outcomes(tuning, references, members.costs, labelled=labelled))
     if references == [None]:
         # Against itself, no early exit loses nothing: there is nothing to test.
         path = [thresholds for thresholds in path if min(thresholds) < np.inf]
-    outcomes = compare(predictions, references, members.costs, labelled=labelled)
+    outcomes = pair_outcomes(predictions, references, members.costs, labelled=labelled)
     steps = fixed_sequence_test(
         outcomes, path, risk=RISKS[spec.risk], epsilon=spec.epsilon, delta=spec.loss_delta
     )
@@ -217,7 +217,7 @@ def _predict_all_stages(fitted: FittedCascade, X, n_samples: int, truth) -> Stag
     outputs = [stage.proba for stage in recorded]
     if fitted.members.stages[0].adds_up:
         policy = fitted.policy
-        return collect_answers(outputs, outputs, policy.confidences, truth, policy.class_shares)
+        return collect_predictions(outputs, outputs, policy.confidences, truth, policy.class_shares)
     return _stage_predictions(fitted, outputs, truth)
 
 
@@ -228,7 +228,7 @@ def _stage_predictions(fitted: FittedCascade, outputs: list, truth) -> StagePred
         policy.begin(), outputs, policy.confidences, policy.weights, n_gates=len(outputs) - 1
     )
     answers, confidences = zip(*stages, strict=True)
-    return collect_answers(
+    return collect_predictions(
         list(answers), outputs, list(confidences[:-1]), truth, policy.class_shares
     )
 
@@ -272,7 +272,7 @@ class CertificateSpec(NamedTuple):
     @property
     def fewest_rows(self) -> int:
         """Certification rows that it takes at the very least."""
-        return RISKS[self.risk].fewest(self.epsilon, self.loss_delta)
+        return RISKS[self.risk].min_samples(self.epsilon, self.loss_delta)
 
 
 class RowCounts(NamedTuple):
@@ -423,7 +423,7 @@ class ReportWriter:
         worst, p_value = self._worst(step)
         figures = self._loss_figures(step, worst, p_value)
         loss = figures["loss_estimate"]
-        needed = rows_projected(
+        needed = projected_samples(
             step.regressions[worst],
             step.corrections[worst],
             n,
@@ -459,7 +459,7 @@ class ReportWriter:
     def _loss_figures(self, step: TestedThresholds, worst: int, p_value: float) -> dict:
         """Return the figures about loss at one step."""
         lost, fixed, n = step.regressions[worst], step.corrections[worst], self.counts.certifying
-        upper = RISKS[self.spec.risk].upper(lost, fixed, n, self.spec.loss_delta)
+        upper = RISKS[self.spec.risk].upper_bound(lost, fixed, n, self.spec.loss_delta)
         return {
             "regressions": lost,
             "corrections": fixed,
@@ -497,8 +497,8 @@ def _stage_figures(
     for k, name in enumerate(spec.names):
         here = stage == k
         count = int(here.sum())
-        lost = int(outcomes.lost[worst, k, here].sum())
-        fixed = int(outcomes.fixed[worst, k, here].sum())
+        lost = int(outcomes.regressed[worst, k, here].sum())
+        fixed = int(outcomes.corrected[worst, k, here].sum())
         figures.append(
             {
                 "name": name,
@@ -507,7 +507,7 @@ def _stage_figures(
                 "regressions": lost,
                 "corrections": fixed,
                 "net": (lost - fixed) / n,
-                "loss_upper": binomial_upper(lost, count, _STAGE_DELTA) if count else np.nan,
+                "loss_upper": binomial_upper_bound(lost, count, _STAGE_DELTA) if count else np.nan,
             }
         )
     return tuple(figures)

@@ -45,11 +45,11 @@ from sklearn_cascade.estimators._state import (
 from sklearn_cascade.exceptions import IgnoredWeightsWarning, ScoreNotReachedWarning
 from sklearn_cascade.members._parallel import gather, limit_to_worker, scatter
 from sklearn_cascade.tuning import (
-    N_TIMED,
-    as_learner,
+    N_TIMING_SAMPLES,
+    as_learned_confidence,
     combinations_to_try,
-    learn_confidences,
-    seconds_to_judge,
+    confidence_seconds,
+    fit_confidences,
     tune_cascade,
 )
 
@@ -304,7 +304,7 @@ def choose_policy(
     """
     weight = np.ones(len(labels.y)) if sample_weight is None else sample_weight
     weight, y = weight[held_out.samples], labels.columns[held_out.samples]
-    learner = as_learner(cascade.confidence)
+    learner = as_learned_confidence(cascade.confidence)
     confidence, fitted_confidences, seconds = cascade.confidence, {}, None
     folds = {"sample_weight": weight, "fold": held_out.fold, "sample": held_out.samples}
     if learner is not None:
@@ -313,8 +313,8 @@ def choose_policy(
             if thresholds is None
             else ("mean" if cascade.combine == "auto" else cascade.combine,)
         )
-        fitted_confidences = learn_confidences(
-            learner, held_out.proba, y, ways=combinations, weights=weights, **folds
+        fitted_confidences = fit_confidences(
+            learner, held_out.proba, y, combinations=combinations, weights=weights, **folds
         )
         confidence = {name: found.confidence for name, found in fitted_confidences.items()}
         seconds = _confidence_seconds(fitted_confidences, held_out.proba, weights)
@@ -349,7 +349,7 @@ def choose_policy(
         (combine,) = fitted_confidences
     chosen = cascade.confidence
     if fitted_confidences:
-        chosen = list(fitted_confidences[combine].stages)
+        chosen = list(fitted_confidences[combine].models)
         chosen += [None] * (len(members.stages) - len(chosen))
     policy = policy_of(members, combine, chosen, weights, thresholds)
     return FittedCascade(members, policy, seconds, tuning)
@@ -360,7 +360,7 @@ def _confidence_seconds(fitted_confidences: dict, proba, weights) -> np.ndarray:
     seconds = np.zeros(len(proba))
     for combine, found in fitted_confidences.items():
         combiner = ProbaCombiner("mean" if combine == "mean" else "last", remember=True)
-        for k, model in enumerate(found.stages):
-            combiner.add(proba[k][:N_TIMED], weights[k])
-            seconds[k] = max(seconds[k], seconds_to_judge(combiner, model))
+        for k, model in enumerate(found.models):
+            combiner.add(proba[k][:N_TIMING_SAMPLES], weights[k])
+            seconds[k] = max(seconds[k], confidence_seconds(combiner, model))
     return seconds

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sklearn_cascade.certification import binomial_rows, tune_margin
+from sklearn_cascade.certification import min_binomial_samples, tune_margin
 from sklearn_cascade.core import (
     check_share,
     compute_confidence,
@@ -126,7 +126,7 @@ def compare_with_ensemble(cascade, X, result: RoutingResult, alone) -> EnsembleC
 def _with_tuned_margin(cascade, X, max_disagreement: float, delta: float):
     """Return the cascade with its one threshold chosen on unlabelled rows."""
     X, n_samples = cascade._check_X(X)
-    needed = binomial_rows(max_disagreement, delta)
+    needed = min_binomial_samples(max_disagreement, delta)
     if n_samples < needed:
         raise ValueError(
             f"X_tune has {n_samples} rows; max_disagreement={max_disagreement!r} at "

@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import CallbackSupportMixin, FitTasks, StrOptions, with_callbacks
-from sklearn_cascade.core import COMBINATIONS, CONFIDENCES, check_scoring, score_answers
+from sklearn_cascade.core import COMBINATIONS, CONFIDENCES, check_scoring, score_probabilities
 from sklearn_cascade.estimators._base import BaseCascade, active_members
 from sklearn_cascade.estimators._cascade import CascadeClassifier
 from sklearn_cascade.estimators._fitting import fit_all, split_rows
@@ -391,7 +391,7 @@ class CascadeSearchCV(CallbackSupportMixin, BaseCascade):
             Larger is better.
         """
         proba = self.predict_proba(X)
-        return score_answers(self.scoring, proba, np.asarray(y), self.classes_, sample_weight)
+        return score_probabilities(self.scoring, proba, np.asarray(y), self.classes_, sample_weight)
 
     @available_if(is_refitted)
     def cost_report(self, X, y=None, sample_weight=None, *, scoring=None, compare=True):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.core import LOG_ODDS_EDGE, ConfidenceModel
+from sklearn_cascade.core import LOG_ODDS_CLIP, ConfidenceModel
 from sklearn_cascade.export._graph_builder import GraphBuilder, package
 from sklearn_cascade.export._member_io import Member, Source, elem_type_of, write_member
 from sklearn_cascade.export._spec import Blueprint, Confidence
@@ -499,7 +499,7 @@ def _figures(
     ends = canvas.constant([0, 2 if n_classes > 2 else 1], np.int64, "ends")
     ends = canvas.add_node("Gather", told, ends, axis=1, name="first_and_rest")
     edges = (
-        canvas.constant(edge, np.float64, "edge") for edge in (LOG_ODDS_EDGE, 1 - LOG_ODDS_EDGE)
+        canvas.constant(edge, np.float64, "edge") for edge in (LOG_ODDS_CLIP, 1 - LOG_ODDS_CLIP)
     )
     logs = canvas.add_node(
         "Log", canvas.add_node("Clip", ends, *edges, name="clipped"), name="logs"

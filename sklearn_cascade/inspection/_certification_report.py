@@ -153,7 +153,7 @@ class CertificationReport:
 
     def to_frame(self) -> pandas.DataFrame:
         """Return the table of the stages as a pandas DataFrame."""
-        pandas = import_optional("pandas", feature="CertificationReport.to_frame", extra="bench")
+        pandas = import_optional("pandas", feature="CertificationReport.to_frame")
         return pandas.DataFrame(self.rows())
 
     def __str__(self) -> str:

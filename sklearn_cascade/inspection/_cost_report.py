@@ -16,8 +16,8 @@ from sklearn_cascade.core import (
     cumulative_costs,
     is_additive,
     is_count,
-    row_values,
-    score_answers,
+    sample_scores,
+    score_probabilities,
     worst_case_cost,
 )
 from sklearn_cascade.inspection._certification_report import CertificationReport
@@ -243,7 +243,7 @@ class CostReport:
 
     def to_frame(self) -> pandas.DataFrame:
         """Return the table as a pandas DataFrame."""
-        pandas = import_optional("pandas", feature="CostReport.to_frame", extra="bench")
+        pandas = import_optional("pandas", feature="CostReport.to_frame")
         return pandas.DataFrame(self.rows())
 
     def __str__(self) -> str:
@@ -363,7 +363,7 @@ def _score(answers, rows, y, classes, sample_weight, scoring) -> float:
             # A stage's rows may hold a class or two only; NaN or the metric's own zero says so.
             warnings.simplefilter("ignore", UndefinedMetricWarning)
             warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
-            return score_answers(scoring, answers[rows], y[rows], classes, weight)
+            return score_probabilities(scoring, answers[rows], y[rows], classes, weight)
     except ValueError:
         if isinstance(rows, slice):
             raise
@@ -523,7 +523,7 @@ class _GainSums:
         if proba is None:
             return np.full((2, self._size), np.nan)
         columns, weight = self._columns[rows], self._weight[rows]
-        gains = row_values(self._scoring, proba[rows], columns) * weight
+        gains = sample_scores(self._scoring, proba[rows], columns) * weight
         return np.stack([np.bincount(columns, w, minlength=self._size) for w in (gains, weight)])
 
 

@@ -215,7 +215,7 @@ class LatencyReport:
 
     def to_frame(self) -> pandas.DataFrame:
         """Return the table as a pandas DataFrame."""
-        pandas = import_optional("pandas", feature="LatencyReport.to_frame", extra="bench")
+        pandas = import_optional("pandas", feature="LatencyReport.to_frame")
         return pandas.DataFrame(self.rows())
 
     def __str__(self) -> str:

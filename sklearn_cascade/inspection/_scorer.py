@@ -10,7 +10,7 @@ from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklearn_cascade.core import score_answers
+from sklearn_cascade.core import score_probabilities
 
 
 def make_cost_scorer(scoring="accuracy", *, cost_weight=0.0, multimetric=False):
@@ -85,7 +85,7 @@ class _CostScorer(BaseEstimator):
         committee, reached = _committee_inside(estimator, X)
         prediction = committee.predict_details(reached)
         y = np.asarray(y)
-        score = score_answers(
+        score = score_probabilities(
             self.scoring, prediction.proba, y, committee.classes_, sample_weight, X=X
         )
         cost = float(np.average(prediction.cost, weights=sample_weight))

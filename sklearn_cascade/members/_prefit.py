@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 
 from sklearn_cascade._compat import n_rows
-from sklearn_cascade.core import ROUNDING, check_proba
+from sklearn_cascade.core import NEGATIVE_TOLERANCE, check_proba
 from sklearn_cascade.exceptions import InvalidProbabilitiesError
 from sklearn_cascade.members._base import FittedClassifier
 from sklearn_cascade.members._parallel import pack, pickling_at_work
@@ -162,7 +162,7 @@ def both_columns(proba, n_samples, n_classes, name):
     positive = np.asarray(proba, dtype=np.float64).reshape(n_samples)
     rounded = np.clip(positive, 0, 1)
     # Nets in float32 pass the ends by a little.
-    positive = np.where(np.abs(positive - rounded) <= ROUNDING, rounded, positive)
+    positive = np.where(np.abs(positive - rounded) <= NEGATIVE_TOLERANCE, rounded, positive)
     if (positive < 0).any() or (positive > 1).any():
         row = int(((positive < 0) | (positive > 1)).argmax())
         raise InvalidProbabilitiesError(

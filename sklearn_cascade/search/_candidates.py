@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.core import COMBINATIONS, row_shares, within_limit, worst_case_cost
+from sklearn_cascade.core import COMBINATIONS, score_weights, within_limit, worst_case_cost
 from sklearn_cascade.search._pool_confidence import PoolConfidenceModels
 from sklearn_cascade.search._predictions import PoolPredictions
 from sklearn_cascade.search._statistics import Key, prefix_of
@@ -255,5 +255,5 @@ def view_rows(
     row_scale = 1.0 / len(y) if weight is None else 1.0
     if weight is None and scoring != "balanced_accuracy":
         return RowSubset(rows, None, row_weight, row_scale, row_scale)
-    shares = row_shares(scoring, y, np.ones(len(y)) if weight is None else weight)
+    shares = score_weights(scoring, y, np.ones(len(y)) if weight is None else weight)
     return RowSubset(rows, shares, row_weight, 1.0, row_scale)

@@ -252,7 +252,7 @@ class ParetoFront(Sequence):
         frame : pandas.DataFrame
             A row per committee, a column per figure, and whether it is non-dominated.
         """
-        pandas = import_optional("pandas", feature="ParetoFront.to_frame", extra="bench")
+        pandas = import_optional("pandas", feature="ParetoFront.to_frame")
         frame = pandas.DataFrame(self._rows, columns=OperatingPoint._fields)
         return frame.assign(non_dominated=self.non_dominated)
 

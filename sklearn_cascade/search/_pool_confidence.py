@@ -16,12 +16,12 @@ from sklearn_cascade.core import (
 )
 from sklearn_cascade.search._predictions import PoolPredictions
 from sklearn_cascade.tuning._fit_confidence import (
-    N_TIMED,
+    N_TIMING_SAMPLES,
     FittedConfidence,
     LearnedConfidence,
     TrainingData,
+    confidence_seconds,
     fit,
-    seconds_to_judge,
 )
 
 # Rows that are learned from at most: some thirty weights gain nothing from more.
@@ -69,7 +69,7 @@ class PoolConfidenceModels:
     def stages(self, way: str, members: Sequence[int]) -> list[ConfidenceModel]:
         """Return what was learned from all rows, for each stage of a cascade that is judged."""
         n_judged = len(members) - (way != "most_confident")
-        return [self._teach(way, members[:k]).stage for k in range(1, n_judged + 1)]
+        return [self._teach(way, members[:k]).model for k in range(1, n_judged + 1)]
 
     def costs(self, way: str, n_stages: int) -> np.ndarray:
         """Return what the confidence adds to the cost of each stage: shape (n_stages,)."""
@@ -92,8 +92,8 @@ class PoolConfidenceModels:
         members = tuple(range(min(2, self._recordings.n_models)))
         running = ProbaCombiner("mean", remember=True)
         for model in members:
-            running.add(self._recordings.read_proba(model, slice(0, N_TIMED)))
-        return seconds_to_judge(running, self._teach("mean", members).stage)
+            running.add(self._recordings.read_proba(model, slice(0, N_TIMING_SAMPLES)))
+        return confidence_seconds(running, self._teach("mean", members).model)
 
     def _teach(self, way: str, members: Sequence[int]) -> FittedConfidence:
         """Return what is learned once some models have run."""

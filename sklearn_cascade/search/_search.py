@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sklearn_cascade.core import DEFAULT_UNIT, check_sample_weight, numbers_by_name
+from sklearn_cascade.core import DEFAULT_COST_UNITS, check_sample_weight, numbers_by_name
 from sklearn_cascade.inspection import MeasuredCosts
 from sklearn_cascade.search._cross_fit import add_cross_fitted_scores, fold_rows, training_rows
 from sklearn_cascade.search._front import ParetoFront
@@ -176,7 +176,7 @@ def search_cascades(
         sample_weight=check_sample_weight(sample_weight, np.asarray(y)),
         marginal_cost=marginal_cost,
     )
-    unit = cost_unit or getattr(costs, "unit", None) or DEFAULT_UNIT["given"]
+    unit = cost_unit or getattr(costs, "unit", None) or DEFAULT_COST_UNITS["given"]
     train_costs = _check_train_costs(train_costs, names)
     table = {"cost_unit": unit, "names": names, "train_costs": train_costs}
     options = Options(*given, max_worst_cost, n_jobs, verbose)

@@ -13,7 +13,7 @@ from sklearn_cascade.core import (
     ProbaCombiner,
     compute_confidence,
     is_count,
-    row_values,
+    sample_scores,
 )
 from sklearn_cascade.search._pool_confidence import PoolConfidenceModels
 from sklearn_cascade.search._predictions import PoolPredictions
@@ -178,7 +178,7 @@ class _ProbaReader:
                 sure[place, target] = total[np.arange(len(y)), predicted] / mass
             return
         answer = total if mass == 1.0 else total / mass
-        value[place, target] = row_values(self._scoring, answer, y)
+        value[place, target] = sample_scores(self._scoring, answer, y)
         if is_wanted:
             sure[place, target] = compute_confidence(answer, self._confidence)
 
@@ -279,7 +279,7 @@ class StageRunner:
     def values(self, scoring: str, answer: np.ndarray) -> np.ndarray:
         """Return what each answer is worth, before the weight of the row: (n_samples,)."""
         y = self._recordings.y[self._block]
-        return answer == y if answer.ndim == 1 else row_values(scoring, answer, y)
+        return answer == y if answer.ndim == 1 else sample_scores(scoring, answer, y)
 
     def _read(self, model: int):
         """Return what one model said."""

@@ -18,8 +18,8 @@ from sklearn_cascade.core import (
     check_scoring,
     exit_stages,
     is_additive,
-    score_answers,
     score_labels,
+    score_probabilities,
     within_limit,
 )
 from sklearn_cascade.core._pareto import non_dominated, round_score
@@ -48,7 +48,7 @@ from sklearn_cascade.search._greedy import explore_greedily
 from sklearn_cascade.search._pool_confidence import PoolConfidenceModels
 from sklearn_cascade.search._predictions import PoolPredictions
 from sklearn_cascade.search._statistics import StageRunner, blocks_of
-from sklearn_cascade.tuning._fit_confidence import LearnedConfidence, as_learner
+from sklearn_cascade.tuning._fit_confidence import LearnedConfidence, as_learned_confidence
 from sklearn_cascade.tuning._tune import combinations_to_try
 
 # What "auto" calls affordable, in seconds of one core by the measures below.
@@ -142,7 +142,7 @@ def validate_options(
         Whether costs are seconds, so that those of a learned confidence are among them.
     """
     check_options(recordings, options)
-    learned = as_learner(options.confidence)
+    learned = as_learned_confidence(options.confidence)
     if learned is None:
         return options
     return options._replace(
@@ -219,7 +219,7 @@ def check_options(recordings: PoolPredictions, options: Options) -> None:
     check_one_of("order", options.order, ("cost", "any"))
     check_one_of("method", options.method, ("auto", "exhaustive", "greedy"))
     check_one_of("combine", options.combine, ("auto", *COMBINATIONS))
-    if not callable(options.confidence) and as_learner(options.confidence) is None:
+    if not callable(options.confidence) and as_learned_confidence(options.confidence) is None:
         check_one_of("confidence", options.confidence, (*CONFIDENCES, "learned"))
     for name in ("max_stages", "n_thresholds"):
         value = getattr(options, name)
@@ -236,7 +236,7 @@ def _check_options_of_pairs(options: Options) -> None:
     without = "proba holds confidences and labels, no probabilities"
     if options.combine == "mean":
         raise ValueError(f"combine='mean', but {without}; expected 'last', 'best' or 'auto'")
-    if options.confidence != "max_proba" and as_learner(options.confidence) is None:
+    if options.confidence != "max_proba" and as_learned_confidence(options.confidence) is None:
         raise ValueError(
             f"confidence={options.confidence!r}, but {without}; the confidences recorded are used: "
             f"leave the parameter as it is, or let 'learned' start from them"
@@ -486,4 +486,4 @@ def score_given(recordings, given, scoring, rows) -> float:
     weight = None if recordings.sample_weight is None else recordings.sample_weight[rows]
     if recordings.proba is None:
         return score_labels(scoring, given[rows], y, weight)
-    return score_answers(scoring, given[rows], y, recordings.classes, weight)
+    return score_probabilities(scoring, given[rows], y, recordings.classes, weight)

@@ -21,7 +21,7 @@ from sklearn.svm import LinearSVC
 
 from sklearn_cascade import AveragingEnsemble
 from tests.probes import numbered_rows, scripted
-from tests.strategies import ladders
+from tests.strategies import stage_probabilities
 
 
 @pytest.mark.parametrize("weights", [None, [1, 2, 3], [0.5, 0, 2]])
@@ -42,7 +42,7 @@ def test_mean_equals_soft_voting(iris, three_members, weights, labels):
         assert_array_equal(ours.classes_, theirs.classes_)
 
 
-@given(ladder=ladders(), seed=st.integers(0, 999))
+@given(ladder=stage_probabilities(), seed=st.integers(0, 999))
 @settings(max_examples=40, deadline=None)
 def test_means_follow_their_formulas(ladder, seed):
     """Check both means against numpy and scipy, and that every member is asked once."""

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier, PrefitClassifier
 from sklearn_cascade.core import compute_confidence, exit_stages
 from tests.probes import numbered_rows, scripted
-from tests.strategies import ladders, thresholds
+from tests.strategies import stage_probabilities, thresholds
 
 # Two classes; probabilities of class 0 of three members for six rows, from the reference notes.
 W_FIRST = {
@@ -72,7 +72,7 @@ def test_fixture_averages_the_stages_run():
     assert_allclose(cascade.predict_proba(X)[:, 0], expected, rtol=1e-15)
 
 
-@given(ladder=ladders(), combine=combinations, confidence=confidences)
+@given(ladder=stage_probabilities(), combine=combinations, confidence=confidences)
 @quick
 def test_minus_infinity_runs_the_first_stage_only(ladder, combine, confidence):
     """Check that at minus infinity the first member answers and nobody else is asked."""
@@ -87,7 +87,7 @@ def test_minus_infinity_runs_the_first_stage_only(ladder, combine, confidence):
     assert [len(member.asked) for member in cascade.estimators_] == [1] + [0] * (len(tables) - 1)
 
 
-@given(ladder=ladders(), seed=st.integers(0, 999), confidence=confidences)
+@given(ladder=stage_probabilities(), seed=st.integers(0, 999), confidence=confidences)
 @quick
 def test_infinity_equals_the_full_ensemble(ladder, seed, confidence):
     """Check that at infinity the cascade is the weighted averaging ensemble of its members."""
@@ -105,7 +105,7 @@ def test_infinity_equals_the_full_ensemble(ladder, seed, confidence):
     assert_allclose(found.cost, costs.sum(), rtol=1e-15)
 
 
-@given(ladder=ladders(), data=st.data(), combine=combinations, confidence=confidences)
+@given(ladder=stage_probabilities(), data=st.data(), combine=combinations, confidence=confidences)
 @quick
 def test_raising_a_threshold_never_exits_earlier(ladder, data, combine, confidence):
     """Check that no row exits earlier or gets cheaper when any one threshold rises."""
@@ -123,7 +123,7 @@ def test_raising_a_threshold_never_exits_earlier(ladder, data, combine, confiden
     assert (after.cost >= before.cost).all()
 
 
-@given(ladder=ladders(), data=st.data(), combine=combinations, confidence=confidences)
+@given(ladder=stage_probabilities(), data=st.data(), combine=combinations, confidence=confidences)
 @quick
 def test_order_and_batches_change_nothing(ladder, data, combine, confidence):
     """Check that rows shuffled, or asked one by one, are answered as in one batch."""
@@ -141,7 +141,7 @@ def test_order_and_batches_change_nothing(ladder, data, combine, confidence):
         assert_array_equal(ours, np.concatenate(single))
 
 
-@given(ladder=ladders(), data=st.data(), combine=combinations, confidence=confidences)
+@given(ladder=stage_probabilities(), data=st.data(), combine=combinations, confidence=confidences)
 @quick
 def test_each_member_is_asked_once_for_the_rows_that_reach_it(ladder, data, combine, confidence):
     """Check that exits follow the rules, and members see exactly the rows that reach them."""
@@ -163,7 +163,7 @@ def test_each_member_is_asked_once_for_the_rows_that_reach_it(ladder, data, comb
         assert member.asked == ([reached] if reached else [])
 
 
-@given(ladder=ladders(), data=st.data(), combine=combinations, abstain=st.booleans())
+@given(ladder=stage_probabilities(), data=st.data(), combine=combinations, abstain=st.booleans())
 @quick
 def test_arrays_of_the_members_are_never_written_to(ladder, data, combine, abstain):
     """Check that members may hand out their own tables: routing leaves them untouched."""

@@ -21,7 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn_cascade import CascadeClassifier
 from sklearn_cascade.exceptions import ScoreNotReachedWarning
 from tests.probes import LOGS, CountingNB, ScriptedMember, log, numbered_rows, scripted
-from tests.strategies import ladders
+from tests.strategies import stage_probabilities
 
 TUNED = ("tuned_score_", "tuned_cost_", "cross_fitted_score_", "cross_fitted_cost_")
 # A scorer that no sum over rows stands for.
@@ -65,7 +65,9 @@ def test_each_member_predicts_each_held_out_row_once(iris, key):
     assert frozen.asked == [list(range(150))]
 
 
-@given(ladder=ladders(), scoring=st.sampled_from(["accuracy", "neg_log_loss", MACRO_F1]))
+@given(
+    ladder=stage_probabilities(), scoring=st.sampled_from(["accuracy", "neg_log_loss", MACRO_F1])
+)
 @settings(max_examples=40, deadline=None)
 def test_tuning_does_no_harm_and_keeps_its_word(ladder, scoring):
     """Check that no member is better on the tuning rows, and that score and cost are true."""

@@ -22,7 +22,7 @@ from tests.probes import (
     members_w,
     numbered_rows,
 )
-from tests.strategies import ladders, thresholds
+from tests.strategies import stage_probabilities, thresholds
 
 X = numbered_rows(6)
 Y = np.array(LABELS_W)
@@ -84,7 +84,7 @@ def test_weights_enter_every_figure():
     assert report.full_score == pytest.approx(15 / 21)
 
 
-@given(drawn=ladders(), threshold=thresholds, data=st.data())
+@given(drawn=stage_probabilities(), threshold=thresholds, data=st.data())
 @settings(max_examples=30, deadline=None)
 def test_figures_agree_with_the_details_of_the_rows(drawn, threshold, data):
     """Check that the report sums up what predict_details says of each row."""

@@ -53,7 +53,7 @@ def test_best_obeys_every_combination_of_constraints(front):
         constraints = dict(zip(names, values, strict=True))
         if expected is None:
             n_refused += 1
-            with pytest.raises(InfeasibleConstraintError, match="no committee reaches"):
+            with pytest.raises(InfeasibleConstraintError, match="no candidate reaches"):
                 front.select(**constraints)
         else:
             row = front.select(**constraints)

@@ -262,7 +262,7 @@ def test_shares_of_many_classes_are_not_taken_for_knowledge():
     sure, label = rng.uniform(0.4, 0.6, n_samples), rng.integers(0, n_classes, n_samples)
     rest = np.ones(n_samples), np.arange(n_samples) % 5, np.arange(n_samples)
     lessons = TrainingData(pair_columns(sure), label, [], rng.random(n_samples) < 0.5, *rest)
-    stage = fit(None, lessons, n_classes).stage
+    stage = fit(None, lessons, n_classes).model
     told = stage.predict(pair_columns(np.full(n_classes, 0.5)), np.arange(n_classes), [])
     assert np.std(told) < 0.03
     assert np.std(stage.table) > 0.05
