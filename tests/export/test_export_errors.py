@@ -207,7 +207,7 @@ def unknown_rows():
     """Return rows that are no rows to a graph, and what is said of them."""
     text = FRAME.assign(e=["u", None] * 60)
     return {
-        "none": (None, "X=None; expected rows like those to come"),
+        "none": (None, "X=None; expected rows like those that the file will get"),
         "no rows": (X[:0], "X has no rows"),
         "no rows in a frame": (FRAME[:0], "X has no rows"),
         "sparse": (csr_matrix(X), "X is sparse.*X.toarray()"),
@@ -314,7 +314,7 @@ def test_net_newer_than_what_is_around_it_is_refused():
         UnconvertibleMemberError, match=r"of opset 19.* is converted to 18"
     ) as caught:
         to_onnx(piped, X, target_opset=18)
-    assert "export the committee by itself, or the net again at opset 18" in str(caught.value)
+    assert "export the cascade by itself, or the net again at opset 18" in str(caught.value)
     alone = to_onnx(inner, X, target_opset=18)
     assert max(entry.version for entry in alone.opset_import if not entry.domain) == 19
 
@@ -349,9 +349,9 @@ def test_tolerance_is_checked(atol):
     [
         ({"owner": 3}, "metadata has 'owner': 3; expected text for text"),
         ({3: "owner"}, "metadata has 3: 'owner'"),
-        ({"classes": "[1]"}, "'classes', which the file tells itself"),
-        ({"verification": "trust me"}, "'verification', which the file tells itself"),
-        ({"version_onnx": "1"}, "'version_onnx', which the file tells itself"),
+        ({"classes": "[1]"}, "'classes', which the file sets itself"),
+        ({"verification": "trust me"}, "'verification', which the file sets itself"),
+        ({"version_onnx": "1"}, "'version_onnx', which the file sets itself"),
         ("owner", "metadata='owner'; expected"),
         (5, "metadata=5; expected"),
     ],

@@ -306,8 +306,8 @@ def test_learner_without_a_converter_is_refused(problem, members):
     """Check that the parameter, the stage and the learner's class are told."""
     cascade = learned_on(problem, members, confidence=LearnedConfidence(Own()), thresholds=0.8)
     wanted = (
-        r"confidence=LearnedConfidence\(estimator=Own\(\)\) cannot be exported: the learner after "
-        r"stage 0 'nb' \(Own\): .*expected a learner that converts, or confidence='learned'"
+        r"confidence=LearnedConfidence\(estimator=Own\(\)\) cannot be exported: the model fitted after "
+        r"stage 0 'nb' \(Own\): .*expected a classifier that converts, or confidence='learned'"
     )
     with pytest.raises(ConversionError, match=wanted):
         to_onnx(cascade, problem.more)

@@ -167,7 +167,7 @@ def test_few_ties_between_stages_are_declared():
 def test_many_ties_between_stages_are_refused():
     """Check that a file is not handed over where many rows hang on rounding."""
     cascade, rows = opposites(n_tied=500)
-    with pytest.raises(OnnxMismatchError, match="answered by another that is as sure"):
+    with pytest.raises(OnnxMismatchError, match="the output of another stage that is equally confident"):
         to_onnx(cascade, rows)
 
 

@@ -183,7 +183,7 @@ def test_other_exits_that_are_no_ties_are_an_error(rows, members):
     odd = {"odd": ByTheBatch().fit(X, y), "even": LogisticRegression().fit(X, y)}
     odd = {**members, **{name: FrozenEstimator(member) for name, member in odd.items()}}
     cascade = cascade_of(odd, "nb odd forest", rows, combine="last")
-    with pytest.raises(OnnxMismatchError, match="rows leave at another stage") as caught:
+    with pytest.raises(OnnxMismatchError, match="rows exit at another stage") as caught:
         to_onnx(cascade, more)
     report = caught.value.report
     right = cascade_of(odd, "nb even forest", rows, combine="last")
@@ -265,7 +265,7 @@ def test_advice_is_for_cascades_alone(rows, members):
     assert figures(to_onnx(ensemble, more))["advice"] == ""
     forest = members["forest"].estimator
     split = CascadeClassifier.from_ensemble(forest, max_disagreement=0.05, X_tune=X)
-    assert "the whole ensemble" in figures(to_onnx(split, more))["advice"]
+    assert "the full ensemble" in figures(to_onnx(split, more))["advice"]
 
 
 @pytest.mark.parametrize("atol", [1e-4, 1e-9])
@@ -327,5 +327,5 @@ def test_many_rows_on_a_boundary_are_no_accident(rows, members):
         # float32 rounds the others away from their boundary.
         if (exits != cascade.predict_details(same).exit_stage).all():
             break
-    with pytest.raises(OnnxMismatchError, match="200 rows leave at another stage as their conf"):
+    with pytest.raises(OnnxMismatchError, match="200 rows exit at another stage as their conf"):
         to_onnx(cascade, same)
