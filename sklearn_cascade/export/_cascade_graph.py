@@ -38,15 +38,15 @@ _TINY = 1e-37
 class CascadeWriter:
     """Writes all nodes of a cascade or averaging ensemble.
 
-    `members` and `confidence_models` have one graph per stage, None where there is none;
+    `members` and `confidence_models` have one `Member` per stage, None where there is none;
     `elem_type` is the type of the probabilities.
     """
 
     def __init__(
         self,
         spec: CascadeSpec,
-        members: Sequence[Member | None],
-        confidence_models: Sequence[Member | None],
+        members: Sequence,
+        confidence_models: Sequence,
         elem_type: int,
     ) -> None:
         self._spec = spec
@@ -160,13 +160,13 @@ class CascadeWriter:
 
 
 class StageState(NamedTuple):
-    """The values of the rows that have reached a stage, as names in the graph."""
+    """Names of the values for the rows that have reached a stage; empty where there is none."""
 
     sources: list[Source]  # the cascade's inputs, these rows only
-    total: str | None = None  # (n, n_classes), weighted sum of the probabilities, for "mean" only
+    total: str = ""  # (n, n_classes), weighted sum of the probabilities, for "mean" only
     weight_sum: float = 0.0  # sum of the weights in it
-    proba: str | None = None  # (n, n_classes), combined probabilities of the stages so far
-    confidence: str | None = None  # (n,), of these, where anything depends on it
+    proba: str = ""  # (n, n_classes), combined probabilities of the stages so far
+    confidence: str = ""  # (n,), of these, where anything depends on it
     outputs: StageOutputs | None = None  # for later learned confidences
 
     def take(self, builder: GraphBuilder, rows: str, *, keep_proba: bool) -> StageState:
@@ -175,16 +175,14 @@ class StageState(NamedTuple):
         The mean needs its sum only.
         """
 
-        def gather(value: str | None, name: str) -> str | None:
-            if value is None:
-                return None
-            return builder.add_node("Gather", value, rows, axis=0, name=name)
+        def gather(value: str, name: str) -> str:
+            return builder.add_node("Gather", value, rows, axis=0, name=name) if value else ""
 
         return self._replace(
             sources=[s._replace(name=gather(s.name, "input")) for s in self.sources],
             total=gather(self.total, "total"),
-            proba=gather(self.proba, "combined") if keep_proba else None,
-            confidence=gather(self.confidence, "confidence") if keep_proba else None,
+            proba=gather(self.proba, "combined") if keep_proba else "",
+            confidence=gather(self.confidence, "confidence") if keep_proba else "",
             outputs=None if self.outputs is None else self.outputs.take(builder, rows),
         )
 
@@ -198,8 +196,8 @@ class StageWriter:
     def __init__(
         self,
         spec: CascadeSpec,
-        members: Sequence[Member | None],
-        confidence_models: Sequence[Member | None],
+        members: Sequence,
+        confidence_models: Sequence,
         elem_type: int,
     ) -> None:
         self._spec = spec
@@ -247,12 +245,12 @@ class StageWriter:
             factor = builder.constant(weight, self.dtype, "weight")
             total = builder.add_node("Mul", own, factor, name="weighted")
         weight_sum = state.weight_sum + weight
-        if state.total is not None:
+        if state.total:
             total = builder.add_node("Add", state.total, total, name="total")
-        if state.total is not None or is_sum:
+        if state.total or is_sum:
             divisor = builder.constant(weight_sum, self.dtype, "weight_sum")
             proba = builder.add_node("Div", total, divisor, name="combined")
-        if is_sum and state.total is None:
+        if is_sum and not state.total:
             own = proba
         elif is_sum and self._spec.confidence == "learned":
             divisor = builder.constant(weight, self.dtype, "weight")
@@ -282,7 +280,7 @@ class StageWriter:
         self, builder: GraphBuilder, k: int, before: StageState, after: StageState
     ) -> StageState:
         """Write the output of the most confident stage; the later one among equals."""
-        if before.confidence is None:
+        if not before.confidence:
             return after
         later = builder.add_node(
             "GreaterOrEqual", after.confidence, before.confidence, name="at_least"
@@ -422,7 +420,7 @@ class ConfidenceNode(NamedTuple):
         if self.graph is None:
             confidence = self._write_logistic(builder, values, top.label, mixing)
         else:
-            confidence = self._write_classifier(builder, values, top.label, mixing)
+            confidence = self._write_classifier(builder, self.graph, values, top.label, mixing)
         axis = builder.constant([1], np.int64, "axis")
         return builder.add_node("Squeeze", confidence, axis, name="confidence")
 
@@ -483,10 +481,10 @@ class ConfidenceNode(NamedTuple):
         self, builder: GraphBuilder, values: str, label: str, mixing: np.ndarray
     ) -> str:
         """Write a logistic regression, (n, 1); all features of the class add up to one number."""
-        model, n_mixed = self.model, mixing.shape[1]
-        weights = (mixing @ model.weights[:n_mixed])[:, None]
+        n_mixed, by_feature = mixing.shape[1], np.asarray(self.model.weights)
+        weights = (mixing @ by_feature[:n_mixed])[:, None]
         weights = builder.constant(weights, np.float64, "weights")
-        by_class = model.table @ model.weights[n_mixed:] + model.intercept
+        by_class = self.model.table @ by_feature[n_mixed:] + self.model.intercept
         by_class = builder.constant(by_class, np.float64, "by_class")
         score = builder.add_node("MatMul", values, weights, name="score")
         shift = builder.add_node("Gather", by_class, label, axis=0, name="shift")
@@ -494,7 +492,7 @@ class ConfidenceNode(NamedTuple):
         return builder.add_node("Sigmoid", log_odds, name="right")
 
     def _write_classifier(
-        self, builder: GraphBuilder, values: str, label: str, mixing: np.ndarray
+        self, builder: GraphBuilder, graph: Member, values: str, label: str, mixing: np.ndarray
     ) -> str:
         """Write the features and the classifier that reads them; return its second column."""
         weights = builder.constant(mixing, np.float64, "mixing")
@@ -508,7 +506,7 @@ class ConfidenceNode(NamedTuple):
         n_features = mixing.shape[1] + self.model.table.shape[1]
         builder.prefix = f"{outer}confidence/"
         source = Source("features", features, double, (None, n_features))
-        proba = write_member(builder, self.graph, [source], double)
+        proba = write_member(builder, graph, [source], double)
         right = builder.constant([1], np.int64, "right")
         confidence = builder.add_node("Gather", proba, right, axis=1, name="confidence")
         builder.prefix = outer

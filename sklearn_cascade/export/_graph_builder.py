@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -224,7 +225,7 @@ def bring_to_opset(model, opset: int):
 def choose_opsets(target_opset) -> dict[str, int]:
     """Return the version of each domain for the parts that skl2onnx converts."""
     newest = package("skl2onnx.proto").get_latest_tested_opset_version()
-    opsets = {ML_DOMAIN: 3}
+    opsets: dict[str, Any] = {ML_DOMAIN: 3}
     if not isinstance(target_opset, (Integral, dict, type(None))):
         raise ConversionError(
             f"target_opset={target_opset!r}; expected a number, or a dict from domain to number"
@@ -235,7 +236,8 @@ def choose_opsets(target_opset) -> dict[str, int]:
         opsets[""] = target_opset
     if opsets.get("") is None:
         opsets[""] = min(newest, newest_runnable_opset())
-    if not (isinstance(opsets[""], Integral) and LOWEST_OPSET <= opsets[""] <= newest):
+    opset = opsets[""]
+    if not isinstance(opset, Integral) or not LOWEST_OPSET <= int(opset) <= newest:
         raise ConversionError(
             f"target_opset={target_opset!r}; expected a version from {LOWEST_OPSET}, which the "
             f"routing needs, to {newest}, the newest that this skl2onnx converts to"

@@ -131,8 +131,9 @@ def convert_cascade(cascade, target: Target) -> ConvertedCascade:
     ]
     confidence_models = _convert_confidence_models(cascade, spec, target)
     converted = ConvertedCascade(cascade, spec, members, confidence_models, target.sources)
-    if _recorded.get() is not None:
-        _recorded.get().append(converted)
+    recorded = _recorded.get()
+    if recorded is not None:
+        recorded.append(converted)
     return converted
 
 

@@ -6,7 +6,7 @@ The inputs of a file, and how rows are fed to them, are here too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class Member(NamedTuple):
     position: int  # stage, from 0
     name: str
     kind: str  # name of its class
-    model: object  # ModelProto
+    model: Any  # ModelProto
     output: str  # name of the value that holds the output
     output_format: OutputFormat
     columns: np.ndarray | None  # the cascade's column for each of its own; None where they agree
@@ -232,9 +232,10 @@ def _vote_shares(builder: GraphBuilder, votes: str, output_format: OutputFormat,
 
 def _align_columns(builder: GraphBuilder, proba: str, member: Member, elem_type: int) -> str:
     """Write a member's columns in the cascade's order, zero for classes it does not know."""
-    n_known = len(member.columns)
+    columns = np.asarray(member.columns)
+    n_known = len(columns)
     order = np.full(member.n_classes, n_known, dtype=np.int64)
-    order[member.columns] = np.arange(n_known)
+    order[columns] = np.arange(n_known)
     if n_known < member.n_classes:
         first = builder.constant([0], np.int64, "first")
         column = builder.add_node("Gather", proba, first, axis=1, name="some_column")

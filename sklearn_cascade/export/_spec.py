@@ -7,7 +7,7 @@ the names of this package stands for both. Only this module reads the fitted sta
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -80,7 +80,7 @@ class Confidence(NamedTuple):
     kind: str  # "max_proba", "margin", "entropy", "vote_margin" or "learned"
     n_voted: float = 0.0  # members of the ensemble that have voted after this stage
     n_members: float = 0.0  # all members of the ensemble
-    model: ConfidenceModel | None = None  # for "learned"
+    model: Any = None  # the ConfidenceModel, for "learned"
 
 
 class CascadeSpec(NamedTuple):

@@ -181,7 +181,7 @@ def to_onnx(
 
 def _check_arguments(estimator, X, atol) -> None:
     """Raise for arguments that cannot be exported or compared."""
-    if not isinstance(atol, Real) or not 0 < atol < 1:
+    if not isinstance(atol, Real) or not 0 < float(atol) < 1:
         raise ValueError(f"atol={atol!r}; expected a number above 0 and below 1")
     if not cascades_in(estimator):
         raise ConversionError(

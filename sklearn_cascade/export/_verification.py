@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -62,7 +62,8 @@ def verify(
         result = FileResult(open_session(model), feeds_of(sources, X))
     except Exception as error:
         raise ConversionError(f"onnxruntime does not run the file: {first_line(error)}") from error
-    report, expected, pays = blank_report(len(result.label), atol), None, True
+    report, pays = blank_report(len(result.label), atol), True
+    expected: Any = None
     is_bare = is_cascade(prepared)
     inputs = {id(converted[0].cascade): X} if is_bare else record_inputs(prepared, X)
     for one in converted:
@@ -327,7 +328,8 @@ def _confidence_model_problems(
         if graph is None:
             continue
         learned = converted.spec.confidences[k].model
-        label, columns = combiner.proba.argmax(axis=1), proba_columns(combiner.proba)
+        combined = np.asarray(combiner.proba)
+        label, columns = combined.argmax(axis=1), proba_columns(combined)
         features = confidence_features(columns, label, combiner.previous_outputs(), learned.table)
         source = Source("features", "features", double, (None, features.shape[1]))
         session = open_session(member_model(graph, [source], double))
@@ -351,16 +353,17 @@ def _advice(spec: CascadeSpec, report: ExportReport) -> tuple[str, bool]:
     timed = [check for check in report.members if check.seconds is not None]
     if not spec.exits_early or len(timed) < 2:
         return "", True
-    names, seconds = [check.name for check in timed], [check.seconds for check in timed]
+    names = [check.name for check in timed]
+    seconds = np.array([check.seconds for check in timed], dtype=float)
     reached = [check.n_reached / report.n_samples for check in timed]
     learned = [spec.confidence == "learned" and spec.needs_confidence(c.stage) for c in timed]
     overhead = _OVERHEAD + _LEARNED_OVERHEAD * float(np.dot(reached, learned))
     expected = float(np.dot(seconds, reached)) + overhead
     most_expensive = int(np.argmax(seconds))
     is_split = spec.stages[0].adds_up
-    alone = sum(seconds) if is_split else seconds[most_expensive]
+    alone = seconds.sum() if is_split else seconds[most_expensive]
     other = "the full ensemble" if is_split else f"{names[most_expensive]!r} alone"
-    pays = expected < alone
+    pays = bool(expected < alone)
     text = (
         f"one row at a time takes about {expected * 1e6:.0f} us ({overhead * 1e6:.0f} us of it for "
         f"the routing), {other} {alone * 1e6:.0f} us: the cascade "
