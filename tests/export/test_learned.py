@@ -308,7 +308,8 @@ def test_classifier_without_a_converter_is_refused(problem, members):
     cascade = learned_on(problem, members, confidence=LearnedConfidence(Own()), thresholds=0.8)
     wanted = (
         r"confidence=LearnedConfidence\(estimator=Own\(\)\) cannot be exported: the model fitted "
-        r"after stage 0 'nb' \(Own\): .*expected a classifier that converts, or confidence='learned'"
+        r"after stage 0 'nb' \(Own\): .*expected a classifier that converts, or "
+        r"confidence='learned'"
     )
     with pytest.raises(ConversionError, match=wanted):
         to_onnx(cascade, problem.more)
