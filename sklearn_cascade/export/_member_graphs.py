@@ -57,7 +57,7 @@ from sklearn_cascade.members import (
     parse,
 )
 
-# They round rows to float32 whatever they are given, and so has their graph to do.
+# They round rows to float32 whatever they are given, and their graphs must do the same.
 _ROUNDING = (
     RandomForestClassifier,
     ExtraTreesClassifier,

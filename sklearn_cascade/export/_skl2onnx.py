@@ -61,7 +61,7 @@ _BOOSTERS = {
 }
 
 
-def register_onnx_converter():
+def register_onnx_converter() -> None:
     """Register the estimators of this package with skl2onnx.
 
     `to_onnx` does so by itself. Call this function before you call skl2onnx directly with a

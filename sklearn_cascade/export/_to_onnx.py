@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -30,7 +31,7 @@ from sklearn_cascade.export._spec import fitted_cascade, is_cascade, stages_of
 from sklearn_cascade.export._verification import verify as verify_file
 from sklearn_cascade.members import OnnxClassifier, first_line
 
-# A stage has to be reached by so many rows before anything can be said of it.
+# A comparison of the routing to a stage means little below this number of rows.
 _FEW_SAMPLES = 30
 _VERSION_PREFIX = "version_"
 _OWN_ENTRIES = {
@@ -41,15 +42,15 @@ _PACKAGES = ("sklearn-cascade", "scikit-learn", "skl2onnx", "onnx", "onnxruntime
 
 
 def to_onnx(
-    estimator,
-    X,
+    estimator: Any,
+    X: Any,
     *,
     target_opset: int | dict[str, int] | None = None,
     atol: float = 1e-4,
     verify: bool = True,
     metadata: Mapping[str, str] | None = None,
     verbose: int = 0,
-):
+) -> Any:
     """Convert a fitted cascade or ensemble, or a model that contains one, to one ONNX file.
 
     A row that exits at a stage does not run the stages after it, in any language that onnxruntime
@@ -154,7 +155,7 @@ def to_onnx(
         sources = input_sources(X, by_column=selects_by_name(prepared))
         with record_conversions() as recorded:
             model = _run_skl2onnx(prepared, sources, target_opset)
-        # Cascades within members of these are not compared by themselves.
+        # A cascade within a member is compared as part of that member.
         outermost = {id(cascade) for cascade in cascades_in(prepared)}
         converted = [one for one in recorded if id(one.cascade) in outermost]
     report = None

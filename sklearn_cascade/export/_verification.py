@@ -80,7 +80,7 @@ def verify(
             advice=advice,
         )
     if result.exit_stage is None:
-        # A cascade within another estimator: its gaps still tell which rows are close to a tie.
+        # A cascade within another estimator: its gaps show which rows are close to a tie.
         proba, label = estimator.predict_proba(X), np.asarray(estimator.predict(X))
         if expected is None or len(expected.gaps) != len(proba):
             none = np.empty((len(proba), 0))

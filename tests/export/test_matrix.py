@@ -157,14 +157,14 @@ def split_ensembles(problem):
 
 
 @pytest.mark.parametrize(
-    ("kind", "way"),
+    ("kind", "stopping"),
     # The bound holds for draws at random, which the members of a vote are not.
     [pair for pair in product(SPLIT, STOPPING) if pair != ("vote", "probabilistic")],
 )
-def test_file_routes_as_a_split_ensemble(problem, split_ensembles, kind, way):
+def test_file_routes_as_a_split_ensemble(problem, split_ensembles, kind, stopping):
     """Check cascades of the parts of one ensemble, with tuned, probabilistic and exact stopping."""
-    given = dict(STOPPING[way])
-    if way == "tuned" or kind == "vote":
+    given = dict(STOPPING[stopping])
+    if stopping == "tuned" or kind == "vote":
         given["X_tune"] = problem.more[:1500]
     cascade = CascadeClassifier.from_ensemble(split_ensembles[kind], **given)
     for dtype in (np.float32, np.float64):
