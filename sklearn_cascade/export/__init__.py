@@ -1,4 +1,4 @@
-"""From a fitted committee to a file that runs without it."""
+"""Export of a fitted cascade or ensemble to an ONNX file that runs without Python."""
 
 from sklearn_cascade.export._report import ExportReport
 from sklearn_cascade.export._skl2onnx import register_onnx_converter

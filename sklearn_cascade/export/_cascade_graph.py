@@ -1,4 +1,15 @@
-"""The nodes of a committee: members in nested branches, and the routing between them."""
+"""The graph of a cascade: its members, and the ONNX `If` nodes that skip work.
+
+Where to find what, in reading order:
+
+- `CascadeWriter` nests the stages. Its `_write_if` writes the `If` node after a stage: one branch
+  holds all later stages and runs them on the rows that have not exited, the other runs nothing.
+- `StageWriter.write` writes one stage: the member, the combined probabilities, their confidence.
+- `StageState` and `StageOutputs` are the values that one stage hands to the next.
+- `write_confidence` and `ConfidenceNode` write a confidence computed by a rule or by a model.
+
+Methods write nodes into a `GraphBuilder` and return names of values; n is the number of rows.
+"""
 
 from __future__ import annotations
 
@@ -10,586 +21,548 @@ import numpy as np
 
 from sklearn_cascade.core import LOG_ODDS_CLIP, ConfidenceModel
 from sklearn_cascade.export._graph_builder import GraphBuilder, package
-from sklearn_cascade.export._member_io import Member, Source, elem_type_of, write_member
-from sklearn_cascade.export._spec import Blueprint, Confidence
+from sklearn_cascade.export._member_io import (
+    Member,
+    Source,
+    dtype_of,
+    elem_type_of,
+    write_label,
+    write_member,
+)
+from sklearn_cascade.export._spec import CascadeSpec, Confidence
 
-# Its logarithm is finite in float32, and times zero it is zero.
+# Its logarithm is finite in float32, and zero when multiplied by zero.
 _TINY = 1e-37
 
 
-class Assembler:
-    """Writes a committee's nodes.
+class CascadeWriter:
+    """Writes all nodes of a cascade or averaging ensemble.
 
-    Parameters
-    ----------
-    blueprint : Blueprint
-        What the committee does.
-    members, learners : sequence of Member or None
-        One per stage, None for one whose answer counts for nothing; and the graphs of learners
-        of its confidence.
-    elem_type : int
-        Type of the probabilities.
+    `members` and `confidence_models` have one `Member` per stage, None where there is none;
+    `elem_type` is the type of the probabilities.
     """
 
     def __init__(
-        self, blueprint: Blueprint, members: Sequence, learners: Sequence, elem_type: int
+        self,
+        spec: CascadeSpec,
+        members: Sequence,
+        confidence_models: Sequence,
+        elem_type: int,
     ) -> None:
-        self._plan = blueprint
+        self._spec = spec
         self._members = members
         self._elem_type = elem_type
-        self._writer = StageWriter(blueprint, members, learners, elem_type)
+        self._stage_writer = StageWriter(spec, members, confidence_models, elem_type)
         self._root = ""
 
-    def write(self, canvas: GraphBuilder, sources: list[Source]) -> tuple[str, str, str, str]:
+    def write(self, builder: GraphBuilder, sources: list[Source]) -> tuple[str, str, str, str]:
         """Write everything; return the names of label, probabilities, exit stage and cost."""
-        self._root = canvas.prefix
-        if self._plan.exits_early:
-            proba, stage = self._stage(canvas, 0, StageState(sources))
+        self._root = builder.prefix
+        if self._spec.exits_early:
+            proba, stage = self._write_stages_from(builder, 0, StageState(sources))
         else:
-            proba, stage = self._ensemble(canvas, sources)
-        canvas.prefix = f"{self._root}answer/"
-        column = canvas.add_node("ArgMax", proba, axis=1, keepdims=0, name="column")
-        classes = self._plan.classes
-        labels = canvas.constant(classes, classes.dtype, "classes")
-        costs = canvas.constant(self._plan.costs, np.float32, "cumulative_costs")
-        label = canvas.add_node("Gather", labels, column, axis=0, name="label")
-        return label, proba, stage, canvas.add_node("Gather", costs, stage, axis=0, name="cost")
+            proba, stage = self._write_all_members(builder, sources)
+        builder.prefix = f"{self._root}output/"
+        label = write_label(builder, proba, self._spec.classes)
+        costs = builder.constant(self._spec.cumulative_costs, np.float32, "cumulative_costs")
+        return label, proba, stage, builder.add_node("Gather", costs, stage, axis=0, name="cost")
 
-    def _stage(self, canvas: GraphBuilder, k: int, running: StageState) -> tuple[str, str]:
-        """Write a stage and all after it; return probabilities and exit stages of its rows."""
-        canvas.prefix = f"{self._root}stage{k}/"
-        last = k == len(self._members) - 1
-        never = not last and not self._plan.exits_at(k)
-        if never and self._members[k] is None:
-            return self._stage(canvas, k + 1, running)
-        running = self._writer.write(canvas, k, running)
-        if last:
-            return running.answer, self._fill(canvas, running.answer, k)
-        if never:
-            return self._stage(canvas, k + 1, running)
-        deferred = self._deferred(canvas, k, running.sure)
-        some = canvas.add_node("Size", deferred, name="n_deferred")
-        some = canvas.add_node("Cast", some, to=package("onnx").TensorProto.BOOL, name="some")
-        names = canvas.fresh_names("proba", "exit_stage")
-        then = self._go_on(canvas.within(f"{self._root}stage{k}/on/"), k, deferred, running)
-        stay = self._stay(canvas.within(f"{self._root}stage{k}/off/"), k, running.answer)
-        canvas.place("If", [some], names, then_branch=then, else_branch=stay)
+    def _write_stages_from(
+        self, builder: GraphBuilder, k: int, state: StageState
+    ) -> tuple[str, str]:
+        """Write stage k and all later ones; return probabilities and exit stages of its rows."""
+        builder.prefix = f"{self._root}stage{k}/"
+        is_last = k == len(self._members) - 1
+        if not is_last and self._members[k] is None:
+            return self._write_stages_from(builder, k + 1, state)
+        state = self._stage_writer.write(builder, k, state)
+        if is_last:
+            return state.proba, self._write_exit_stage(builder, state.proba, k)
+        if not self._spec.may_exit(k):
+            return self._write_stages_from(builder, k + 1, state)
+        return self._write_if(builder, k, state)
+
+    def _write_if(self, builder: GraphBuilder, k: int, state: StageState) -> tuple[str, str]:
+        """Write the `If` node after stage k: later stages run only if some row has not exited."""
+        threshold = self._stage_writer.write_threshold(builder, k)
+        exits = builder.add_node("GreaterOrEqual", state.confidence, threshold, name="exits")
+        # Not (confidence >= threshold): rows with a confidence of NaN continue, as in Python.
+        stays = builder.add_node("Not", exits, name="continues")
+        deferred = builder.add_node("NonZero", stays, name="deferred")  # shape (1, n_deferred)
+        n_deferred = builder.add_node("Size", deferred, name="n_deferred")
+        any_deferred = builder.add_node(
+            "Cast", n_deferred, to=package("onnx").TensorProto.BOOL, name="any_deferred"
+        )
+        names = [builder.unique_name("proba"), builder.unique_name("exit_stage")]
+        then_branch = self._write_then(builder, k, deferred, state)
+        else_branch = self._write_else(builder, k, state)
+        builder.add_node(
+            "If", any_deferred, outputs=names, then_branch=then_branch, else_branch=else_branch
+        )
         return names[0], names[1]
 
-    def _deferred(self, canvas: GraphBuilder, k: int, sure: str) -> str:
-        """Write the test of a stage; return the rows that go on, (1, n_deferred)."""
-        boundary = self._writer.boundary(canvas, k)
-        # Not less than: NaN has to go on, as in Python.
-        exits = canvas.add_node("GreaterOrEqual", sure, boundary, name="exits")
-        return canvas.add_node(
-            "NonZero", canvas.add_node("Not", exits, name="stays"), name="deferred"
-        )
+    def _write_then(self, outer: GraphBuilder, k: int, deferred: str, state: StageState):
+        """Return the branch in which the later stages run on the deferred rows."""
+        prefix = f"{self._root}stage{k}/then/"
+        builder = outer.branch(prefix)
+        flat = builder.constant([-1], np.int64, "flat")
+        rows = builder.add_node("Reshape", deferred, flat, name="rows")
+        keep_proba = self._spec.combine == "most_confident"
+        deferred_state = state.take(builder, rows, keep_proba=keep_proba)
+        later_proba, later_stage = self._write_stages_from(builder, k + 1, deferred_state)
+        builder.prefix = prefix
+        axis = builder.constant([1], np.int64, "axis")
+        indices = builder.add_node("Unsqueeze", rows, axis, name="indices")
+        here = self._write_exit_stage(builder, state.proba, k)
+        proba = builder.add_node("ScatterND", state.proba, indices, later_proba, name="proba")
+        stage = builder.add_node("ScatterND", here, indices, later_stage, name="exit_stage")
+        return builder.as_branch("deferred", self._branch_outputs(proba, stage))
 
-    def _go_on(self, canvas: GraphBuilder, k: int, deferred: str, running: StageState):
-        """Write the branch of the stages after one; it hands out the answers to all its rows."""
-        shape, answer = canvas.constant([-1], np.int64, "flat"), running.answer
-        rows = canvas.add_node("Reshape", deferred, shape, name="rows")
-        kept = running.of_rows(canvas, rows, keeps_answer=self._plan.combine == "most_confident")
-        deeper, deeper_stage = self._stage(canvas, k + 1, kept)
-        canvas.prefix = f"{self._root}stage{k}/on/"
-        places = canvas.add_node(
-            "Unsqueeze", rows, canvas.constant([1], np.int64, "axis"), name="places"
-        )
-        here = self._fill(canvas, answer, k)
-        proba = canvas.add_node("ScatterND", answer, places, deeper, name="proba")
-        stage = canvas.add_node("ScatterND", here, places, deeper_stage, name="exit_stage")
-        return canvas.as_graph("deferred", self._handed_out(proba, stage))
+    def _write_else(self, outer: GraphBuilder, k: int, state: StageState):
+        """Return the branch in which all rows have exited and nothing runs."""
+        builder = outer.branch(f"{self._root}stage{k}/else/")
+        proba = builder.add_node("Identity", state.proba, name="proba")
+        stage = self._write_exit_stage(builder, state.proba, k)
+        return builder.as_branch("all_exit", self._branch_outputs(proba, stage))
 
-    def _stay(self, canvas: GraphBuilder, k: int, answer: str):
-        """Write the branch where nobody goes on."""
-        proba = canvas.add_node("Identity", answer, name="proba")
-        stage = self._fill(canvas, answer, k)
-        return canvas.as_graph("all_exit", self._handed_out(proba, stage))
-
-    def _fill(self, canvas: GraphBuilder, answer: str, k: int) -> str:
-        """Write a stage's number for each of its rows."""
-        shape = canvas.add_node("Shape", answer, start=0, end=1, name="n_rows")
-        number = package("onnx").numpy_helper.from_array(np.array([k], dtype=np.int64))
-        return canvas.add_node("ConstantOfShape", shape, value=number, name="exit_stage")
-
-    def _ensemble(self, canvas: GraphBuilder, sources: list[Source]) -> tuple[str, str]:
-        """Write an ensemble of which every member runs for every row."""
-        running, heard = StageState(sources), []
-        for k, member in enumerate(self._members):
-            if member is None:
-                continue
-            canvas.prefix = f"{self._root}stage{k}/"
-            if self._plan.combine == "geometric":
-                proba = write_member(canvas, member, sources, self._elem_type)
-                heard.append((proba, self._plan.weights[k]))
-            else:
-                running = self._writer.write(canvas, k, running)
-        canvas.prefix, answer = f"{self._root}mean/", running.answer
-        if heard:
-            answer = geometric_mean_of(canvas, heard, self._writer.dtype)
-        return answer, self._fill(canvas, answer, len(self._members) - 1)
-
-    def _handed_out(self, proba: str, stage: str) -> list:
-        """Return the description of what a branch hands out."""
+    def _branch_outputs(self, proba: str, stage: str) -> list:
+        """Return the descriptions of the values that a branch returns."""
         onnx = package("onnx")
         info = onnx.helper.make_tensor_value_info
         return [
-            info(proba, self._elem_type, [None, len(self._plan.classes)]),
+            info(proba, self._elem_type, [None, len(self._spec.classes)]),
             info(stage, onnx.TensorProto.INT64, [None]),
         ]
 
+    def _write_exit_stage(self, builder: GraphBuilder, proba: str, k: int) -> str:
+        """Write the number of a stage once per row: shape (n,)."""
+        shape = builder.add_node("Shape", proba, start=0, end=1, name="n_rows")
+        number = package("onnx").numpy_helper.from_array(np.array([k], dtype=np.int64))
+        return builder.add_node("ConstantOfShape", shape, value=number, name="exit_stage")
+
+    def _write_all_members(self, builder: GraphBuilder, sources: list[Source]) -> tuple[str, str]:
+        """Write an averaging ensemble, in which every member runs on every row."""
+        geometric = self._spec.combine == "geometric"
+        state, terms = StageState(sources), []
+        for k, member in enumerate(self._members):
+            if member is None:
+                continue
+            builder.prefix = f"{self._root}stage{k}/"
+            if geometric:
+                proba = write_member(builder, member, sources, self._elem_type)
+                terms.append((proba, self._spec.weights[k]))
+            else:
+                state = self._stage_writer.write(builder, k, state)
+        builder.prefix, proba = f"{self._root}mean/", state.proba
+        if geometric:
+            proba = _write_geometric_mean(builder, terms, self._stage_writer.dtype)
+        return proba, self._write_exit_stage(builder, proba, len(self._members) - 1)
+
 
 class StageState(NamedTuple):
-    """The rows that have come to some stage.
+    """Names of the values for the rows that have reached a stage; empty where there is none."""
 
-    Attributes
-    ----------
-    sources : list of Source
-        The committee's inputs, these rows only.
-    total : str or None
-        Weighted sum of the probabilities so far; None before the first stage, and where there is
-        no mean.
-    mass : float
-        Sum of the weights so far.
-    answer, sure : str or None
-        The answer so far, and how sure it is where that matters.
-    said : StageOutputs or None
-        What the stages said by themselves, where a later confidence looks at it.
-    """
+    sources: list[Source]  # the cascade's inputs, these rows only
+    total: str = ""  # (n, n_classes), weighted sum of the probabilities, for "mean" only
+    weight_sum: float = 0.0  # sum of the weights in it
+    proba: str = ""  # (n, n_classes), combined probabilities of the stages so far
+    confidence: str = ""  # (n,), of these, where anything depends on it
+    outputs: StageOutputs | None = None  # for later learned confidences
 
-    sources: list[Source]
-    total: str | None = None
-    mass: float = 0.0
-    answer: str | None = None
-    sure: str | None = None
-    said: StageOutputs | None = None
+    def take(self, builder: GraphBuilder, rows: str, *, keep_proba: bool) -> StageState:
+        """Write the state of some rows; combined probabilities only where later stages read them.
 
-    def of_rows(self, canvas: GraphBuilder, rows: str, *, keeps_answer: bool) -> StageState:
-        """Write the same for some of the rows; a mean needs its sum only."""
+        The mean needs its sum only.
+        """
 
-        def take(name: str | None, wanted: str) -> str | None:
-            return (
-                None if name is None else canvas.add_node("Gather", name, rows, axis=0, name=wanted)
-            )
+        def gather(value: str, name: str) -> str:
+            return builder.add_node("Gather", value, rows, axis=0, name=name) if value else ""
 
         return self._replace(
-            sources=[s._replace(name=take(s.name, "input")) for s in self.sources],
-            total=take(self.total, "total"),
-            answer=take(self.answer, "answer") if keeps_answer else None,
-            sure=take(self.sure, "sure") if keeps_answer else None,
-            said=None if self.said is None else self.said.of_rows(canvas, rows),
+            sources=[s._replace(name=gather(s.name, "input")) for s in self.sources],
+            total=gather(self.total, "total"),
+            proba=gather(self.proba, "combined") if keep_proba else "",
+            confidence=gather(self.confidence, "confidence") if keep_proba else "",
+            outputs=None if self.outputs is None else self.outputs.take(builder, rows),
         )
 
 
 class StageWriter:
-    """Writes what becomes of one member's answer.
+    """Writes one stage: its member, the combined probabilities and their confidence.
 
-    Parameters
-    ----------
-    blueprint : Blueprint
-        What the committee does.
-    members, learners : sequence of Member or None
-        One per stage, None for one whose answer counts for nothing; and the graphs of learners.
-    elem_type : int
-        Type of the probabilities.
-
-    Attributes
-    ----------
-    dtype : dtype
-        The same as NumPy has it.
+    The parameters are those of `CascadeWriter`.
     """
 
     def __init__(
-        self, blueprint: Blueprint, members: Sequence, learners: Sequence, elem_type: int
+        self,
+        spec: CascadeSpec,
+        members: Sequence,
+        confidence_models: Sequence,
+        elem_type: int,
     ) -> None:
-        self._plan = blueprint
-        self._members, self._learners = members, learners
+        self._spec = spec
+        self._members, self._confidence_models = members, confidence_models
         self._elem_type = elem_type
-        self.dtype = package("onnx").helper.tensor_dtype_to_np_dtype(elem_type)
+        self.dtype = dtype_of(elem_type)
 
-    def write(self, canvas: GraphBuilder, k: int, running: StageState) -> StageState:
-        """Write a member, the answer with its own in it, and how sure that is if it matters."""
-        plan = self._plan
-        own, heard = self._heard(canvas, k, running)
-        if not (plan.judges(k) or plan.needs_history(k)):
-            return heard
-        if plan.confidence == "learned":
-            heard = self._learned(canvas, k, own, heard)
+    def write(self, builder: GraphBuilder, k: int, state: StageState) -> StageState:
+        """Write stage k for the rows of a state; return the state after it."""
+        spec = self._spec
+        own, after = self._write_member(builder, k, state)
+        if not (spec.needs_confidence(k) or spec.needs_history(k)):
+            return after
+        if spec.confidence == "learned":
+            after = self._write_learned_confidence(builder, k, own, after)
         else:
-            sure = confidence_of(canvas, heard.answer, plan.confidences[k], plan, self.dtype)
-            heard = heard._replace(sure=sure)
-        return (
-            self._surest(canvas, k, running, heard) if plan.combine == "most_confident" else heard
-        )
+            confidence = write_confidence(
+                builder, after.proba, spec.confidences[k], len(spec.classes), self.dtype
+            )
+            after = after._replace(confidence=confidence)
+        if spec.combine == "most_confident":
+            return self._write_most_confident(builder, k, state, after)
+        return after
 
-    def boundary(self, canvas: GraphBuilder, k: int) -> str:
+    def write_threshold(self, builder: GraphBuilder, k: int) -> str:
         """Write the smallest confidence that exits at a stage."""
-        dtype = np.float64 if self._plan.confidence == "learned" else self.dtype
-        return canvas.constant(self._plan.boundaries[k], dtype, "threshold")
+        dtype = np.float64 if self._spec.confidence == "learned" else self.dtype
+        return builder.constant(self._spec.effective_thresholds[k], dtype, "threshold")
 
-    def _heard(self, canvas: GraphBuilder, k: int, running: StageState) -> tuple[str, StageState]:
-        """Write a member and what is made of its answer; return its own, and the answer so far."""
-        member, weight = self._members[k], self._plan.weights[k]
-        if self._plan.combine != "mean":
-            own = write_member(canvas, member, running.sources, self._elem_type)
-            return own, running._replace(answer=own)
-        # A part of a forest weighs as much as it has trees: its votes are the summand, and even
-        # votes of all parts stay even.
-        summed = member.reading.n_votes == weight
-        if summed:
-            member = member._replace(reading=member.reading._replace(summed=True))
-        share = answer = own = write_member(canvas, member, running.sources, self._elem_type)
-        if weight != 1.0 and not summed:
-            factor = canvas.constant(weight, self.dtype, "weight")
-            share = canvas.add_node("Mul", own, factor, name="share")
-        mass = running.mass + weight
-        if running.total is not None:
-            share = canvas.add_node("Add", running.total, share, name="total")
-        if running.total is not None or summed:
-            answer = canvas.add_node(
-                "Div", share, canvas.constant(mass, self.dtype, "mass"), name="answer"
-            )
-        if summed and running.total is None:
-            own = answer
-        elif summed and self._plan.confidence == "learned":
-            own = canvas.add_node(
-                "Div", own, canvas.constant(weight, self.dtype, "weight"), name="own"
-            )
-        return own, running._replace(total=share, mass=mass, answer=answer)
+    def _write_member(
+        self, builder: GraphBuilder, k: int, state: StageState
+    ) -> tuple[str, StageState]:
+        """Write a member; return its own probabilities, and the state with these combined."""
+        member, weight = self._members[k], self._spec.weights[k]
+        if self._spec.combine != "mean":
+            own = write_member(builder, member, state.sources, self._elem_type)
+            return own, state._replace(proba=own)
+        # The weight of a part of a forest is its number of trees: adding its votes, undivided, is
+        # exact, so that classes with equally many votes in all parts stay tied.
+        is_sum = member.output_format.n_votes == weight
+        if is_sum:
+            member = member._replace(output_format=member.output_format._replace(summed=True))
+        total = proba = own = write_member(builder, member, state.sources, self._elem_type)
+        if weight != 1.0 and not is_sum:
+            factor = builder.constant(weight, self.dtype, "weight")
+            total = builder.add_node("Mul", own, factor, name="weighted")
+        weight_sum = state.weight_sum + weight
+        if state.total:
+            total = builder.add_node("Add", state.total, total, name="total")
+        if state.total or is_sum:
+            divisor = builder.constant(weight_sum, self.dtype, "weight_sum")
+            proba = builder.add_node("Div", total, divisor, name="combined")
+        if is_sum and not state.total:
+            own = proba
+        elif is_sum and self._spec.confidence == "learned":
+            divisor = builder.constant(weight, self.dtype, "weight")
+            own = builder.add_node("Div", own, divisor, name="own")
+        return own, state._replace(total=total, weight_sum=weight_sum, proba=proba)
 
-    def _learned(self, canvas: GraphBuilder, k: int, own: str, heard: StageState) -> StageState:
-        """Write what a learned confidence looks at, now or later, and what it says if asked."""
-        plan, before = self._plan, heard.said
-        peak, averaged = peak_of(canvas, own), plan.combine == "mean" and k > 0
-        if averaged or plan.needs_history(k):
-            said = peak if before is None else before.followed_by(canvas, peak)
-            heard = heard._replace(said=said)
-        if not plan.judges(k):
-            return heard
-        if averaged:
-            peak, before = peak_of(canvas, heard.answer), heard.said
-        judge = ConfidenceNode(plan.confidences[k].learned, self._learners[k], len(plan.classes))
-        sure = learned_confidence(canvas, heard.answer, peak, before, judge, self.dtype)
-        return heard._replace(sure=sure)
-
-    def _surest(
-        self, canvas: GraphBuilder, k: int, before: StageState, heard: StageState
+    def _write_learned_confidence(
+        self, builder: GraphBuilder, k: int, own: str, state: StageState
     ) -> StageState:
-        """Write the answer of the surest stage; the later one among equals, as in Python."""
-        if before.sure is None:
-            return heard
-        later = canvas.add_node("GreaterOrEqual", heard.sure, before.sure, name="later")
-        # NaN, of an answer that says nothing, gives way to any other.
-        silent = canvas.add_node("IsNaN", before.sure, name="silent")
-        later = canvas.add_node("Or", later, silent, name="is_more_confident")
-        axis = canvas.constant([1], np.int64, "axis")
-        column = canvas.add_node("Unsqueeze", later, axis, name="is_more_confident")
-        answer = canvas.add_node("Where", column, heard.answer, before.answer, name="answer")
+        """Write what a learned confidence reads, now or later, and its value if it is needed."""
+        spec, history = self._spec, state.outputs
+        top, is_mean = StageOutputs.of(builder, own), spec.combine == "mean" and k > 0
+        if is_mean or spec.needs_history(k):
+            outputs = top if history is None else history.followed_by(builder, top)
+            state = state._replace(outputs=outputs)
+        if not spec.needs_confidence(k):
+            return state
+        if is_mean:
+            top, history = StageOutputs.of(builder, state.proba), state.outputs
+        node = ConfidenceNode(
+            spec.confidences[k].model, self._confidence_models[k], len(spec.classes)
+        )
+        confidence = node.write(builder, state.proba, top, history, self.dtype)
+        return state._replace(confidence=confidence)
+
+    def _write_most_confident(
+        self, builder: GraphBuilder, k: int, before: StageState, after: StageState
+    ) -> StageState:
+        """Write the output of the most confident stage; the later one among equals."""
+        if not before.confidence:
+            return after
+        later = builder.add_node(
+            "GreaterOrEqual", after.confidence, before.confidence, name="at_least"
+        )
+        # A confidence of NaN is below any other.
+        is_nan = builder.add_node("IsNaN", before.confidence, name="is_nan")
+        later = builder.add_node("Or", later, is_nan, name="is_more_confident")
+        axis = builder.constant([1], np.int64, "axis")
+        column = builder.add_node("Unsqueeze", later, axis, name="is_more_confident")
+        proba = builder.add_node("Where", column, after.proba, before.proba, name="combined")
         if k == len(self._members) - 1:
-            return heard._replace(answer=answer)
-        sure = canvas.add_node("Where", later, heard.sure, before.sure, name="sure")
-        return heard._replace(answer=answer, sure=sure)
-
-
-def confidence_of(
-    canvas: GraphBuilder, answer: str, confidence: Confidence, plan: Blueprint, dtype
-) -> str:
-    """Write how sure each row of an answer is; return its name, of shape (n,)."""
-    if confidence.kind == "max_proba":
-        axes = canvas.constant([1], np.int64, "axes")
-        return canvas.add_node("ReduceMax", answer, axes, keepdims=0, name="confidence")
-    if confidence.kind == "margin":
-        first, second = _top_two(canvas, answer, len(plan.classes), dtype)
-        return canvas.add_node("Sub", first, second, name="confidence")
-    if confidence.kind == "entropy":
-        return _entropy(canvas, answer, len(plan.classes), dtype)
-    return _lead(canvas, answer, confidence, len(plan.classes), dtype)
-
-
-def geometric_mean_of(canvas: GraphBuilder, heard: Sequence[tuple[str, float]], dtype) -> str:
-    """Write the normalised weighted geometric mean; return its name.
-
-    Rows on which every class is ruled out by somebody get the arithmetic mean, as in Python.
-    """
-    logs, shares = [], []
-    for proba, weight in heard:
-        factor = canvas.constant(weight, dtype, "weight")
-        logs.append(canvas.add_node("Mul", canvas.add_node("Log", proba), factor, name="log_share"))
-        shares.append(canvas.add_node("Mul", proba, factor, name="share"))
-    mass = canvas.constant(sum(weight for _, weight in heard), dtype, "mass")
-    arithmetic = canvas.add_node("Div", _sum(canvas, shares), mass, name="arithmetic")
-    total = _sum(canvas, logs)
-    axes = canvas.constant([1], np.int64, "axes")
-    peak = canvas.add_node("ReduceMax", total, axes, keepdims=1, name="peak")
-    lost = canvas.add_node("IsInf", peak, name="lost")
-    scaled = canvas.add_node("Div", canvas.add_node("Sub", total, peak), mass, name="scaled")
-    powers = canvas.add_node("Exp", scaled, name="powers")
-    sums = canvas.add_node("ReduceSum", powers, axes, keepdims=1, name="sums")
-    geometric = canvas.add_node("Div", powers, sums, name="geometric")
-    return canvas.add_node("Where", lost, arithmetic, geometric, name="answer")
-
-
-def negative_entropy_of(canvas: GraphBuilder, answer: str, dtype, *, keepdims: int = 0) -> str:
-    """Write the sum of p log p, zero where p is zero; return its name."""
-    tiny = canvas.constant(_TINY, dtype, "tiny")
-    logs = canvas.add_node("Log", canvas.add_node("Max", answer, tiny, name="floored"), name="logs")
-    axes = canvas.constant([1], np.int64, "axes")
-    terms = canvas.add_node("Mul", answer, logs, name="terms")
-    return canvas.add_node("ReduceSum", terms, axes, keepdims=keepdims, name="negative_entropy")
-
-
-def _entropy(canvas: GraphBuilder, answer: str, n_classes: int, dtype) -> str:
-    """Write one minus the normalised entropy."""
-    total = negative_entropy_of(canvas, answer, dtype)
-    scale = canvas.constant(1.0 / np.log(n_classes), dtype, "scale")
-    scaled = canvas.add_node("Mul", total, scale, name="scaled")
-    return canvas.add_node("Add", scaled, canvas.constant(1.0, dtype, "one"), name="confidence")
-
-
-def _lead(canvas: GraphBuilder, answer: str, confidence: Confidence, n_classes: int, dtype) -> str:
-    """Write the lead of the leading class in standard errors; see `rules.vote_margin`."""
-    k, n_members = confidence.k, confidence.n_members
-    share = canvas.constant(k / (k + 1), dtype, "share")
-    shares = canvas.add_node("Mul", answer, share, name="shares")
-    first, second = _top_two(canvas, shares, n_classes, dtype)
-    gap = canvas.add_node("Sub", first, second, name="gap")
-    spread = canvas.add_node("Add", first, second, name="spread")
-    spread = canvas.add_node(
-        "Sub", spread, canvas.add_node("Mul", gap, gap, name="squared"), name="spread"
-    )
-    one_vote = canvas.constant(1 / (k + 1), dtype, "one_vote")
-    variance = canvas.add_node("Add", spread, one_vote, name="variance")
-    left = canvas.constant(1 / k - 1 / n_members, dtype, "left")
-    error = canvas.add_node("Sqrt", canvas.add_node("Mul", variance, left), name="standard_error")
-    return canvas.add_node("Div", gap, error, name="confidence")
-
-
-def _top_two(canvas: GraphBuilder, answer: str, n_classes: int, dtype) -> tuple[str, str]:
-    """Write the two largest probabilities of each row, each of shape (n,).
-
-    Without `TopK`, on which older runtimes end the process where there are no rows.
-    """
-    axes = canvas.constant([1], np.int64, "axes")
-    first = canvas.add_node("ReduceMax", answer, axes, keepdims=0, name="first")
-    if n_classes == 2:
-        return first, canvas.add_node("ReduceMin", answer, axes, keepdims=0, name="second")
-    place = canvas.add_node("ArgMax", answer, axis=1, keepdims=1, name="place")
-    columns = canvas.constant(np.arange(n_classes)[None], np.int64, "columns")
-    is_first = canvas.add_node("Equal", columns, place, name="is_first")
-    lowest = canvas.constant(-np.inf, dtype, "lowest")
-    rest = canvas.add_node("Where", is_first, lowest, answer, name="rest")
-    return first, canvas.add_node("ReduceMax", rest, axes, keepdims=0, name="second")
-
-
-def _sum(canvas: GraphBuilder, terms: Sequence[str]) -> str:
-    """Write a sum in the order of its terms."""
-    return reduce(lambda left, right: canvas.add_node("Add", left, right, name="sum"), terms)
+            return after._replace(proba=proba)
+        confidence = builder.add_node(
+            "Where", later, after.confidence, before.confidence, name="confidence"
+        )
+        return after._replace(proba=proba, confidence=confidence)
 
 
 class StageOutputs(NamedTuple):
-    """What some stages said by themselves.
+    """What a learned confidence reads of some stages' own outputs."""
 
-    Attributes
-    ----------
-    sure : str
-        The largest probability of each, (n, n_stages).
-    own : str
-        The class of each, (n, n_stages).
-    count : int
-        Number of stages.
+    max_proba: str  # (n, n_stages), largest probability of each
+    label: str  # (n, n_stages), class of each
+    n_stages: int
+
+    @classmethod
+    def of(cls, builder: GraphBuilder, proba: str) -> StageOutputs:
+        """Write the outputs of one stage."""
+        axes = builder.constant([1], np.int64, "axes")
+        max_proba = builder.add_node("ReduceMax", proba, axes, keepdims=1, name="max_proba")
+        label = builder.add_node("ArgMax", proba, axis=1, keepdims=1, name="class")
+        return cls(max_proba, label, 1)
+
+    def followed_by(self, builder: GraphBuilder, other: StageOutputs) -> StageOutputs:
+        """Write these outputs with those of later stages after them."""
+        max_proba = builder.add_node(
+            "Concat", self.max_proba, other.max_proba, axis=1, name="stage_max_proba"
+        )
+        label = builder.add_node("Concat", self.label, other.label, axis=1, name="stage_class")
+        return StageOutputs(max_proba, label, self.n_stages + other.n_stages)
+
+    def take(self, builder: GraphBuilder, rows: str) -> StageOutputs:
+        """Write the outputs of some rows."""
+        max_proba = builder.add_node("Gather", self.max_proba, rows, axis=0, name="stage_max_proba")
+        label = builder.add_node("Gather", self.label, rows, axis=0, name="stage_class")
+        return StageOutputs(max_proba, label, self.n_stages)
+
+
+def write_confidence(
+    builder: GraphBuilder, proba: str, confidence: Confidence, n_classes: int, dtype
+) -> str:
+    """Write a confidence that is a function of the probabilities alone: shape (n,)."""
+    if confidence.kind == "max_proba":
+        axes = builder.constant([1], np.int64, "axes")
+        return builder.add_node("ReduceMax", proba, axes, keepdims=0, name="confidence")
+    if confidence.kind == "margin":
+        first, second = _write_top_two(builder, proba, n_classes, dtype)
+        return builder.add_node("Sub", first, second, name="confidence")
+    if confidence.kind == "entropy":
+        total = _write_negative_entropy(builder, proba, dtype, keepdims=0)
+        scale = builder.constant(1.0 / np.log(n_classes), dtype, "scale")
+        scaled = builder.add_node("Mul", total, scale, name="scaled")
+        one = builder.constant(1.0, dtype, "one")
+        return builder.add_node("Add", scaled, one, name="confidence")
+    return _write_vote_margin(builder, proba, confidence, n_classes, dtype)
+
+
+def _write_vote_margin(
+    builder: GraphBuilder, proba: str, confidence: Confidence, n_classes: int, dtype
+) -> str:
+    """Write the margin between the two top classes in standard errors; see `core.vote_margin`."""
+    k, n_members = confidence.n_voted, confidence.n_members
+    share = builder.constant(k / (k + 1), dtype, "share")
+    shares = builder.add_node("Mul", proba, share, name="shares")
+    first, second = _write_top_two(builder, shares, n_classes, dtype)
+    gap = builder.add_node("Sub", first, second, name="gap")
+    spread = builder.add_node("Add", first, second, name="spread")
+    squared = builder.add_node("Mul", gap, gap, name="squared")
+    spread = builder.add_node("Sub", spread, squared, name="spread")
+    one_vote = builder.constant(1 / (k + 1), dtype, "one_vote")
+    variance = builder.add_node("Add", spread, one_vote, name="variance")
+    remaining = builder.constant(1 / k - 1 / n_members, dtype, "remaining")
+    variance = builder.add_node("Mul", variance, remaining)
+    error = builder.add_node("Sqrt", variance, name="standard_error")
+    return builder.add_node("Div", gap, error, name="confidence")
+
+
+def _write_top_two(builder: GraphBuilder, proba: str, n_classes: int, dtype) -> tuple[str, str]:
+    """Write the two largest probabilities of each row, each of shape (n,).
+
+    `TopK` is avoided here and below: older versions of onnxruntime crash in it on zero rows.
     """
+    axes = builder.constant([1], np.int64, "axes")
+    first = builder.add_node("ReduceMax", proba, axes, keepdims=0, name="first")
+    if n_classes == 2:
+        return first, builder.add_node("ReduceMin", proba, axes, keepdims=0, name="second")
+    index = builder.add_node("ArgMax", proba, axis=1, keepdims=1, name="index")
+    columns = builder.constant(np.arange(n_classes)[None], np.int64, "columns")
+    is_first = builder.add_node("Equal", columns, index, name="is_first")
+    lowest = builder.constant(-np.inf, dtype, "lowest")
+    rest = builder.add_node("Where", is_first, lowest, proba, name="rest")
+    return first, builder.add_node("ReduceMax", rest, axes, keepdims=0, name="second")
 
-    sure: str
-    own: str
-    count: int
 
-    def followed_by(self, canvas: GraphBuilder, other: StageOutputs) -> StageOutputs:
-        """Write the same with what other stages said after them."""
-        sure = canvas.add_node("Concat", self.sure, other.sure, axis=1, name="said_sure")
-        own = canvas.add_node("Concat", self.own, other.own, axis=1, name="said_class")
-        return StageOutputs(sure, own, self.count + other.count)
-
-    def of_rows(self, canvas: GraphBuilder, rows: str) -> StageOutputs:
-        """Write the same of some of the rows."""
-        sure = canvas.add_node("Gather", self.sure, rows, axis=0, name="said_sure")
-        own = canvas.add_node("Gather", self.own, rows, axis=0, name="said_class")
-        return StageOutputs(sure, own, self.count)
+def _write_negative_entropy(builder: GraphBuilder, proba: str, dtype, *, keepdims: int) -> str:
+    """Write the sum of p log p, where zeros count as zero."""
+    tiny = builder.constant(_TINY, dtype, "tiny")
+    floored = builder.add_node("Max", proba, tiny, name="floored")
+    logs = builder.add_node("Log", floored, name="logs")
+    axes = builder.constant([1], np.int64, "axes")
+    terms = builder.add_node("Mul", proba, logs, name="terms")
+    return builder.add_node("ReduceSum", terms, axes, keepdims=keepdims, name="negative_entropy")
 
 
 class ConfidenceNode(NamedTuple):
-    """What was learned about the answer after one stage.
+    """The learned confidence after one stage."""
 
-    Attributes
-    ----------
-    learned : ConfidenceModel
-        As in Python.
-    learner : Member or None
-        The graph of a learner that is no logistic regression.
-    n_classes : int
-        Number of the committee's classes.
+    model: ConfidenceModel
+    graph: Member | None  # of the fitted classifier, where it is no logistic regression
+    n_classes: int  # of the cascade
+
+    def write(
+        self,
+        builder: GraphBuilder,
+        proba: str,
+        top: StageOutputs,
+        history: StageOutputs | None,
+        dtype,
+    ) -> str:
+        """Write the probability that the predicted class is right: float64, shape (n,).
+
+        `proba` (n, n_classes) are the combined probabilities, `top` their largest and its class;
+        `history` has the outputs of all stages whose own output differs from the combined one.
+        """
+        values = self._write_values(builder, proba, top, history, dtype)
+        mixing = _mixing_matrix(self.n_classes, 0 if history is None else history.n_stages)
+        if self.graph is None:
+            confidence = self._write_logistic(builder, values, top.label, mixing)
+        else:
+            confidence = self._write_classifier(builder, self.graph, values, top.label, mixing)
+        axis = builder.constant([1], np.int64, "axis")
+        return builder.add_node("Squeeze", confidence, axis, name="confidence")
+
+    def _write_values(
+        self,
+        builder: GraphBuilder,
+        proba: str,
+        top: StageOutputs,
+        history: StageOutputs | None,
+        dtype,
+    ) -> str:
+        """Write what the features are made of, in float64: the rows of `_mixing_matrix`."""
+        columns = self._write_proba_columns(builder, proba, top, dtype)
+        if history is not None:
+            columns.append(history.max_proba)
+        double = elem_type_of(np.float64)
+        values = builder.add_node("Concat", *columns, axis=1, name="columns")
+        if dtype != np.float64:
+            values = builder.add_node("Cast", values, to=double, name="columns")
+        # Near one, the sum of the others is exact while the largest probability is rounded.
+        first_and_rest = builder.constant([0, 2 if self.n_classes > 2 else 1], np.int64, "pair")
+        ends = builder.add_node("Gather", values, first_and_rest, axis=1, name="first_and_rest")
+        low = builder.constant(LOG_ODDS_CLIP, np.float64, "edge")
+        high = builder.constant(1 - LOG_ODDS_CLIP, np.float64, "edge")
+        clipped = builder.add_node("Clip", ends, low, high, name="clipped")
+        logs = builder.add_node("Log", clipped, name="logs")
+        if history is None:
+            return builder.add_node("Concat", logs, values, axis=1, name="values")
+        agrees = builder.add_node("Equal", history.label, top.label, name="agrees")
+        agrees = builder.add_node("Cast", agrees, to=double, name="agreement")
+        return builder.add_node("Concat", logs, values, agrees, axis=1, name="values")
+
+    def _write_proba_columns(
+        self, builder: GraphBuilder, proba: str, top: StageOutputs, dtype
+    ) -> list[str]:
+        """Write the top probabilities, the sum of all but the first, entropy: (n, 1) each."""
+        axes = builder.constant([1], np.int64, "axes")
+        entropy = _write_negative_entropy(builder, proba, dtype, keepdims=1)
+        if self.n_classes == 2:
+            second = builder.add_node("ReduceMin", proba, axes, keepdims=1, name="second")
+            return [top.max_proba, second, entropy]
+        columns = builder.constant(np.arange(self.n_classes)[None], np.int64, "columns")
+        zero = builder.constant(0.0, dtype, "zero")
+        is_first = builder.add_node("Equal", columns, top.label, name="is_first")
+        others = builder.add_node("Where", is_first, zero, proba, name="others")
+        rest = builder.add_node("ReduceSum", others, axes, keepdims=1, name="rest")
+        second = builder.add_node("ReduceMax", others, axes, keepdims=1, name="second")
+        if self.n_classes == 3:
+            third = builder.add_node("ReduceMin", proba, axes, keepdims=1, name="third")
+        else:
+            index = builder.add_node("ArgMax", others, axis=1, keepdims=1, name="index")
+            is_second = builder.add_node("Equal", columns, index, name="is_second")
+            others = builder.add_node("Where", is_second, zero, others, name="others")
+            third = builder.add_node("ReduceMax", others, axes, keepdims=1, name="third")
+        return [top.max_proba, second, rest, third, entropy]
+
+    def _write_logistic(
+        self, builder: GraphBuilder, values: str, label: str, mixing: np.ndarray
+    ) -> str:
+        """Write a logistic regression, (n, 1); all features of the class add up to one number."""
+        n_mixed, by_feature = mixing.shape[1], np.asarray(self.model.weights)
+        weights = (mixing @ by_feature[:n_mixed])[:, None]
+        weights = builder.constant(weights, np.float64, "weights")
+        by_class = self.model.table @ by_feature[n_mixed:] + self.model.intercept
+        by_class = builder.constant(by_class, np.float64, "by_class")
+        score = builder.add_node("MatMul", values, weights, name="score")
+        shift = builder.add_node("Gather", by_class, label, axis=0, name="shift")
+        log_odds = builder.add_node("Add", score, shift, name="log_odds")
+        return builder.add_node("Sigmoid", log_odds, name="right")
+
+    def _write_classifier(
+        self, builder: GraphBuilder, graph: Member, values: str, label: str, mixing: np.ndarray
+    ) -> str:
+        """Write the features and the classifier that reads them; return its second column."""
+        weights = builder.constant(mixing, np.float64, "mixing")
+        mixed = builder.add_node("MatMul", values, weights, name="mixed")
+        table = builder.constant(self.model.table, np.float64, "table")
+        axis = builder.constant([1], np.int64, "axis")
+        flat = builder.add_node("Squeeze", label, axis, name="flat")
+        by_class = builder.add_node("Gather", table, flat, axis=0, name="by_class")
+        features = builder.add_node("Concat", mixed, by_class, axis=1, name="features")
+        double, outer = elem_type_of(np.float64), builder.prefix
+        n_features = mixing.shape[1] + self.model.table.shape[1]
+        builder.prefix = f"{outer}confidence/"
+        source = Source("features", features, double, (None, n_features))
+        proba = write_member(builder, graph, [source], double)
+        right = builder.constant([1], np.int64, "right")
+        confidence = builder.add_node("Gather", proba, right, axis=1, name="confidence")
+        builder.prefix = outer
+        return confidence
+
+
+def n_features_of(model: ConfidenceModel, n_classes: int, n_history: int) -> int:
+    """Return the number of features that a learned confidence reads."""
+    return _mixing_matrix(n_classes, n_history).shape[1] + model.table.shape[1]
+
+
+def _mixing_matrix(n_classes: int, n_history: int) -> np.ndarray:
+    """Return the matrix that turns values into Python's features, all but those of the class.
+
+    Rows are the logarithms of the first probability and of the rest; first, second, rest and
+    third, as far as there are such; negative entropy; each stage's largest probability, and
+    whether each stage agrees.
     """
-
-    learned: ConfidenceModel
-    learner: Member | None
-    n_classes: int
-
-
-def n_features_of(learned: ConfidenceModel, n_classes: int, n_said: int) -> int:
-    """Return the number of features that a learner looks at."""
-    return _mixing(n_classes, n_said).shape[1] + learned.table.shape[1]
-
-
-def peak_of(canvas: GraphBuilder, proba: str) -> StageOutputs:
-    """Write the largest probability of each row, and its class."""
-    axes = canvas.constant([1], np.int64, "axes")
-    sure = canvas.add_node("ReduceMax", proba, axes, keepdims=1, name="first")
-    return StageOutputs(sure, canvas.add_node("ArgMax", proba, axis=1, keepdims=1, name="class"), 1)
-
-
-def learned_confidence(
-    canvas: GraphBuilder,
-    answer: str,
-    peak: StageOutputs,
-    said: StageOutputs | None,
-    judge: ConfidenceNode,
-    dtype,
-) -> str:
-    """Write how likely an answer is right; return its name, float64 of shape (n,).
-
-    Parameters
-    ----------
-    canvas : GraphBuilder
-        Where to write.
-    answer : str
-        The probabilities that are judged, (n, n_classes).
-    peak : StageOutputs
-        Their largest, and its class.
-    said : StageOutputs or None
-        What those stages said whose own answer is another one.
-    judge : ConfidenceNode
-        What was learned.
-    dtype : dtype
-        Type of the probabilities.
-    """
-    figures = _figures(canvas, answer, peak, said, judge.n_classes, dtype)
-    mixing = _mixing(judge.n_classes, 0 if said is None else said.count)
-    if judge.learner is None:
-        sure = _by_weights(canvas, figures, peak.own, judge.learned, mixing)
-    else:
-        sure = _by_learner(canvas, figures, peak.own, judge, mixing)
-    return canvas.add_node(
-        "Squeeze", sure, canvas.constant([1], np.int64, "axis"), name="confidence"
-    )
-
-
-def _figures(
-    canvas: GraphBuilder,
-    answer: str,
-    peak: StageOutputs,
-    said: StageOutputs | None,
-    n_classes,
-    dtype,
-) -> str:
-    """Write what the features are made of, in float64: see `_mixing` for the columns."""
-    columns, double = _columns(canvas, answer, peak, n_classes, dtype), elem_type_of(np.float64)
-    told = canvas.add_node("Concat", *columns, *([said.sure] if said else []), axis=1, name="told")
-    if dtype != np.float64:
-        told = canvas.add_node("Cast", told, to=double, name="told")
-    # Near one the rest is exact where the largest probability is rounded.
-    ends = canvas.constant([0, 2 if n_classes > 2 else 1], np.int64, "ends")
-    ends = canvas.add_node("Gather", told, ends, axis=1, name="first_and_rest")
-    edges = (
-        canvas.constant(edge, np.float64, "edge") for edge in (LOG_ODDS_CLIP, 1 - LOG_ODDS_CLIP)
-    )
-    logs = canvas.add_node(
-        "Log", canvas.add_node("Clip", ends, *edges, name="clipped"), name="logs"
-    )
-    if said is None:
-        return canvas.add_node("Concat", logs, told, axis=1, name="figures")
-    agrees = canvas.add_node("Equal", said.own, peak.own, name="agrees")
-    agrees = canvas.add_node("Cast", agrees, to=double, name="agreement")
-    return canvas.add_node("Concat", logs, told, agrees, axis=1, name="figures")
-
-
-def _columns(
-    canvas: GraphBuilder, answer: str, peak: StageOutputs, n_classes: int, dtype
-) -> list[str]:
-    """Write the top probabilities, what is left of the first, and the entropy, each (n, 1).
-
-    Without `TopK`, on which older runtimes end the process where there are no rows.
-    """
-    axes = canvas.constant([1], np.int64, "axes")
-    spread = negative_entropy_of(canvas, answer, dtype, keepdims=1)
-    if n_classes == 2:
-        second = canvas.add_node("ReduceMin", answer, axes, keepdims=1, name="second")
-        return [peak.sure, second, spread]
-    columns = canvas.constant(np.arange(n_classes)[None], np.int64, "columns")
-    zero = canvas.constant(0.0, dtype, "zero")
-    is_first = canvas.add_node("Equal", columns, peak.own, name="is_first")
-    others = canvas.add_node("Where", is_first, zero, answer, name="others")
-    rest = canvas.add_node("ReduceSum", others, axes, keepdims=1, name="rest")
-    second = canvas.add_node("ReduceMax", others, axes, keepdims=1, name="second")
-    if n_classes == 3:
-        third = canvas.add_node("ReduceMin", answer, axes, keepdims=1, name="third")
-        return [peak.sure, second, rest, third, spread]
-    place = canvas.add_node("ArgMax", others, axis=1, keepdims=1, name="place")
-    is_second = canvas.add_node("Equal", columns, place, name="is_second")
-    others = canvas.add_node("Where", is_second, zero, others, name="others")
-    third = canvas.add_node("ReduceMax", others, axes, keepdims=1, name="third")
-    return [peak.sure, second, rest, third, spread]
-
-
-def _mixing(n_classes: int, n_said: int) -> np.ndarray:
-    """Return the matrix that turns figures into Python's features, all but those of the class.
-
-    Rows are the logarithms of the first and of the rest; first, second, rest and third, as far
-    as there are such; negative entropy; what each stage said, and whether it agrees.
-    """
-    n_top, n_told = (3, 4) if n_classes > 2 else (2, 2)
-    mixing = np.zeros((2 + n_told + 1 + 2 * n_said, 1 + n_top + 2 + 2 * n_said))
+    n_top, n_columns = (3, 4) if n_classes > 2 else (2, 2)
+    mixing = np.zeros((2 + n_columns + 1 + 2 * n_history, 1 + n_top + 2 + 2 * n_history))
     mixing[:2, 0] = 1, -1
     for column, row in enumerate([2, 3, 5][:n_top], start=1):
         mixing[row, column] = 1
     mixing[2:4, 1 + n_top] = 1, -1
-    mixing[2 + n_told, 2 + n_top] = -1 / np.log(n_classes)
-    for k in range(n_said):
-        mixing[3 + n_told + k, 3 + n_top + 2 * k] = 1
-        mixing[3 + n_told + n_said + k, 4 + n_top + 2 * k] = 1
+    mixing[2 + n_columns, 2 + n_top] = -1 / np.log(n_classes)
+    for k in range(n_history):
+        mixing[3 + n_columns + k, 3 + n_top + 2 * k] = 1
+        mixing[3 + n_columns + n_history + k, 4 + n_top + 2 * k] = 1
     return mixing
 
 
-def _by_weights(
-    canvas: GraphBuilder, figures: str, label: str, learned: ConfidenceModel, mixing
-) -> str:
-    """Write a logistic regression, (n, 1); all that a class contributes is one number."""
-    split = mixing.shape[1]
-    weights = canvas.constant((mixing @ learned.weights[:split])[:, None], np.float64, "weights")
-    of_class = learned.table @ learned.weights[split:] + learned.intercept
-    of_class = canvas.constant(of_class, np.float64, "of_class")
-    score = canvas.add_node("MatMul", figures, weights, name="score")
-    shift = canvas.add_node("Gather", of_class, label, axis=0, name="shift")
-    return canvas.add_node(
-        "Sigmoid", canvas.add_node("Add", score, shift, name="log_odds"), name="right"
-    )
+def _write_geometric_mean(builder: GraphBuilder, terms: Sequence[tuple[str, float]], dtype) -> str:
+    """Write the normalised geometric mean of (probabilities, weight).
+
+    Rows in which every class has probability zero from some member get the arithmetic mean.
+    """
+    logs, shares = [], []
+    for proba, weight in terms:
+        factor = builder.constant(weight, dtype, "weight")
+        log = builder.add_node("Log", proba)
+        logs.append(builder.add_node("Mul", log, factor, name="weighted_log"))
+        shares.append(builder.add_node("Mul", proba, factor, name="weighted"))
+    weight_sum = builder.constant(sum(weight for _, weight in terms), dtype, "weight_sum")
+    arithmetic = builder.add_node("Div", _write_sum(builder, shares), weight_sum, name="arithmetic")
+    total = _write_sum(builder, logs)
+    axes = builder.constant([1], np.int64, "axes")
+    peak = builder.add_node("ReduceMax", total, axes, keepdims=1, name="peak")
+    all_zero = builder.add_node("IsInf", peak, name="all_zero")
+    below_peak = builder.add_node("Sub", total, peak)
+    scaled = builder.add_node("Div", below_peak, weight_sum, name="scaled")
+    powers = builder.add_node("Exp", scaled, name="powers")
+    sums = builder.add_node("ReduceSum", powers, axes, keepdims=1, name="sums")
+    geometric = builder.add_node("Div", powers, sums, name="geometric")
+    return builder.add_node("Where", all_zero, arithmetic, geometric, name="combined")
 
 
-def _by_learner(
-    canvas: GraphBuilder, figures: str, label: str, judge: ConfidenceNode, mixing
-) -> str:
-    """Write the features and a learner that looks at them; return the second class's column."""
-    mixed = canvas.add_node(
-        "MatMul", figures, canvas.constant(mixing, np.float64, "mixing"), name="mixed"
-    )
-    table = canvas.constant(judge.learned.table, np.float64, "table")
-    flat = canvas.add_node("Squeeze", label, canvas.constant([1], np.int64, "axis"), name="flat")
-    of_class = canvas.add_node("Gather", table, flat, axis=0, name="of_class")
-    features = canvas.add_node("Concat", mixed, of_class, axis=1, name="features")
-    double, outer = elem_type_of(np.float64), canvas.prefix
-    n_features = mixing.shape[1] + judge.learned.table.shape[1]
-    canvas.prefix = f"{outer}confidence/"
-    source = Source("features", features, double, (None, n_features))
-    proba = write_member(canvas, judge.learner, [source], double)
-    right = canvas.constant([1], np.int64, "right")
-    sure = canvas.add_node("Gather", proba, right, axis=1, name="confidence")
-    canvas.prefix = outer
-    return sure
+def _write_sum(builder: GraphBuilder, terms: Sequence[str]) -> str:
+    """Write a sum in the order of its terms."""
+    return reduce(lambda left, right: builder.add_node("Add", left, right, name="sum"), terms)

@@ -1,93 +1,69 @@
-"""What a comparison of a file with its model found, for people and for programs."""
+"""The report of a comparison between a file and the estimator it was made of."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
-from time import perf_counter
-
-import numpy as np
-
-# What routing adds to a call with one row, and a learned confidence after each stage, as measured.
-OVERHEAD = 8e-6
-LEARNED_OVERHEAD = 7e-6
-_N_CALLS = 50
 
 
 @dataclass(frozen=True)
 class MemberCheck:
-    """One member's graph beside the member itself, on all rows.
+    """Comparison of one member's graph with the member itself, on all rows."""
 
-    Attributes
-    ----------
-    stage : int
-        Its position, from 0.
-    name, kind : str
-        Its name and its class.
-    n_reached : int
-        Rows that reach it in the committee.
-    difference : float
-        Largest difference of a probability.
-    row : int
-        The row of that difference.
-    seconds : float or None
-        Time of one call with one row; None where it was not taken.
-    """
-
-    stage: int
+    stage: int  # position, from 0
     name: str
-    kind: str
-    n_reached: int
-    difference: float
-    row: int
-    seconds: float | None = None
+    kind: str  # name of its class
+    n_reached: int  # rows that reach it in the cascade
+    difference: float  # largest absolute difference of a probability
+    row: int  # index of the row of that difference
+    seconds: float | None = None  # time of one call with one row; None where not measured
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ExportReport:
-    """A comparison of an exported file with its model on some rows.
+    """Comparison of an exported file with the estimator it was made of, on some rows.
 
-    Carried by `OnnxMismatchError`, printed by `to_onnx` with `verbose`, and kept as text and as
-    figures in the file's metadata under "verification" and "verification_figures".
+    Carried by `OnnxMismatchError`, printed by `to_onnx` with `verbose`, and stored as text and as
+    figures in the file's metadata under "verification" and "verification_figures". Differences of
+    probabilities are absolute.
 
     Attributes
     ----------
     n_samples : int
         Number of rows.
     tolerance : float
-        Largest difference of a probability that is accepted.
+        Largest difference of a probability that is accepted: `atol` of `to_onnx`.
     members : tuple of objects
-        Each member's own graph beside the member, on all rows: `stage`, from 0; `name`; `kind`,
-        its class; `n_reached`, rows that reach it; `difference`, the largest of a probability,
-        and its `row`; `seconds`, the time of one call with one row, or None.
+        For each member, its graph alone compared with the member on all rows: `stage`, from 0;
+        `name`; `kind`, its class; `n_reached`, number of rows that reach it; `difference`, the
+        largest of a probability, and its `row`; `seconds` of one call with one row, or None.
     n_ties : int
-        Rows that left at another stage because their confidence lies at an exit boundary, or got
-        the answer of another stage that is as sure: within 1e-5 or, up to the tolerance, twice
-        the members' own differences, and what a learned confidence makes of these. No fault of
-        the file.
+        Rows that exit at another stage because their confidence is too close to the threshold to
+        tell, or get the output of another stage that is equally confident: within 1e-5 or, up to
+        the tolerance, twice the members' own differences, and the effect of these on a learned
+        confidence. Ties are no error of the file.
     n_stage_differences : int
-        Rows that left at another stage for no such reason.
+        Rows that exit at another stage without being ties.
     n_label_differences : int
-        Rows with another label, their two best classes farther apart than the tolerance.
+        Rows with another label, though their two most probable classes differ by more than the
+        tolerance.
     difference : float
-        Largest difference of a probability where the stages agree.
+        Largest difference of a probability in rows that exit at the same stage.
     row : int
-        The row of that difference.
+        Index of the row of that difference.
     smallest_gap : float
-        Smallest distance of a confidence from its exit boundary.
+        Smallest distance of a confidence from the threshold of its stage.
     row_sum_error : float
-        Largest distance of a row's sum from one.
+        Largest distance of the sum of a row of probabilities from one.
     notes : tuple of str
-        What is worth knowing and no fault.
+        Remarks that are no errors.
     problems : tuple of str
-        What is wrong.
+        Errors of the file.
     advice : str
-        Whether the cascade pays for single rows; empty where no row exits early.
+        Whether the cascade is faster for single rows; empty where no row exits early.
 
     See Also
     --------
-    to_onnx : Makes one.
+    to_onnx : Returns a file with such a report in its metadata.
     """
 
     n_samples: int
@@ -132,68 +108,5 @@ class ExportReport:
 
 
 def blank_report(n_samples: int, tolerance: float) -> ExportReport:
-    """Return a report in which nothing was looked at yet."""
-    nothing = float("inf")
-    return ExportReport(n_samples, tolerance, (), 0, 0, 0, 0.0, 0, nothing, 0.0, (), (), "")
-
-
-def seconds_per_call(session, feeds: dict[str, np.ndarray]) -> float:
-    """Return the median time of a call with one row, over some of the rows."""
-    n_samples = len(next(iter(feeds.values())))
-    rows = [
-        {name: array[row : row + 1] for name, array in feeds.items()}
-        for row in np.arange(_N_CALLS) % n_samples
-    ]
-    session.run(None, rows[0])
-    times = []
-    for row in rows:
-        start = perf_counter()
-        session.run(None, row)
-        times.append(perf_counter() - start)
-    return median(times)
-
-
-def advise(
-    names: Sequence[str],
-    seconds: Sequence[float],
-    reached: Sequence[float],
-    *,
-    parts: bool,
-    n_learned: float = 0.0,
-) -> tuple[bool, str]:
-    """Return whether a cascade pays for single rows, and that in words.
-
-    Parameters
-    ----------
-    names : sequence of str
-        The members.
-    seconds : sequence of float
-        Time of a call of each with one row.
-    reached : sequence of float
-        Share of the rows that reach each.
-    parts : bool
-        Whether the members are parts of one ensemble, so that the alternative is all of them;
-        else it is the dearest of them alone.
-    n_learned : float, default=0.0
-        Learned confidences that a row pays for, on average.
-    """
-    overhead = OVERHEAD + LEARNED_OVERHEAD * n_learned
-    expected = float(np.dot(seconds, reached)) + overhead
-    dearest = int(np.argmax(seconds))
-    alone = sum(seconds) if parts else seconds[dearest]
-    other = "the whole ensemble" if parts else f"{names[dearest]!r} alone"
-    pays = expected < alone
-    text = (
-        f"one row at a time takes about {expected * 1e6:.0f} us ({overhead * 1e6:.0f} us of it for "
-        f"the routing), {other} {alone * 1e6:.0f} us: the cascade "
-        f"{'pays' if pays else 'does not pay for single rows'}"
-    )
-    if parts:
-        return pays, text
-    # What is spent on all else, against what each row that leaves early saves of the dearest.
-    limit = 1 - (expected - reached[dearest] * alone) / alone
-    if limit > 0:
-        text += f"; it does while fewer than {limit:.0%} of the rows reach {names[dearest]!r}"
-    elif not pays:
-        text += ", however few rows go on"
-    return pays, text
+    """Return a report in which nothing was compared yet."""
+    return ExportReport(n_samples, tolerance, (), 0, 0, 0, 0.0, 0, float("inf"), 0.0, (), (), "")

@@ -1,10 +1,11 @@
-"""Our estimators among those that skl2onnx converts."""
+"""Converters of skl2onnx: for our estimators, and in place of some that are wrong or missing."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from contextvars import ContextVar
+from types import SimpleNamespace
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -14,17 +15,20 @@ from sklearn_cascade.exceptions import ConversionError
 from sklearn_cascade.export._graph_builder import LOWEST_OPSET, ML_DOMAIN, GraphBuilder, package
 from sklearn_cascade.export._member_graphs import (
     Target,
-    build,
-    empty_member,
-    foreign_member,
-    is_foreign,
-    member_estimator,
-    sklearn_member,
+    convert_cascade,
+    convert_member,
+    last_step,
 )
-from sklearn_cascade.export._member_io import Source, elem_type_of, write_member
+from sklearn_cascade.export._member_io import (
+    Source,
+    elem_type_of,
+    float_type_of,
+    write_label,
+    write_member,
+)
 from sklearn_cascade.export._models import needed_opsets
 from sklearn_cascade.export._preparation import HistogramBoosting, TemperatureCalibrated
-from sklearn_cascade.export._spec import committee_of, is_committee
+from sklearn_cascade.export._spec import fitted_cascade, is_cascade, onnx_labels
 from sklearn_cascade.members import EnsemblePart, OnnxClassifier
 
 # Raw scores are not among them, so that a calibration takes the probabilities.
@@ -33,23 +37,15 @@ _OPTIONS = {
     "nocl": [True, False],
     "output_class_labels": [False],
 }
-_PIPELINE_OPTIONS = {
-    **_OPTIONS,
-    "output_class_labels": [False, True],
-    "raw_scores": [True, False],
-}
-# How many outputs the pipeline around a committee hands out; None: all that there are.
+_CLASSIFIER_OPTIONS = {**_OPTIONS, "output_class_labels": [False, True]}
+_RAW_SCORES = {"raw_scores": [True, False]}
+# How many outputs the pipeline around a cascade has; None: all four.
 _n_outputs: ContextVar[int | None] = ContextVar("n_outputs", default=None)
-_CLASSIFIER = {
-    "zipmap": [True, False, "columns"],
-    "nocl": [True, False],
-    "output_class_labels": [False, True],
-}
-# Truth values that newer protobuf wants as integers.
-_TRUTHS = "nodes_missing_value_tracks_true"
+# An attribute with booleans, for which newer versions of protobuf require integers.
+_BOOLEANS = "nodes_missing_value_tracks_true"
 # As scikit-learn adds before it takes the logarithm of a probability.
 _EPS = 1e-12
-# Keeps the logarithm finite where probabilities stand for a decision function.
+# Keeps the logarithm finite where probabilities take the place of a decision function.
 _TINY = {np.dtype(np.float32): 1e-37, np.dtype(np.float64): 1e-300}
 _BOOSTERS = {
     ("lightgbm", "LGBMClassifier"): (
@@ -65,17 +61,17 @@ _BOOSTERS = {
 }
 
 
-def register_onnx_converter():
-    """Teach skl2onnx to convert the estimators of this package.
+def register_onnx_converter() -> None:
+    """Register the estimators of this package with skl2onnx.
 
-    `to_onnx` does so by itself; call this before you call skl2onnx yourself, with a pipeline that
-    contains a cascade. The registration lasts for the process and changes nothing about other
-    estimators. Where onnxmltools is installed, its converters for LightGBM and XGBoost are
+    `to_onnx` does so by itself. Call this function before you call skl2onnx directly with a
+    pipeline that contains a cascade. The registration lasts for the process and does not affect
+    other estimators. Where onnxmltools is installed, its converters for LightGBM and XGBoost are
     registered too, unless these have one already.
 
     See Also
     --------
-    to_onnx : The same with a comparison of the outcome on rows.
+    to_onnx : Convert and compare the file with the estimator.
 
     Examples
     --------
@@ -94,35 +90,47 @@ def register_onnx_converter():
     ['label', 'probabilities', 'exit_stage', 'cost']
     """
     register = package("skl2onnx").update_registered_converter
-    for kind in (CascadeClassifier, AveragingEnsemble, CascadeSearchCV):
-        register(
-            kind,
-            f"SklearnCascade{kind.__name__}",
-            _infer_types,
-            _convert_committee,
-            parser=_parse,
-            options=_OPTIONS,
-        )
-    for kind in (OnnxClassifier, EnsemblePart):
-        register(
-            kind,
-            f"SklearnCascade{kind.__name__}",
-            _infer_types,
-            _convert_single,
-            parser=_parse,
-            options=_OPTIONS,
-        )
-    # A committee that ends a pipeline has outputs that votes, stacks and calibrations know not of.
-    # The converter goes by its name; the stand-in leaves the parser of pipelines as it is.
+    for kinds, convert in (
+        ((CascadeClassifier, AveragingEnsemble, CascadeSearchCV), _convert_cascade),
+        ((OnnxClassifier, EnsemblePart), _convert_single),
+    ):
+        for kind in kinds:
+            alias = f"SklearnCascade{kind.__name__}"
+            register(kind, alias, _infer_types, convert, parser=_parse, options=_OPTIONS)
+    # Votes, stacks and calibrations expect two outputs of a pipeline, and a cascade at its end has
+    # four. The converter goes by its name; the stand-in leaves the parser of pipelines as it is.
     register(
         _AnyPipeline,
         "SklearnPipeline",
         package("skl2onnx.shape_calculators.pipelines").pipeline_shape_calculator,
         _convert_pipeline,
-        options=_PIPELINE_OPTIONS,
+        options={**_CLASSIFIER_OPTIONS, **_RAW_SCORES},
     )
-    register_twins()
-    register_boosters()
+    infer = package("skl2onnx.common.shape_calculator").calculate_linear_classifier_output_shapes
+    for kind, convert in (
+        (HistogramBoosting, _convert_histogram_boosting),
+        (TemperatureCalibrated, _convert_temperature),
+    ):
+        options = {**_CLASSIFIER_OPTIONS, **_RAW_SCORES}
+        register(kind, f"SklearnCascade{kind.__name__}", infer, convert, options=options)
+    for (library, name), (alias, module, function) in _BOOSTERS.items():
+        kind = getattr(sys.modules.get(library), name, None)
+        if kind is None or _has_converter(kind):
+            continue
+        try:
+            convert = getattr(importlib.import_module(module), function)
+        except ImportError:
+            continue
+        options = {key: _OPTIONS[key] for key in ("zipmap", "nocl")}
+        register(kind, alias, infer, convert, options=options)
+
+
+def _has_converter(kind: type) -> bool:
+    """Tell whether a class is registered."""
+    try:
+        return package("skl2onnx").get_model_alias(kind) is not None
+    except RuntimeError:
+        return False
 
 
 class _AnyPipeline(Pipeline):
@@ -130,22 +138,49 @@ class _AnyPipeline(Pipeline):
 
 
 def _parse(scope, model, inputs, custom_parsers=None):
-    """Declare the outputs; never dicts, whatever `zipmap` says."""
+    """Declare the outputs; they are never dicts, whatever `zipmap` is."""
     types = package("skl2onnx.common.data_types")
-    operator = scope.declare_local_operator(_alias(model), model)
+    operator = scope.declare_local_operator(package("skl2onnx").get_model_alias(type(model)), model)
     operator.inputs = inputs
-    double = any(isinstance(variable.type, types.DoubleTensorType) for variable in inputs)
-    floats = types.DoubleTensorType if double else types.FloatTensorType
-    declared = {"label": _label_type(model), "probabilities": floats()}
-    if is_committee(model):
+    declared = {"label": _label_type(model), "probabilities": _float_tensor(operator)()}
+    if is_cascade(model):
         declared.update(exit_stage=types.Int64TensorType(), cost=types.FloatTensorType())
     for name, kind in list(declared.items())[: _n_outputs.get()]:
         operator.outputs.append(scope.declare_local_variable(name, kind))
     return operator.outputs
 
 
+def _infer_types(operator) -> None:
+    """Set types and shapes of the outputs."""
+    types = package("skl2onnx.common.data_types")
+    model = operator.raw_operator
+    n_rows = operator.inputs[0].get_first_dimension()
+    kinds = [
+        _label_type(model),
+        _float_tensor(operator)([n_rows, len(model.classes_)]),
+        types.Int64TensorType([n_rows]),
+        types.FloatTensorType([n_rows]),
+    ]
+    for variable, kind in zip(operator.outputs, kinds, strict=False):
+        variable.type = kind
+
+
+def _label_type(model):
+    """Return skl2onnx's description of the labels."""
+    types = package("skl2onnx.common.data_types")
+    integers = np.asarray(model.classes_).dtype.kind in "iub"
+    return types.Int64TensorType([None]) if integers else types.StringTensorType([None])
+
+
+def _float_tensor(operator) -> type:
+    """Return skl2onnx's type of the probabilities: float64 if any input is, else float32."""
+    types = package("skl2onnx.common.data_types")
+    double = any(isinstance(v.type, types.DoubleTensorType) for v in operator.inputs)
+    return types.DoubleTensorType if double else types.FloatTensorType
+
+
 def _convert_pipeline(scope, operator, container) -> None:
-    """Write a pipeline as skl2onnx does, with as many outputs as whoever holds it asks for."""
+    """Write a pipeline as skl2onnx does, with as many outputs as its caller declared."""
     token = _n_outputs.set(len(operator.outputs))
     try:
         package("skl2onnx.operator_converters.pipelines").convert_pipeline(
@@ -155,87 +190,33 @@ def _convert_pipeline(scope, operator, container) -> None:
         _n_outputs.reset(token)
 
 
-def _alias(model) -> str:
-    """Return the name that skl2onnx knows a model by."""
-    return package("skl2onnx").get_model_alias(type(model))
-
-
-def _label_type(model):
-    """Return skl2onnx's description of the labels."""
-    types = package("skl2onnx.common.data_types")
-    numbers = np.asarray(model.classes_).dtype.kind in "iub"
-    return types.Int64TensorType([None]) if numbers else types.StringTensorType([None])
-
-
-def _infer_types(operator) -> None:
-    """Set types and shapes of the outputs."""
-    types = package("skl2onnx.common.data_types")
-    model = operator.raw_operator
-    double = any(isinstance(v.type, types.DoubleTensorType) for v in operator.inputs)
-    floats = types.DoubleTensorType if double else types.FloatTensorType
-    n_rows = operator.inputs[0].get_first_dimension()
-    kinds = [
-        _label_type(model),
-        floats([n_rows, len(model.classes_)]),
-        types.Int64TensorType([n_rows]),
-        types.FloatTensorType([n_rows]),
-    ]
-    for variable, kind in zip(operator.outputs, kinds, strict=False):
-        variable.type = kind
-
-
-def _convert_committee(scope, operator, container) -> None:
-    """Write a committee into skl2onnx's container."""
-    sources = _sources_of(operator)
-    committee = committee_of(operator.raw_operator)
-    built = build(committee, sources, _target(container, sources))
-    canvas = GraphBuilder(scope.get_unique_operator_name("cascade") + "/")
-    names = built.write(canvas, sources)
-    _hand_out(operator, container, canvas, names, built.opsets)
+def _convert_cascade(scope, operator, container) -> None:
+    """Write a cascade into skl2onnx's container."""
+    target = _target(operator, container)
+    converted = convert_cascade(fitted_cascade(operator.raw_operator), target)
+    builder = GraphBuilder(scope.get_unique_operator_name("cascade") + "/")
+    names = converted.write(builder, target.sources)
+    _add_to_container(operator, container, builder, names, converted.opsets)
 
 
 def _convert_single(scope, operator, container) -> None:
-    """Write a graph that comes from elsewhere, or a part of an ensemble, into the container."""
-    model, sources = operator.raw_operator, _sources_of(operator)
-    target = _target(container, sources)
-    stage = _SingleStage(model)
-    empty, inner = empty_member(stage, len(model.classes_)), member_estimator(stage)
-    if is_foreign(inner):
-        member = foreign_member(empty, inner, sources, target.foreign_opset)
-    else:
-        member = sklearn_member(empty, inner, target)
-    canvas = GraphBuilder(scope.get_unique_operator_name("member") + "/")
-    double = any(source.is_double for source in sources)
-    proba = write_member(
-        canvas, member, sources, elem_type_of(np.float64 if double else np.float32)
-    )
-    column = canvas.add_node("ArgMax", proba, axis=1, keepdims=0, name="column")
-    classes = np.asarray(model.classes_)
-    classes = classes.astype(np.int64 if classes.dtype.kind in "iub" else object)
-    labels = canvas.constant(classes, classes.dtype, "classes")
-    label = canvas.add_node("Gather", labels, column, axis=0, name="label")
-    _hand_out(operator, container, canvas, (label, proba), needed_opsets([member]))
+    """Write an `OnnxClassifier`, or a part of an ensemble, into skl2onnx's container."""
+    model, target = operator.raw_operator, _target(operator, container)
+    stage = SimpleNamespace(position=0, name=type(model).__name__, estimator=model, columns=None)
+    member = convert_member(stage, len(model.classes_), target)
+    builder = GraphBuilder(scope.get_unique_operator_name("member") + "/")
+    proba = write_member(builder, member, target.sources, float_type_of(target.sources))
+    label = write_label(builder, proba, onnx_labels(model.classes_))
+    _add_to_container(operator, container, builder, (label, proba), needed_opsets([member]))
 
 
-class _SingleStage:
-    """A model that stands where a stage would."""
-
-    def __init__(self, estimator) -> None:
-        self.position, self.name, self.estimator = 0, type(estimator).__name__, estimator
-        self.columns = None
-
-
-def _sources_of(operator) -> list[Source]:
-    """Return an operator's inputs."""
+def _target(operator, container) -> Target:
+    """Return what members are converted for within a container."""
     guess = package("skl2onnx.common.data_types").guess_proto_type
-    return [
+    sources = [
         Source(v.raw_name, v.full_name, guess(v.type), tuple(v.type.shape or (None, None)))
         for v in operator.inputs
     ]
-
-
-def _target(container, sources: list[Source]) -> Target:
-    """Return what members are converted for within a container."""
     opsets = dict(container.target_opset_all)
     opsets.setdefault(ML_DOMAIN, 3)
     if opsets[""] < LOWEST_OPSET:
@@ -247,56 +228,21 @@ def _target(container, sources: list[Source]) -> Target:
     return Target(sources, opsets, opsets[""], options)
 
 
-def _hand_out(operator, container, canvas: GraphBuilder, names, opsets: dict[str, int]) -> None:
-    """Put what was written into a container, under the names of the operator's outputs."""
+def _add_to_container(
+    operator, container, builder: GraphBuilder, names, opsets: dict[str, int]
+) -> None:
+    """Add the written nodes to a container; `names` become the operator's outputs."""
     for name, variable in zip(names, operator.outputs, strict=False):
-        canvas.place("Identity", [name], [variable.full_name])
-        (canvas.nodes[-1].name,) = canvas.fresh_names("handed_out")
-    # The container's own methods drop text and floats of constants, and know no branches.
-    container.nodes.extend(canvas.nodes)
-    container.initializers.extend(canvas.initializers)
+        builder.add_node("Identity", name, outputs=[variable.full_name])
+        builder.nodes[-1].name = builder.unique_name("output")
+    # The container's own methods lose text and floats of constants, and do not handle branches.
+    container.nodes.extend(builder.nodes)
+    container.initializers.extend(builder.initializers)
     container.node_domain_version_pair_sets.update(opsets.items())
 
 
-def register_twins() -> None:
-    """Register the converters of the twins; the models themselves keep theirs."""
-    register = package("skl2onnx").update_registered_converter
-    shapes = package("skl2onnx.common.shape_calculator")
-    infer = shapes.calculate_linear_classifier_output_shapes
-    for kind, convert in (
-        (HistogramBoosting, _convert_histogram_boosting),
-        (TemperatureCalibrated, _convert_temperature),
-    ):
-        options = {**_CLASSIFIER, "raw_scores": [True, False]}
-        register(kind, f"SklearnCascade{kind.__name__}", infer, convert, options=options)
-
-
-def register_boosters() -> None:
-    """Register onnxmltools' converters of the boosters in use, unless they have one."""
-    skl2onnx = package("skl2onnx")
-    infer = package("skl2onnx.common.shape_calculator").calculate_linear_classifier_output_shapes
-    for (library, name), (alias, module, function) in _BOOSTERS.items():
-        kind = getattr(sys.modules.get(library), name, None)
-        if kind is None or _has_converter(kind):
-            continue
-        try:
-            convert = getattr(importlib.import_module(module), function)
-        except ImportError:
-            continue
-        options = {key: _CLASSIFIER[key] for key in ("zipmap", "nocl")}
-        skl2onnx.update_registered_converter(kind, alias, infer, convert, options=options)
-
-
-def _has_converter(kind: type) -> bool:
-    """Tell whether a class is registered."""
-    try:
-        return package("skl2onnx").get_model_alias(kind) is not None
-    except RuntimeError:
-        return False
-
-
-class _WholeNumbers:
-    """A container that writes truth values as integers."""
+class _IntegersForBooleans:
+    """A container that writes booleans as integers."""
 
     def __init__(self, container) -> None:
         self._container = container
@@ -306,15 +252,16 @@ class _WholeNumbers:
 
     def add_node(self, *args, **attributes):
         """Add a node."""
-        if _TRUTHS in attributes:
-            attributes[_TRUTHS] = [int(value) for value in attributes[_TRUTHS]]
+        if _BOOLEANS in attributes:
+            attributes[_BOOLEANS] = [int(value) for value in attributes[_BOOLEANS]]
         return self._container.add_node(*args, **attributes)
 
 
 def _convert_histogram_boosting(scope, operator, container) -> None:
     """Convert gradient boosting on histograms."""
     forests = package("skl2onnx.operator_converters.random_forest")
-    forests.convert_sklearn_random_forest_classifier(scope, operator, _WholeNumbers(container))
+    container = _IntegersForBooleans(container)
+    forests.convert_sklearn_random_forest_classifier(scope, operator, container)
 
 
 def _convert_temperature(scope, operator, container) -> None:
@@ -323,72 +270,58 @@ def _convert_temperature(scope, operator, container) -> None:
     types = package("skl2onnx.common.data_types")
     double = isinstance(operator.inputs[0].type, types.DoubleTensorType)
     dtype = np.dtype(np.float64 if double else np.float32)
-    canvas = GraphBuilder(scope.get_unique_operator_name("temperature") + "/")
-    pieces = calibrated.calibrated_classifiers_
-    answers = [_scaled(scope, operator, container, canvas, piece, dtype) for piece in pieces]
-    total = answers[0]
-    for answer in answers[1:]:
-        total = canvas.add_node("Add", total, answer, name="total")
-    n_pieces = canvas.constant(len(pieces), dtype, "n_folds")
-    proba = canvas.add_node("Div", total, n_pieces, name="mean")
-    column = canvas.add_node("ArgMax", proba, axis=1, keepdims=0, name="column")
+    builder = GraphBuilder(scope.get_unique_operator_name("temperature") + "/")
+    folds = calibrated.calibrated_classifiers_
+    probas = [_write_fold(scope, operator, container, builder, fold, dtype) for fold in folds]
+    total = probas[0]
+    for proba in probas[1:]:
+        total = builder.add_node("Add", total, proba, name="total")
+    n_folds = builder.constant(len(folds), dtype, "n_folds")
+    proba = builder.add_node("Div", total, n_folds, name="mean")
     classes = np.asarray(calibrated.classes_)
-    classes = classes.astype(np.int64 if classes.dtype.kind in "iufb" else object)
-    label = canvas.add_node(
-        "Gather", canvas.constant(classes, classes.dtype, "classes"), column, axis=0, name="label"
-    )
-    for name, variable in zip((label, proba), operator.outputs, strict=True):
-        canvas.place("Identity", [name], [variable.full_name])
-        (canvas.nodes[-1].name,) = canvas.fresh_names("handed_out")
-    container.nodes.extend(canvas.nodes)
-    container.initializers.extend(canvas.initializers)
-    container.node_domain_version_pair_sets.add(("", container.target_opset_all[""]))
+    # Only the probabilities of a member are used; its labels need not keep their type.
+    classes = onnx_labels(classes.astype(np.int64) if classes.dtype.kind == "f" else classes)
+    label = write_label(builder, proba, classes)
+    opsets = {"": container.target_opset_all[""]}
+    _add_to_container(operator, container, builder, (label, proba), opsets)
 
 
-def _scaled(scope, operator, container, canvas: GraphBuilder, piece, dtype) -> str:
+def _write_fold(scope, operator, container, builder: GraphBuilder, fold, dtype) -> str:
     """Write one fold's model and its temperature; return its probabilities."""
     types = package("skl2onnx.common.data_types")
-    model = piece.estimator
+    model = fold.estimator
     inner = scope.declare_local_operator(package("skl2onnx").get_model_alias(type(model)), model)
     inner.inputs = operator.inputs
     floats = types.DoubleTensorType if dtype == np.float64 else types.FloatTensorType
-    declared = {"label": types.Int64TensorType(), "uncalibrated": floats()}
-    for name, kind in declared.items():
+    for name, kind in {"label": types.Int64TensorType(), "uncalibrated": floats()}.items():
         inner.outputs.append(scope.declare_local_variable(name, kind))
-    scores = canvas.add_node(
+    scores = builder.add_node(
         "Cast", inner.outputs[1].full_name, to=elem_type_of(dtype), name="uncalibrated"
     )
-    factor = float(piece.calibrators[0].beta_)
-    decides = hasattr(model, "decision_function")
-    if decides and _offers_raw_scores(container, model):
+    factor = float(fold.calibrators[0].beta_)
+    has_decision = hasattr(model, "decision_function")
+    if has_decision and _offers_raw_scores(container, model):
         for options in (container, scope):
-            options.add_options(id(_last_step(model)), {"raw_scores": True})
+            options.add_options(id(last_step(model)), {"raw_scores": True})
     else:
-        # Binary forests in float32 answer a little below zero.
-        floor = canvas.constant(_TINY[dtype] if decides else 0.0, dtype, "floor")
-        scores = canvas.add_node("Max", scores, floor, name="floored")
-        if not decides:
-            scores = canvas.add_node(
-                "Add", scores, canvas.constant(_EPS, dtype, "eps"), name="above_zero"
-            )
-        scores = canvas.add_node("Log", scores, name="logits")
-        if decides and len(piece.classes) == 2:
+        # Binary forests in float32 return probabilities a little below zero.
+        floor = builder.constant(_TINY[dtype] if has_decision else 0.0, dtype, "floor")
+        scores = builder.add_node("Max", scores, floor, name="floored")
+        if not has_decision:
+            eps = builder.constant(_EPS, dtype, "eps")
+            scores = builder.add_node("Add", scores, eps, name="above_zero")
+        scores = builder.add_node("Log", scores, name="logits")
+        if has_decision and len(fold.classes) == 2:
             # scikit-learn writes a single decision as (-x, x), twice as far apart as the logits.
             factor *= 2
-    scaled = canvas.add_node("Mul", scores, canvas.constant(factor, dtype, "beta"), name="scaled")
-    return canvas.add_node("Softmax", scaled, axis=1, name="calibrated")
-
-
-def _last_step(model):
-    """Return the classifier at the end of a pipeline."""
-    while hasattr(model, "steps"):
-        model = model.steps[-1][1]
-    return model
+    beta = builder.constant(factor, dtype, "beta")
+    scaled = builder.add_node("Mul", scores, beta, name="scaled")
+    return builder.add_node("Softmax", scaled, axis=1, name="calibrated")
 
 
 def _offers_raw_scores(container, model) -> bool:
-    """Tell whether a model's converter can hand out its decision function."""
+    """Tell whether a model's converter can return its decision function."""
     try:
-        return bool(container.has_options(_last_step(model), "raw_scores"))
+        return bool(container.has_options(last_step(model), "raw_scores"))
     except (KeyError, NotImplementedError, RuntimeError):
         return False

@@ -1,108 +1,40 @@
-"""What a fitted committee does, as plain numbers to be written into a graph."""
+"""The routing of a fitted cascade or averaging ensemble as plain numbers, ready for a graph.
+
+An averaging ensemble is described as a cascade in which no row exits early, so that "cascade" in
+the names of this package stands for both. Only this module reads the fitted state of estimators.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cascade.core import ConfidenceModel, VoteMargin, cumulative_costs, effective_threshold
+from sklearn_cascade.core import (
+    ConfidenceModel,
+    ProbaCombiner,
+    VoteMargin,
+    cumulative_costs,
+    effective_threshold,
+)
 from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
 from sklearn_cascade.exceptions import ConversionError
 
 
-class Confidence(NamedTuple):
-    """How sure an answer is.
-
-    Attributes
-    ----------
-    kind : str
-        "max_proba", "margin", "entropy", "vote_margin" or "learned".
-    k, n_members : float
-        For "vote_margin": members that have voted, and all members.
-    learned : ConfidenceModel or None
-        For "learned": what was learned.
-    """
-
-    kind: str
-    k: float = 0.0
-    n_members: float = 0.0
-    learned: ConfidenceModel | None = None
-
-
-class Blueprint(NamedTuple):
-    """A committee without its members.
-
-    Attributes
-    ----------
-    stages : list of Stage
-        The fitted members.
-    combine : str
-        "mean", "last", "most_confident" or "geometric".
-    confidences : list of Confidence
-        One per stage but the last, and for "most_confident" the last one's, too; empty where all members
-        run.
-    thresholds, boundaries : list of float
-        One per stage but the last; the boundary is the smallest confidence that exits.
-    weights : list of float
-        One per stage.
-    costs : ndarray of shape (n_stages,)
-        What a row has paid after each stage.
-    cost_unit : str
-        Their unit.
-    classes : ndarray of shape (n_classes,)
-        Labels of the columns.
-    exits_early : bool
-        Whether rows leave between the stages.
-    """
-
-    stages: list
-    combine: str
-    confidences: list[Confidence]
-    thresholds: list[float]
-    boundaries: list[float]
-    weights: list[float]
-    costs: np.ndarray
-    cost_unit: str
-    classes: np.ndarray
-    exits_early: bool
-
-    @property
-    def confidence(self) -> str | None:
-        """Name of the confidence; None where no row exits early."""
-        return self.confidences[0].kind if self.confidences else None
-
-    def exits_at(self, k: int) -> bool:
-        """Tell whether rows may exit at a stage, other than at the last."""
-        return k < len(self.boundaries) and not np.isposinf(self.boundaries[k])
-
-    def judges(self, k: int) -> bool:
-        """Tell whether anything depends on how sure the answer after a stage is."""
-        return self.exits_at(k) or (self.combine == "most_confident" and bool(self.confidences))
-
-    def needs_history(self, k: int) -> bool:
-        """Tell whether a later confidence looks at what a stage said by itself."""
-        later = range(k + 1, len(self.confidences))
-        return self.confidence == "learned" and any(self.judges(j) for j in later)
-
-    def n_said(self, k: int) -> int:
-        """Return how many stages' own answers a learned confidence looks at besides the answer."""
-        return k + 1 if self.combine == "mean" and k > 0 else k
-
-
-def is_committee(estimator) -> bool:
-    """Tell whether an estimator is one of ours that answers with several members."""
+def is_cascade(estimator) -> bool:
+    """Tell whether an estimator is a cascade, an averaging ensemble or a search for a cascade."""
     return isinstance(estimator, CascadeClassifier | AveragingEnsemble | CascadeSearchCV)
 
 
-def is_fitted(committee) -> bool:
-    """Tell whether a committee is fitted, and not the blank one that a parameter holds."""
-    return "fitted_" in vars(committee)
+def is_fitted(cascade) -> bool:
+    """Tell whether a cascade is fitted, and not the unfitted one that a parameter holds."""
+    return "fitted_" in vars(cascade)
 
 
-def committee_of(estimator):
-    """Return the committee itself: a search's is the one that it chose."""
+def fitted_cascade(estimator):
+    """Return the cascade or ensemble itself: of a search, the cascade that it found."""
     check_is_fitted(estimator)
     if not isinstance(estimator, CascadeSearchCV):
         return estimator
@@ -114,57 +46,126 @@ def committee_of(estimator):
     return estimator.best_estimator_
 
 
-def blueprint_of(committee) -> Blueprint:
-    """Return what a committee does, or raise for what a graph cannot do."""
-    if committee.allow_abstain:
+def stages_of(cascade) -> Sequence:
+    """Return the fitted stages, in the order in which they run."""
+    return cascade.fitted_.members.stages
+
+
+def confidences_of(cascade) -> Sequence:
+    """Return what computes the confidence after each stage: names, functions or models."""
+    return cascade.fitted_.policy.confidences
+
+
+def combine_each_stage(
+    cascade, stage_proba: Sequence[np.ndarray | None]
+) -> Iterator[tuple[int, ProbaCombiner]]:
+    """Yield each stage that is used, and the combiner as if every stage had run on every row.
+
+    With "most_confident", confidence is about each stage's own output, so the combiner holds that.
+    `stage_proba` has one array (n_samples, n_classes) per stage, None for those that are not used.
+    """
+    policy = cascade.fitted_.policy
+    if policy.combine == "most_confident":
+        policy = policy._replace(combine="last")
+    combiner = policy.begin()
+    for k, proba in enumerate(stage_proba):
+        if proba is not None:
+            combiner.add(proba, policy.weights[k])
+            yield k, combiner
+
+
+class Confidence(NamedTuple):
+    """How the confidence after one stage is computed; numbers for "vote_margin", else a model."""
+
+    kind: str  # "max_proba", "margin", "entropy", "vote_margin" or "learned"
+    n_voted: float = 0.0  # members of the ensemble that have voted after this stage
+    n_members: float = 0.0  # all members of the ensemble
+    model: Any = None  # the ConfidenceModel, for "learned"
+
+
+class CascadeSpec(NamedTuple):
+    """A cascade or averaging ensemble without its members."""
+
+    stages: Sequence  # fitted stages
+    combine: str  # "mean", "last", "most_confident" or "geometric"
+    # One per stage whose confidence may be compared with anything; empty for an ensemble.
+    confidences: list[Confidence]
+    thresholds: list[float]  # (n_stages - 1,), as set or tuned
+    effective_thresholds: list[float]  # (n_stages - 1,), the smallest confidence that exits
+    weights: list[float]  # (n_stages,)
+    cumulative_costs: np.ndarray  # (n_stages,), paid by a row that exits at each stage
+    cost_unit: str
+    classes: np.ndarray  # (n_classes,), int64 or text
+    exits_early: bool  # a cascade, not an ensemble
+
+    @property
+    def confidence(self) -> str | None:
+        """Name of the confidence; None where no row exits early."""
+        return self.confidences[0].kind if self.confidences else None
+
+    def may_exit(self, k: int) -> bool:
+        """Tell whether rows may exit at a stage that is not the last."""
+        return k < len(self.effective_thresholds) and not np.isposinf(self.effective_thresholds[k])
+
+    def needs_confidence(self, k: int) -> bool:
+        """Tell whether anything depends on the confidence after a stage."""
+        return self.may_exit(k) or (self.combine == "most_confident" and bool(self.confidences))
+
+    def needs_history(self, k: int) -> bool:
+        """Tell whether a learned confidence after a later stage reads a stage's own output."""
+        later = range(k + 1, len(self.confidences))
+        return self.confidence == "learned" and any(self.needs_confidence(j) for j in later)
+
+    def is_used(self, k: int) -> bool:
+        """Tell whether the output for any row depends on a stage."""
+        if not self.exits_early:
+            return self.weights[k] > 0
+        is_last = k == len(self.stages) - 1
+        in_output = is_last or self.combine != "last" or self.may_exit(k)
+        return in_output or self.needs_history(k)
+
+    def n_history(self, k: int) -> int:
+        """Return how many stages' own outputs a learned confidence reads beside the combined."""
+        return k + 1 if self.combine == "mean" and k > 0 else k
+
+
+def spec_of(cascade) -> CascadeSpec:
+    """Return the routing of a fitted cascade or ensemble; raise for what no graph can do."""
+    if cascade.allow_abstain:
         raise ConversionError(
-            "allow_abstain=True cannot be exported: a graph has no class shares to answer with; "
-            "expected a committee whose members always answer, fitted with allow_abstain=False"
+            "allow_abstain=True cannot be exported: a graph cannot return the class shares where "
+            "all members abstain; expected a cascade or ensemble fitted with allow_abstain=False"
         )
-    # The last resort of `on_stage_error` needs no twin: the stages of a graph do not fail alone.
-    cascades = isinstance(committee, CascadeClassifier)
-    thresholds = committee.thresholds_.tolist() if cascades else []
-    if not cascades:
-        combine = "geometric" if committee.average == "geometric" else "mean"
+    exits_early = isinstance(cascade, CascadeClassifier)
+    if exits_early:
+        combine, thresholds = cascade.combine_, cascade.thresholds_.tolist()
+        confidences = confidences_of(cascade)
+        # Only "most_confident" compares the last stage's confidence, with those of other stages.
+        if combine != "most_confident" or len(confidences) == 1:
+            confidences = confidences[:-1]
     else:
-        combine = committee.combine_
-    return Blueprint(
-        stages=list(committee.fitted_.members.stages),
+        combine = "geometric" if cascade.average == "geometric" else "mean"
+        thresholds, confidences = [], []
+    return CascadeSpec(
+        stages=stages_of(cascade),
         combine=combine,
-        confidences=_confidences(committee) if cascades else [],
+        confidences=[_confidence(confidence) for confidence in confidences],
         thresholds=thresholds,
-        boundaries=[float(effective_threshold(threshold)) for threshold in thresholds],
-        weights=committee.weights_.tolist(),
-        costs=cumulative_costs(committee.costs_),
-        cost_unit=committee.cost_unit_,
-        classes=_check_classes(committee.classes_),
-        exits_early=cascades,
+        effective_thresholds=[float(effective_threshold(t)) for t in thresholds],
+        weights=cascade.weights_.tolist(),
+        cumulative_costs=cumulative_costs(cascade.costs_),
+        cost_unit=cascade.cost_unit_,
+        classes=_check_classes(cascade.classes_),
+        exits_early=exits_early,
     )
 
 
-def is_used(blueprint: Blueprint, k: int) -> bool:
-    """Tell whether any row's answer depends on a stage's."""
-    if not blueprint.exits_early:
-        return blueprint.weights[k] > 0
-    last = k == len(blueprint.stages) - 1
-    answers = last or blueprint.combine != "last" or blueprint.exits_at(k)
-    return answers or blueprint.needs_history(k)
-
-
-def _confidences(cascade) -> list[Confidence]:
-    """Return the confidence of each stage that is compared with anything."""
-    known = cascade.fitted_.policy.confidences
-    if cascade.combine_ != "most_confident" or len(known) == 1:
-        known = known[:-1]
-    return [_confidence(confidence) for confidence in known]
-
-
 def _confidence(confidence) -> Confidence:
-    """Return one confidence as numbers; what a user wrote in Python has none."""
+    """Return one confidence in the form that a graph can hold; raise for a Python function."""
     if isinstance(confidence, str):
         return Confidence(confidence)
     if isinstance(confidence, ConfidenceModel):
-        return Confidence("learned", learned=confidence)
+        return Confidence("learned", model=confidence)
     if isinstance(confidence, VoteMargin):
         return Confidence("vote_margin", *confidence)
     raise ConversionError(
@@ -174,12 +175,17 @@ def _confidence(confidence) -> Confidence:
 
 
 def _check_classes(classes: np.ndarray) -> np.ndarray:
-    """Return the labels as integers or text, or raise for others."""
-    if classes.dtype.kind in "iub":
-        return classes.astype(np.int64)
-    if classes.dtype.kind in "US" or all(isinstance(label, str) for label in classes.tolist()):
-        return classes.astype(object)
+    """Return the labels as int64 or text; raise for others."""
+    text = classes.dtype.kind in "US" or all(isinstance(label, str) for label in classes.tolist())
+    if text or classes.dtype.kind in "iub":
+        return onnx_labels(classes)
     raise ConversionError(
         f"classes_={classes!r} are of dtype {classes.dtype}; an ONNX file holds text or integers: "
         f"fit on such labels"
     )
+
+
+def onnx_labels(labels) -> np.ndarray:
+    """Return labels in the type that a file has: int64 for integers and booleans, else text."""
+    labels = np.asarray(labels)
+    return labels.astype(np.int64 if labels.dtype.kind in "iub" else object)

@@ -1,4 +1,4 @@
-"""What the tests of the export share: rows, and members fitted on them once."""
+"""Fixtures of the tests of the export: rows, and members fitted on them once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS = np.array(["no", "perhaps", "yes", "surely"])
 
 
 class Problem(NamedTuple):
-    """Rows to fit on, and rows to ask about.
+    """Rows to fit on, and rows to predict.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Problem(NamedTuple):
 
 
 def problem_of(n_classes: int) -> Problem:
-    """Return 500 rows to fit on and 3,000 to ask about, 12 columns each."""
+    """Return 500 rows to fit on and 3,000 to predict, 12 columns each."""
     X, y = make_classification(
         3500, 12, n_informative=8, n_classes=n_classes, class_sep=1.2, random_state=0
     )

@@ -34,21 +34,21 @@ def feeds_of(session, X) -> dict:
 
 
 def run(model, X) -> dict:
-    """Return the answers of a file (ModelProto, path or session) to rows, by output."""
+    """Return the outputs of a file (ModelProto, path or session) for rows, by name."""
     session = model if hasattr(model, "get_outputs") else session_of(model)
     names = [port.name for port in session.get_outputs()]
     return dict(zip(names, session.run(None, feeds_of(session, X)), strict=True))
 
 
 def assert_same(estimator, model, X, *, atol=ATOL):
-    """Check that a file tells of rows what a committee does."""
-    answers, expected = run(model, X), estimator.predict_details(X)
-    assert list(answers) == OUTPUTS
-    np.testing.assert_array_equal(answers["label"], expected.label)
-    np.testing.assert_array_equal(answers["exit_stage"], expected.exit_stage)
-    np.testing.assert_allclose(answers["probabilities"], expected.proba, rtol=0, atol=atol)
+    """Check that a file has the outputs of a cascade or ensemble."""
+    outputs, expected = run(model, X), estimator.predict_details(X)
+    assert list(outputs) == OUTPUTS
+    np.testing.assert_array_equal(outputs["label"], expected.label)
+    np.testing.assert_array_equal(outputs["exit_stage"], expected.exit_stage)
+    np.testing.assert_allclose(outputs["probabilities"], expected.proba, rtol=0, atol=atol)
     # Costs are float32 in a file.
-    np.testing.assert_allclose(answers["cost"], expected.cost, atol=1e-6)
+    np.testing.assert_allclose(outputs["cost"], expected.cost, atol=1e-6)
 
 
 class Profiled:

@@ -1,4 +1,4 @@
-"""Tests of whatever a committee may be part of: labels and stages as in Python, on both ways."""
+"""Tests of estimators that contain a cascade: labels and stages as in Python, with both calls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.export.sessions import ATOL, OUTPUTS, run
 for package in ("onnx", "onnxruntime", "skl2onnx"):
     pytest.importorskip(package, reason=f"the export needs {package}")
 
-# Small members are no dearer than the routing, and some stages are reached by few: no matter here.
+# Small members take no longer than the routing, and few rows reach some stages.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_cascade.exceptions.NoGainWarning",
     "ignore::sklearn_cascade.exceptions.FewSamplesWarning",
@@ -42,7 +42,7 @@ OPSET = 18
 
 
 class Composition(NamedTuple):
-    """A fitted estimator, rows to ask about, and whether skl2onnx alone can convert it."""
+    """A fitted estimator, rows to predict, and whether skl2onnx alone can convert it."""
 
     estimator: object
     rows: object
@@ -89,7 +89,7 @@ def by_name(numbers, words, last):
     """Return a pipeline that picks columns by their names."""
     encoder = OneHotEncoder(handle_unknown="ignore")
     parts = [("numbers", StandardScaler(), numbers), ("words", encoder, words)]
-    # Dense, as the members want it.
+    # The members take dense rows only.
     columns = ColumnTransformer([p for p in parts if p[2]], sparse_threshold=0)
     return Pipeline([("columns", columns), ("last", last)])
 
@@ -230,7 +230,7 @@ def composition(request, problem, members):
 
 
 def details_of(estimator, X):
-    """Return what a committee at the end of an estimator tells of rows; None where none is."""
+    """Return `predict_details` of the cascade at the end of an estimator; None if there is none."""
     while not hasattr(estimator, "predict_details"):
         if hasattr(estimator, "steps"):
             X, estimator = estimator[:-1].transform(X), estimator[-1]
@@ -243,11 +243,11 @@ def details_of(estimator, X):
     return estimator.predict_details(X)
 
 
-def assert_answers(composition, model):
-    """Check a file's answers, to all rows, to seven, to one and, around no converter, to none."""
+def assert_outputs(composition, model):
+    """Check a file's outputs for all rows, seven, one and, around no other converter, none."""
     estimator, rows = composition.estimator, composition.rows
-    answers, details = run(model, rows), details_of(estimator, rows)
-    label, proba, *routing = answers.values()
+    outputs, details = run(model, rows), details_of(estimator, rows)
+    label, proba, *routing = outputs.values()
     np.testing.assert_array_equal(label, estimator.predict(rows))
     np.testing.assert_allclose(proba, estimator.predict_proba(rows), rtol=0, atol=ATOL)
     if routing:
@@ -258,20 +258,20 @@ def assert_answers(composition, model):
     for n_samples in (7, 1, 0) if routing else (7, 1):
         part = run(model, rows[:n_samples])
         np.testing.assert_array_equal(next(iter(part.values())), label[:n_samples])
-        assert [len(answer) for answer in part.values()] == [n_samples] * len(answers)
+        assert [len(output) for output in part.values()] == [n_samples] * len(outputs)
 
 
-def test_to_onnx_takes_a_committee_wherever_it_is(composition):
-    """Check the file of `to_onnx`, with all outputs where the committee comes last."""
+def test_to_onnx_exports_a_cascade_wherever_it_is(composition):
+    """Check the file of `to_onnx`, with all outputs where the cascade comes last."""
     model = to_onnx(composition.estimator, composition.rows)
     ends = details_of(composition.estimator, composition.rows[:1]) is not None
     outputs = OUTPUTS if ends else OUTPUTS[:2]
     assert [output.name for output in model.graph.output] == outputs
-    assert_answers(composition, model)
+    assert_outputs(composition, model)
 
 
 def initial_types(rows):
-    """Return what skl2onnx is told of rows."""
+    """Return skl2onnx's description of rows."""
     types = pytest.importorskip("skl2onnx.common.data_types", reason="the export needs skl2onnx")
     by_dtype = {
         np.dtype(np.float32): types.FloatTensorType,
@@ -299,4 +299,4 @@ def test_plain_skl2onnx_takes_it_too(composition):
         target_opset=OPSET,
         options={id(estimator): {"zipmap": False}},
     )
-    assert_answers(composition, model)
+    assert_outputs(composition, model)

@@ -20,12 +20,12 @@ from tests.members.boosters import booster
 skl2onnx = pytest.importorskip("skl2onnx", reason="the export needs skl2onnx")
 
 pytestmark = [
-    # Small members are no dearer than the routing, which is no matter here.
+    # Small members take no longer than the routing.
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.NoGainWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewSamplesWarning"),
     # LightGBM invents names for the columns of arrays, and then misses them.
     pytest.mark.filterwarnings("ignore:X does not have valid feature names, but LGBM:UserWarning"),
-    # Wheels built for a newer numpy say so on import; numpy itself silences it outside pytest.
+    # Wheels built for a newer numpy warn on import; numpy itself silences it outside pytest.
     pytest.mark.filterwarnings("ignore:numpy.ufunc size changed:RuntimeWarning"),
 ]
 converters = pytest.mark.skipif(
@@ -49,8 +49,9 @@ def rows(n_classes, words=False):
 
 def between(member, X):
     """Return a threshold in the widest gap of the middle confidences."""
-    sure = np.unique(member.predict_proba(X).max(axis=1))
-    middle = sure[len(sure) // 3 : 2 * len(sure) // 3 + 2]
+    confidence = np.unique(member.predict_proba(X).max(axis=1))
+    third = len(confidence) // 3
+    middle = confidence[third : 2 * len(confidence) // 3 + 2]
     widest = int(np.diff(middle).argmax())
     return float(middle[widest : widest + 2].mean())
 
@@ -128,8 +129,8 @@ def test_booster_without_converters_tells_what_to_install(library):
     assert f"stage 0 'booster' ({type(member.estimator).__name__})" in str(caught.value)
 
 
-def test_catboost_is_told_to_bring_its_own_file():
-    """Check the way round for a booster that saves ONNX itself."""
+def test_catboost_error_proposes_its_own_file():
+    """Check the hint for a booster that saves ONNX itself."""
     X, y, more = rows(2)
     member = FrozenEstimator(booster("catboost", "array").fit(X, y))
     cascade = CascadeClassifier([("booster", member)]).fit(X, y)

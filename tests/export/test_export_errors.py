@@ -37,7 +37,7 @@ skl2onnx = pytest.importorskip("skl2onnx", reason="the export needs skl2onnx")
 
 from tests.members.graphs import build, linear_net, node, port  # noqa: E402
 
-# Small members are no dearer than the routing, which is no matter here.
+# Small members take no longer than the routing.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.NoGainWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewSamplesWarning"),
@@ -114,7 +114,7 @@ def only_the_first_row(n_fixed):
 )
 @pytest.mark.parametrize("stage", [0, 1])
 def test_member_that_does_not_convert_is_named(member, kind, message, stage):
-    """Check that name, stage and class are told, in the text and as attributes."""
+    """Check that name, stage and class are in the text and in attributes."""
     ends = (member, GaussianNB()) if stage == 0 else (GaussianNB(), member)
     with pytest.raises(UnconvertibleMemberError, match=message) as caught:
         to_onnx(cascade(*ends), X)
@@ -128,7 +128,7 @@ def test_member_that_does_not_convert_is_named(member, kind, message, stage):
     [(Rooted, "onnxruntime does not load its graph"), (Broken, "ZeroDivisionError: by design")],
     ids=["does not load", "converter fails"],
 )
-def test_failure_of_a_converter_is_told_with_its_cause(kind, message):
+def test_failure_of_a_converter_is_reported_with_its_cause(kind, message):
     """Check a converter that raises, and one whose graph the runtime does not load."""
     from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
 
@@ -153,7 +153,7 @@ def test_failure_of_a_converter_is_told_with_its_cause(kind, message):
 
 
 def test_member_within_a_cascade_within_is_named():
-    """Check that the way to a member is told through both cascades."""
+    """Check that the error names the stages of both cascades."""
     inner = cascade(GaussianNB(), DummyClassifier())
     with pytest.raises(UnconvertibleMemberError, match="stage 0 'first'") as caught:
         to_onnx(cascade(inner, GaussianNB()), X)
@@ -182,7 +182,7 @@ def test_member_within_a_cascade_within_is_named():
     ids=["model", "pipeline", "confidence", "abstain", "labels", "refit", "hard vote"],
 )
 def test_estimator_is_refused(estimator, message):
-    """Check what the message of a refused estimator says."""
+    """Check the message of a refused estimator."""
     with pytest.raises(ConversionError, match=message):
         to_onnx(estimator, X)
 
@@ -204,10 +204,10 @@ def test_unfitted_estimator_is_refused(estimator):
 
 
 def unknown_rows():
-    """Return rows that are no rows to a graph, and what is said of them."""
+    """Return rows that no graph takes, and the message for each."""
     text = FRAME.assign(e=["u", None] * 60)
     return {
-        "none": (None, "X=None; expected rows like those to come"),
+        "none": (None, "X=None; expected rows like those that the file will get"),
         "no rows": (X[:0], "X has no rows"),
         "no rows in a frame": (FRAME[:0], "X has no rows"),
         "sparse": (csr_matrix(X), "X is sparse.*X.toarray()"),
@@ -222,7 +222,7 @@ def unknown_rows():
 @pytest.mark.parametrize("verify", [True, False])
 @pytest.mark.parametrize("case", list(unknown_rows()))
 def test_rows_of_unknown_type_are_refused(case, verify):
-    """Check that rows which tell no inputs are refused, verified or not."""
+    """Check that rows which define no inputs are refused, verified or not."""
     rows, message = unknown_rows()[case]
     with pytest.raises(ConversionError, match=message):
         to_onnx(cascade(), rows, verify=verify)
@@ -249,7 +249,7 @@ def test_columns_without_text_as_names_are_refused():
 
 
 def test_text_among_numbers_is_refused_for_one_matrix():
-    """Check a net, and a model of scikit-learn, that want one matrix of mixed columns."""
+    """Check a net, and a model of scikit-learn, that expect one matrix, on mixed columns."""
     rows = FRAME.assign(kind=np.where(y > 0, "u", "v"))
     encoder = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
     for member in (net(), encoder):
@@ -268,15 +268,15 @@ def test_input_that_rows_lack_is_named():
         node("Softmax", "z", "probabilities", axis=1),
     ]
     ports = [port(name, "float32", ["n", 1]) for name in ("height", "width")]
-    answer = [port("probabilities", "float32", ["n", 3])]
-    model = OnnxClassifier(build(nodes, ports, answer, {"weights": np.eye(2, 3, dtype="f4")}))
+    output = [port("probabilities", "float32", ["n", 3])]
+    model = OnnxClassifier(build(nodes, ports, output, {"weights": np.eye(2, 3, dtype="f4")}))
     with pytest.raises(UnconvertibleMemberError, match=r"height.*width") as caught:
         to_onnx(cascade(by_name("a"), model, rows=FRAME), FRAME)
     assert str(list(FRAME.columns)) in str(caught.value)
 
 
 def test_rows_of_another_width_are_refused():
-    """Check that what the members say of too few columns is passed on."""
+    """Check that the members' error for too few columns is passed on."""
     with pytest.raises(MemberFailedError, match=r"stage 0 'first'.*X has 3 features"):
         to_onnx(cascade(), X[:, :3])
 
@@ -307,14 +307,14 @@ def newer_net():
 
 
 def test_net_newer_than_what_is_around_it_is_refused():
-    """Check that the versions of net and surroundings are told, and that alone it is exported."""
+    """Check that the error has both versions, and that the net alone is exported."""
     inner = cascade(newer_net(), GaussianNB())
     piped = make_pipeline(StandardScaler(), inner).fit(X, y)
     with pytest.raises(
         UnconvertibleMemberError, match=r"of opset 19.* is converted to 18"
     ) as caught:
         to_onnx(piped, X, target_opset=18)
-    assert "export the committee by itself, or the net again at opset 18" in str(caught.value)
+    assert "export the cascade by itself, or the net again at opset 18" in str(caught.value)
     alone = to_onnx(inner, X, target_opset=18)
     assert max(entry.version for entry in alone.opset_import if not entry.domain) == 19
 
@@ -328,8 +328,8 @@ def test_nets_alone_need_their_own_version():
         to_onnx(cascade(net(), net()), X, target_opset=17)
 
 
-def test_logits_are_refused_with_the_way_round():
-    """Check that a net which ends in logits is told to say softmax=True, and then exports."""
+def test_logits_are_refused_with_a_hint():
+    """Check that a net which ends in logits gets the hint softmax=True, and then exports."""
     logits = linear_net(answer="logits")
     with pytest.raises(InvalidProbabilitiesError, match="softmax=True"):
         to_onnx(cascade(OnnxClassifier(logits), net()), X)
@@ -349,9 +349,9 @@ def test_tolerance_is_checked(atol):
     [
         ({"owner": 3}, "metadata has 'owner': 3; expected text for text"),
         ({3: "owner"}, "metadata has 3: 'owner'"),
-        ({"classes": "[1]"}, "'classes', which the file tells itself"),
-        ({"verification": "trust me"}, "'verification', which the file tells itself"),
-        ({"version_onnx": "1"}, "'version_onnx', which the file tells itself"),
+        ({"classes": "[1]"}, "'classes', which the file sets itself"),
+        ({"verification": "trust me"}, "'verification', which the file sets itself"),
+        ({"version_onnx": "1"}, "'version_onnx', which the file sets itself"),
         ("owner", "metadata='owner'; expected"),
         (5, "metadata=5; expected"),
     ],

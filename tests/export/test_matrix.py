@@ -32,12 +32,12 @@ from tests.members.graphs import linear_net
 for package in ("onnx", "onnxruntime", "skl2onnx"):
     pytest.importorskip(package, reason=f"the export needs {package}")
 
-# Small members are no dearer than the routing, and some stages are reached by few: no matter here.
+# Small members take no longer than the routing, and few rows reach some stages.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_cascade.exceptions.NoGainWarning",
     "ignore::sklearn_cascade.exceptions.FewSamplesWarning",
 )
-LADDERS = {
+STAGES = {
     2: ("linear", "forest"),
     3: ("nb", "linear", "forest"),
     4: ("nb", "linear", "net", "forest"),
@@ -58,14 +58,14 @@ def cascade_of(members, names, y, X, **parameters):
 
 @pytest.mark.parametrize(
     ("n_stages", "combine", "confidence", "weighting"),
-    product(LADDERS, ["mean", "last"], THRESHOLDS, WEIGHTS),
+    product(STAGES, ["mean", "last"], THRESHOLDS, WEIGHTS),
 )
 def test_file_routes_as_the_cascade(problem, members, n_stages, combine, confidence, weighting):
     """Check labels, stages, probabilities and costs on 3,000 rows: 36 files."""
     weights = WEIGHTS[weighting]
     cascade = cascade_of(
         members,
-        LADDERS[n_stages],
+        STAGES[n_stages],
         problem.y,
         problem.X,
         thresholds=THRESHOLDS[confidence][: n_stages - 1],
@@ -89,7 +89,7 @@ def test_file_of_two_classes_routes_as_the_cascade(two_sided, combine, dtype):
     for confidence in THRESHOLDS:
         cascade = cascade_of(
             members,
-            LADDERS[3],
+            STAGES[3],
             two_sided.words,
             two_sided.X,
             thresholds=[0.9, 0.8] if confidence == "max_proba" else [0.8, 0.6],
@@ -143,7 +143,7 @@ SPLIT = {
         weights=[1, 3, 2],
     ),
 }
-WAYS = {
+STOPPING = {
     "probabilistic": {},
     "exact": {"stopping": "exact"},
     "tuned": {"max_disagreement": 0.05},
@@ -157,14 +157,14 @@ def split_ensembles(problem):
 
 
 @pytest.mark.parametrize(
-    ("kind", "way"),
+    ("kind", "stopping"),
     # The bound holds for draws at random, which the members of a vote are not.
-    [pair for pair in product(SPLIT, WAYS) if pair != ("vote", "probabilistic")],
+    [pair for pair in product(SPLIT, STOPPING) if pair != ("vote", "probabilistic")],
 )
-def test_file_routes_as_a_split_ensemble(problem, split_ensembles, kind, way):
-    """Check cascades of the parts of one ensemble, with the lead, the bound and certainty."""
-    given = dict(WAYS[way])
-    if way == "tuned" or kind == "vote":
+def test_file_routes_as_a_split_ensemble(problem, split_ensembles, kind, stopping):
+    """Check cascades of the parts of one ensemble, with tuned, probabilistic and exact stopping."""
+    given = dict(STOPPING[stopping])
+    if stopping == "tuned" or kind == "vote":
         given["X_tune"] = problem.more[:1500]
     cascade = CascadeClassifier.from_ensemble(split_ensembles[kind], **given)
     for dtype in (np.float32, np.float64):
@@ -173,7 +173,7 @@ def test_file_routes_as_a_split_ensemble(problem, split_ensembles, kind, way):
 
 
 def test_certain_file_keeps_every_label_of_the_forest(two_sided):
-    """Check in float32 that rows whose lead the trees left could tie go on, as in Python."""
+    """Check in float32 that rows whose margin the remaining trees could level continue."""
     forest = RandomForestClassifier(12, random_state=0).fit(two_sided.X, two_sided.words)
     cascade = CascadeClassifier.from_ensemble(forest, stopping="exact")
     rows = two_sided.more.astype(np.float32)
@@ -201,8 +201,8 @@ def test_file_averages_rows_that_members_rule_out(problem, average):
     ensemble = AveragingEnsemble(trees, average=average, weights=[1, 2, 3])
     ensemble.fit(problem.X, problem.y)
     rows = problem.more.astype(np.float32)
-    said = [tree.predict_proba(rows) for tree in ensemble.estimators_]
-    assert (np.min(said, axis=0).max(axis=1) == 0).any()
+    probas = [tree.predict_proba(rows) for tree in ensemble.estimators_]
+    assert (np.min(probas, axis=0).max(axis=1) == 0).any()
     assert_same(ensemble, to_onnx(ensemble, rows), rows)
 
 
@@ -215,7 +215,7 @@ def test_file_averages_rows_that_members_rule_out(problem, average):
 def test_file_keeps_to_infinite_thresholds(problem, members, thresholds, combine):
     """Check stages at which every row or no row exits, per stage."""
     cascade = cascade_of(
-        members, LADDERS[4], problem.y, problem.X, thresholds=thresholds, combine=combine
+        members, STAGES[4], problem.y, problem.X, thresholds=thresholds, combine=combine
     )
     rows = problem.more.astype(np.float32)
     assert_same(cascade, to_onnx(cascade, rows, verify=False), rows)
@@ -224,13 +224,13 @@ def test_file_keeps_to_infinite_thresholds(problem, members, thresholds, combine
 @pytest.mark.parametrize("kind", [CascadeClassifier, AveragingEnsemble])
 def test_file_leaves_out_dropped_members(problem, members, kind):
     """Check that a dropped member takes its weight and cost along."""
-    listed = [(name, members[name]) for name in LADDERS[4]]
+    listed = [(name, members[name]) for name in STAGES[4]]
     listed[1] = ("linear", "drop")
-    committee = kind(listed, weights=[1, 9, 2, 3], costs=[1, 50, 2, 3]).fit(problem.X, problem.y)
-    model = to_onnx(committee, problem.more, verify=False)
-    assert_same(committee, model, problem.more)
-    told = {entry.key: entry.value for entry in model.metadata_props}
-    assert told["stages"] == '["nb", "net", "forest"]'
+    estimator = kind(listed, weights=[1, 9, 2, 3], costs=[1, 50, 2, 3]).fit(problem.X, problem.y)
+    model = to_onnx(estimator, problem.more, verify=False)
+    assert_same(estimator, model, problem.more)
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    assert entries["stages"] == '["nb", "net", "forest"]'
 
 
 @pytest.mark.parametrize("combine", ["mean", "last"])
@@ -268,10 +268,10 @@ def test_file_of_one_stage_and_of_a_found_cascade(problem, members):
     single = cascade_of(members, ("linear",), problem.y, problem.X)
     assert_same(single, to_onnx(single, rows), rows)
     front = search_cascades(
-        [members[name].predict_proba(problem.X) for name in LADDERS[3]],
+        [members[name].predict_proba(problem.X) for name in STAGES[3]],
         problem.y,
         costs=[1, 3, 20],
-        names=LADDERS[3],
+        names=STAGES[3],
     )
     found = max(front, key=lambda row: len(row.members))
     assert len(found.members) > 1

@@ -30,7 +30,7 @@ pytest.importorskip("skl2onnx", reason="the export needs skl2onnx")
 
 from benchmarks.onnx_members import kinds, problem
 
-# Small members are no dearer than the routing, and some are asked about few rows here.
+# Small members take no longer than the routing, and some get few rows here.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.NoGainWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewSamplesWarning"),
@@ -81,14 +81,15 @@ def as_type(X, dtype):
 
 def clear_threshold(member, X):
     """Return a threshold in the widest gap between the confidences in the middle."""
-    sure = np.unique(member.predict_proba(X).max(axis=1))
-    middle = sure[len(sure) // 4 : len(sure) // 4 + len(sure) // 2 + 2]
+    confidence = np.unique(member.predict_proba(X).max(axis=1))
+    first = len(confidence) // 4
+    middle = confidence[first : first + len(confidence) // 2 + 2]
     widest = int(np.diff(middle).argmax())
     return float(middle[widest : widest + 2].mean())
 
 
 def check(members, X, atol):
-    """Check two fitted members as first and last stage: the answers of a file to X."""
+    """Check two fitted members as first and last stage: the outputs of a file for X."""
     classes = members[0].classes_
     cascade = CascadeClassifier(
         [(f"member{k}", FrozenEstimator(member)) for k, member in enumerate(members)],
@@ -96,22 +97,22 @@ def check(members, X, atol):
         combine="last",
         costs=[1, 4],
     ).fit(X, np.resize(classes, len(X)))
-    answers = run(to_onnx(cascade, X), X)
+    outputs = run(to_onnx(cascade, X), X)
     expected = cascade.predict_details(X)
     assert set(expected.exit_stage) == {0, 1}
-    np.testing.assert_array_equal(answers["exit_stage"], expected.exit_stage)
-    np.testing.assert_allclose(answers["probabilities"], expected.proba, rtol=0, atol=atol)
-    np.testing.assert_array_equal(answers["cost"], expected.cost)
+    np.testing.assert_array_equal(outputs["exit_stage"], expected.exit_stage)
+    np.testing.assert_allclose(outputs["probabilities"], expected.proba, rtol=0, atol=atol)
+    np.testing.assert_array_equal(outputs["cost"], expected.cost)
     # Even votes are for either class.
     top = np.sort(expected.proba, axis=1)
     clear = top[:, -1] - top[:, -2] > 2 * atol
     assert clear.mean() > 0.5
-    np.testing.assert_array_equal(answers["label"][clear], expected.label[clear])
+    np.testing.assert_array_equal(outputs["label"][clear], expected.label[clear])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
-def test_member_answers_alike_at_both_ends(data, fitted, kind, dtype):
+def test_member_has_the_same_outputs_at_both_ends(data, fitted, kind, dtype):
     """Check stages, labels and probabilities, the member fitted on other rows at each end."""
     check(fitted(kind), as_type(kind.look(data[2]), dtype), tolerance(kind.name, dtype))
 
@@ -132,7 +133,7 @@ def fitted(data):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("gaps", [False, True], ids=["whole", "missing values"])
+@pytest.mark.parametrize("gaps", [False, True], ids=["complete", "missing values"])
 def test_histogram_boosting_converts(n_classes, gaps):
     """Check gradient boosting on histograms for two classes and more, with and without gaps."""
     X, y = two_or_more(n_classes)
@@ -173,7 +174,7 @@ def test_temperature_calibration_converts(base, n_classes):
     X, y = two_or_more(n_classes)
     member = CalibratedClassifierCV(base, method="temperature", cv=2).fit(X[:200], y[:200])
     other = CalibratedClassifierCV(base, method="temperature", cv=2, ensemble=False)
-    # The logarithm of a probability near zero stretches what float32 cannot tell.
+    # The logarithm of a probability near zero amplifies the rounding to float32.
     check([member, other.fit(X[:200], y[:200])], X[200:], 5e-5)
 
 
@@ -208,9 +209,9 @@ def test_steps_that_do_nothing_are_left_out(idle):
     check([member.fit(X[:200], y[:200]) for member in members], X[200:], 1e-13)
     cascade = CascadeClassifier(list(zip("ab", members, strict=True)), thresholds=0.7)
     pipeline = make_pipeline(idle, cascade).fit(X[:200], y[:200])
-    answers = run(to_onnx(pipeline, X[200:]), X[200:])
+    outputs = run(to_onnx(pipeline, X[200:]), X[200:])
     np.testing.assert_allclose(
-        answers["probabilities"], pipeline.predict_proba(X[200:]), rtol=0, atol=1e-13
+        outputs["probabilities"], pipeline.predict_proba(X[200:]), rtol=0, atol=1e-13
     )
 
 

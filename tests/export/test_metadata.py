@@ -1,4 +1,4 @@
-"""Tests of what an exported file tells about itself."""
+"""Tests of the metadata of an exported file."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ onnx = pytest.importorskip("onnx", reason="the export needs onnx")
 pytest.importorskip("onnxruntime", reason="the export needs onnxruntime")
 pytest.importorskip("skl2onnx", reason="the export needs skl2onnx")
 
-# Small members are no dearer than the routing, which is no matter here.
+# Small members take no longer than the routing.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.NoGainWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewSamplesWarning"),
 ]
 ROUTING = {"stages", "weights", "costs", "thresholds", "cost_unit", "combine", "confidence"}
-ALWAYS = {"classes", "verification", "verification_figures"}
+ALSTOPPING = {"classes", "verification", "verification_figures"}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def cascade(rows, labels=None, **parameters):
     return CascadeClassifier(stages, **settings).fit(X, y if labels is None else labels)
 
 
-def told(model):
+def metadata_of(model):
     """Return the metadata of a file, once it was written and read."""
     again = onnx.load_model_from_string(model.SerializeToString())
     keys = [entry.key for entry in again.metadata_props]
@@ -59,16 +59,16 @@ def told(model):
 
 
 def versions(entries):
-    """Return the entries that tell versions."""
+    """Return the entries for versions."""
     return {key: value for key, value in entries.items() if key.startswith("version_")}
 
 
 @pytest.mark.parametrize("combine", ["mean", "last"])
 @pytest.mark.parametrize("confidence", ["max_proba", "margin", "entropy"])
-def test_routing_is_told(rows, combine, confidence):
+def test_routing_is_in_the_metadata(rows, combine, confidence):
     """Check thresholds, names, weights, costs, their unit, combination and confidence."""
     made = cascade(rows, weights=[1, 2, 4], cost_unit="ms", combine=combine, confidence=confidence)
-    entries = told(to_onnx(made, rows[2]))
+    entries = metadata_of(to_onnx(made, rows[2]))
     assert json.loads(entries["stages"]) == ["nb", "linear", "again"]
     assert json.loads(entries["thresholds"]) == [0.9, 0.7]
     assert json.loads(entries["weights"]) == made.weights_.tolist()
@@ -76,12 +76,12 @@ def test_routing_is_told(rows, combine, confidence):
     assert entries["cost_unit"] == "ms"
     assert (entries["combine"], entries["confidence"]) == (combine, confidence)
     assert json.loads(entries["classes"]) == [0, 1, 2, 3]
-    assert set(entries) - set(versions(entries)) == ROUTING | ALWAYS
+    assert set(entries) - set(versions(entries)) == ROUTING | ALSTOPPING
 
 
-def test_infinite_thresholds_are_told(rows):
+def test_infinite_thresholds_are_in_the_metadata(rows):
     """Check that the entry is JSON that any reader takes, infinities being text."""
-    entries = told(to_onnx(cascade(rows, thresholds=[np.inf, -np.inf]), rows[2]))
+    entries = metadata_of(to_onnx(cascade(rows, thresholds=[np.inf, -np.inf]), rows[2]))
 
     def refuse(constant):
         raise AssertionError(constant)
@@ -91,34 +91,34 @@ def test_infinite_thresholds_are_told(rows):
     assert json.loads(entries["verification_figures"])["smallest_gap"] is None
 
 
-def test_learned_settings_are_told(rows):
-    """Check tuned thresholds, and the lead as confidence of a split forest."""
+def test_learned_settings_are_in_the_metadata(rows):
+    """Check tuned thresholds, and the vote margin as confidence of a split forest."""
     X, y, more = rows
     tuned = CascadeClassifier(
         [("nb", GaussianNB()), ("linear", LogisticRegression())], thresholds="auto", costs=[1, 3]
     ).fit(X, y)
-    entries = told(to_onnx(tuned, more))
+    entries = metadata_of(to_onnx(tuned, more))
     assert json.loads(entries["thresholds"]) == pytest.approx(tuned.thresholds_.tolist())
     assert entries["combine"] == tuned.combine_
     forest = RandomForestClassifier(20, random_state=0).fit(X, y)
     split = CascadeClassifier.from_ensemble(forest, max_disagreement=0.05, X_tune=X)
-    entries = told(to_onnx(split, more))
+    entries = metadata_of(to_onnx(split, more))
     assert entries["confidence"] == "vote_margin"
     assert len(json.loads(entries["stages"])) == len(split.costs_)
     assert json.loads(entries["costs"]) == pytest.approx(split.costs_.tolist())
 
 
-def test_versions_are_told(rows):
+def test_versions_are_in_the_metadata(rows):
     """Check the versions of the packages that made the file."""
-    found = versions(told(to_onnx(cascade(rows), rows[2])))
+    found = versions(metadata_of(to_onnx(cascade(rows), rows[2])))
     packages = ["scikit-learn", "skl2onnx", "onnx", "onnxruntime"]
     assert {f"version_{name}": version(name) for name in packages}.items() <= found.items()
     assert set(found) <= {f"version_{name}" for name in [*packages, "sklearn-cascade"]}
 
 
-def test_verification_is_told(rows):
+def test_verification_is_in_the_metadata(rows):
     """Check that text and figures of the comparison agree."""
-    entries = told(to_onnx(cascade(rows), rows[2], atol=2e-4))
+    entries = metadata_of(to_onnx(cascade(rows), rows[2], atol=2e-4))
     figures = json.loads(entries["verification_figures"])
     assert (figures["n_samples"], figures["tolerance"]) == (200, 2e-4)
     assert entries["verification"].startswith("verified on 200 rows, tolerance 0.0002\n")
@@ -135,7 +135,7 @@ def test_verification_is_told(rows):
 def test_own_entries_are_kept(rows, verify):
     """Check the user's entries beside those of the file, with text of any kind."""
     given = {"owner": "the team", "note": "zwölf Zeilen\nund mehr", "empty": ""}
-    entries = told(to_onnx(cascade(rows), rows[2], metadata=given, verify=verify))
+    entries = metadata_of(to_onnx(cascade(rows), rows[2], metadata=given, verify=verify))
     assert given.items() <= entries.items()
     assert ROUTING | {"classes", "verification"} <= set(entries)
     assert (entries["verification"] == "unverified") is not verify
@@ -153,7 +153,7 @@ def test_own_entries_are_kept(rows, verify):
     ids=["from zero", "gapped", "text", "objects"],
 )
 def test_file_comes_back_with_its_classes(rows, labels):
-    """Check that OnnxClassifier reads the labels, and answers with them."""
+    """Check that OnnxClassifier reads the labels, and predicts them."""
     _, y, more = rows
     made = cascade(rows, np.asarray(labels)[y])
     again = OnnxClassifier(to_onnx(made, more))
@@ -167,35 +167,35 @@ def test_truth_values_come_back_as_numbers(rows):
     _, y, more = rows
     made = cascade(rows, y > 1)
     model = to_onnx(made, more)
-    assert json.loads(told(model)["classes"]) == [0, 1]
+    assert json.loads(metadata_of(model)["classes"]) == [0, 1]
     np.testing.assert_array_equal(run(model, more)["label"], made.predict(more).astype(int))
     np.testing.assert_array_equal(OnnxClassifier(model).predict(more), made.predict(more))
 
 
-@pytest.mark.parametrize(("average", "told_as"), [("arithmetic", "mean"), ("geometric",) * 2])
-def test_ensemble_tells_its_mean(rows, average, told_as):
-    """Check that an ensemble tells of weights and mean, and of no thresholds."""
+@pytest.mark.parametrize(("average", "entry"), [("arithmetic", "mean"), ("geometric",) * 2])
+def test_ensemble_has_its_mean_in_the_metadata(rows, average, entry):
+    """Check that an ensemble has entries for weights and mean, and none for thresholds."""
     X, y, more = rows
     pair = [("nb", GaussianNB()), ("linear", LogisticRegression())]
     ensemble = AveragingEnsemble(pair, average=average, weights=[3, 1], costs=[1, 2]).fit(X, y)
-    entries = told(to_onnx(ensemble, more))
-    assert entries["combine"] == told_as
+    entries = metadata_of(to_onnx(ensemble, more))
+    assert entries["combine"] == entry
     assert json.loads(entries["weights"]) == ensemble.weights_.tolist()
     assert not {"thresholds", "confidence"} & set(entries)
 
 
-def test_routing_is_told_of_the_only_committee(rows):
+def test_routing_entries_are_of_the_only_cascade(rows):
     """Check a search in a pipeline, a cascade around another, and two side by side."""
     X, y, more = rows
     pair = [("nb", GaussianNB()), ("linear", LogisticRegression())]
     search = make_pipeline(StandardScaler(), CascadeSearchCV(pair, costs=[1, 3], cv=2)).fit(X, y)
-    entries = told(to_onnx(search, more))
+    entries = metadata_of(to_onnx(search, more))
     best = search[-1].best_estimator_
     assert json.loads(entries["stages"]) == [name for name, _ in best.estimators]
     inner = FrozenEstimator(cascade(rows))
     outer = CascadeClassifier([("first", inner), ("last", GaussianNB())], thresholds=0.8)
-    assert json.loads(told(to_onnx(outer.fit(X, y), more))["stages"]) == ["first", "last"]
+    assert json.loads(metadata_of(to_onnx(outer.fit(X, y), more))["stages"]) == ["first", "last"]
     both = VotingClassifier([("a", inner), ("b", inner.estimator)], voting="soft").fit(X, y)
-    entries = told(to_onnx(both, more))
+    entries = metadata_of(to_onnx(both, more))
     assert not ROUTING & set(entries)
-    assert set(entries) >= ALWAYS
+    assert set(entries) >= ALSTOPPING

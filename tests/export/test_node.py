@@ -21,7 +21,7 @@ for name in ("onnx", "onnxruntime", "skl2onnx"):
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "onnx_in_node"
 PACKAGE = "onnxruntime-node"
-# Linear members are as fast as the routing, which is no matter here.
+# Linear members take no longer than the routing.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.NoGainWarning")
 
 
@@ -38,7 +38,7 @@ def packages_folder():
         named = done.stdout.strip()
     if not named or not (Path(named) / PACKAGE).is_dir():
         pytest.skip(
-            f"{PACKAGE} is neither where SKLEARN_CASCADE_NODE_MODULES tells nor installed globally"
+            f"{PACKAGE} is neither where SKLEARN_CASCADE_NODE_MODULES points nor installed globally"
         )
     return Path(named)
 
@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("labels", ["int64", "U"])
-def test_node_answers_as_python(folder, dtype, labels):
+def test_node_has_the_outputs_of_python(folder, dtype, labels):
     """Check every output of the example against the cascade, row for row."""
     X, y = load_digits(return_X_y=True)
     X, y = (X / 16).astype(dtype), y.astype(labels)
@@ -71,12 +71,12 @@ def test_node_answers_as_python(folder, dtype, labels):
     command = [shutil.which("node"), "run.mjs", "cascade.onnx", "rows.json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
-    answers = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    outputs = [json.loads(line) for line in done.stdout.decode().splitlines()]
     expected = cascade.predict_details(rows)
-    assert [answer["label"] for answer in answers] == expected.label.tolist()
-    assert [answer["exit_stage"] for answer in answers] == expected.exit_stage.tolist()
+    assert [output["label"] for output in outputs] == expected.label.tolist()
+    assert [output["exit_stage"] for output in outputs] == expected.exit_stage.tolist()
     assert set(expected.exit_stage) == {0, 1}
-    assert [answer["cost"] for answer in answers] == expected.cost.tolist()
-    proba = [answer["probabilities"] for answer in answers]
+    assert [output["cost"] for output in outputs] == expected.cost.tolist()
+    proba = [output["probabilities"] for output in outputs]
     # What float32 leaves of sums of ten probabilities.
     np.testing.assert_allclose(proba, expected.proba, rtol=0, atol=1e-5)

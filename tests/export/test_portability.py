@@ -18,7 +18,7 @@ onnx = pytest.importorskip("onnx", reason="the export needs onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the export needs onnxruntime")
 skl2onnx = pytest.importorskip("skl2onnx", reason="the export needs skl2onnx")
 
-# Small members are no dearer than the routing, and some stages are reached by few: no matter here.
+# Small members take no longer than the routing, and few rows reach some stages.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_cascade.exceptions.NoGainWarning",
     "ignore::sklearn_cascade.exceptions.FewSamplesWarning",
@@ -71,11 +71,11 @@ def test_file_passes_the_full_check_and_the_reference(
     model = to_onnx(cascade, rows, verify=False)
     onnx.checker.check_model(model, full_check=True)
     found = reference.ReferenceEvaluator(model).run(None, {"X": rows})
-    answers = dict(zip(OUTPUTS, found, strict=True))
+    outputs = dict(zip(OUTPUTS, found, strict=True))
     expected = cascade.predict_details(rows)
-    np.testing.assert_array_equal(answers["label"], expected.label)
-    np.testing.assert_array_equal(answers["exit_stage"], expected.exit_stage)
-    np.testing.assert_allclose(answers["probabilities"], expected.proba, rtol=0, atol=ATOL)
+    np.testing.assert_array_equal(outputs["label"], expected.label)
+    np.testing.assert_array_equal(outputs["exit_stage"], expected.exit_stage)
+    np.testing.assert_allclose(outputs["probabilities"], expected.proba, rtol=0, atol=ATOL)
     assert len(np.unique(expected.exit_stage)) == 3
 
 
@@ -150,7 +150,7 @@ def test_file_with_five_hundred_trees_loads_and_agrees(problem, worded_members, 
     model = to_onnx(cascade, rows[:200])
     assert model.ByteSize() > 1e6
     assert (cascade.predict_details(rows).exit_stage == 1).any()
-    # Summed as shares in float32, 500 trees miss one by 5e-6, and the rule forgives 1e-6 there.
+    # Summed as shares in float32, 500 trees miss one by 5e-6, and the tie tolerance is 1e-6 there.
     assert_same(cascade, model, rows)
 
 
@@ -182,7 +182,7 @@ def test_file_with_external_data_loads_and_agrees(cascade, rows, file, tmp_path)
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_ALL"])
-def test_session_options_change_no_answer(cascade, rows, file, level, n_threads):
+def test_session_options_change_no_output(cascade, rows, file, level, n_threads):
     """Check each level of optimisation, with one and with two threads."""
     session = session_of(
         file,

@@ -30,18 +30,18 @@ from tests.export.sessions import (
 for package in ("onnx", "onnxruntime", "skl2onnx"):
     pytest.importorskip(package, reason=f"the export needs {package}")
 
-# Small members are no dearer than the routing, and some stages are reached by few: no matter here.
+# Small members take no longer than the routing, and few rows reach some stages.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_cascade.exceptions.NoGainWarning",
     "ignore::sklearn_cascade.exceptions.FewSamplesWarning",
 )
-LADDER = ("linear", "net", "forest")
+STAGES = ("linear", "net", "forest")
 
 
 @pytest.fixture(scope="module")
 def profiled(problem, members, tmp_path_factory):
     """Return a cascade of a linear model, a net and a forest, on float32 rows."""
-    stages = [(name, members[name]) for name in LADDER]
+    stages = [(name, members[name]) for name in STAGES]
     cascade = CascadeClassifier(stages, thresholds=[0.83, 0.77], costs=[1, 2, 9])
     cascade.fit(problem.X, problem.y)
     rows = problem.more.astype(np.float32)
@@ -88,30 +88,30 @@ def test_batch_of_easy_rows_runs_no_later_member(profiled):
     assert next(iter(shapes[0].values())) == [1, profiled.rows.shape[1]]
 
 
-def test_row_is_answered_the_same_in_any_batch(profiled):
+def test_row_has_the_same_outputs_in_any_batch(profiled):
     """Check batches of 7 and of 1, reversed rows, and no rows, against the whole batch."""
     session = session_of(profiled.model)
-    whole = run(session, profiled.rows)
+    batch = run(session, profiled.rows)
     parts = [run(session, profiled.rows[start : start + 7]) for start in range(0, 210, 7)]
     singles = [run(session, profiled.rows[row : row + 1]) for row in range(100)]
     turned = run(session, profiled.rows[::-1])
     for name in OUTPUTS:
         exactly = 0 if name != "probabilities" else ATOL / 10
         for found, wanted in (
-            (np.concatenate([part[name] for part in parts]), whole[name][:210]),
-            (np.concatenate([single[name] for single in singles]), whole[name][:100]),
-            (turned[name][::-1], whole[name]),
+            (np.concatenate([part[name] for part in parts]), batch[name][:210]),
+            (np.concatenate([single[name] for single in singles]), batch[name][:100]),
+            (turned[name][::-1], batch[name]),
         ):
             np.testing.assert_allclose(found, wanted, rtol=0, atol=exactly)
     none = run(session, profiled.rows[:0])
     assert [none[name].shape for name in OUTPUTS] == [(0,), (0, 4), (0,), (0,)]
-    assert [none[name].dtype for name in OUTPUTS] == [whole[name].dtype for name in OUTPUTS]
+    assert [none[name].dtype for name in OUTPUTS] == [batch[name].dtype for name in OUTPUTS]
 
 
 @pytest.mark.parametrize("combine", ["mean", "last"])
-def test_member_that_answers_nobody_is_left_out(problem, members, combine):
+def test_member_that_no_output_depends_on_is_left_out(problem, members, combine):
     """Check that 'last' drops a member before an infinite threshold, and bills it all the same."""
-    stages = [(name, members[name]) for name in LADDER]
+    stages = [(name, members[name]) for name in STAGES]
     cascade = CascadeClassifier(
         stages, thresholds=[np.inf, 0.7], combine=combine, costs=[1, 2, 9]
     ).fit(problem.X, problem.y)
@@ -155,12 +155,12 @@ def test_trees_that_split_on_missing_values_are_refused(problem, dtype):
     assert (caught.value.member, caught.value.stage) == ("a", 0)
 
 
-def test_file_tells_stage_and_cost_as_a_member(profiled, problem, members):
+def test_file_as_a_member_outputs_stage_and_cost(profiled, problem, members):
     """Check `outputs` of a file taken back, and a cascade around it in a file of its own."""
     inner = OnnxClassifier(profiled.model, cost=4.0)
-    told, details = inner.outputs(profiled.rows), profiled.cascade.predict_details(profiled.rows)
-    np.testing.assert_array_equal(told["exit_stage"], details.exit_stage)
-    np.testing.assert_allclose(told["cost"], details.cost, atol=1e-6)
+    outputs, details = inner.outputs(profiled.rows), profiled.cascade.predict_details(profiled.rows)
+    np.testing.assert_array_equal(outputs["exit_stage"], details.exit_stage)
+    np.testing.assert_allclose(outputs["cost"], details.cost, atol=1e-6)
     np.testing.assert_array_equal(inner.classes_, profiled.cascade.classes_)
     stages = [("nb", members["nb"]), ("file", inner), ("forest", members["forest"])]
     outer = CascadeClassifier(

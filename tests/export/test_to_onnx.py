@@ -1,4 +1,4 @@
-"""Tests of the exported file: one graph that answers as the committee does, and skips work."""
+"""Tests of the exported file: one graph with the outputs of the cascade, and skips work."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ onnx = pytest.importorskip("onnx", reason="the export needs onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the export needs onnxruntime")
 skl2onnx = pytest.importorskip("skl2onnx", reason="the export needs skl2onnx")
 
-# Small members are no dearer than the routing, which is no matter here.
+# Small members take no longer than the routing.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_cascade.exceptions.NoGainWarning",
     "ignore::sklearn_cascade.exceptions.FewSamplesWarning",
@@ -69,7 +69,7 @@ def three_stages(**parameters):
 
 
 def run(model, X):
-    """Return the answers of a file to a matrix, by output."""
+    """Return the outputs of a file for a matrix, by name."""
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -83,19 +83,19 @@ def metadata_of(model):
 
 
 def assert_same(estimator, model, X):
-    """Check that a file tells of rows what the estimator does; differences are float32's."""
-    answers, expected = run(model, X), estimator.predict_details(X)
-    assert list(answers) == OUTPUTS
-    np.testing.assert_array_equal(answers["label"], expected.label)
-    np.testing.assert_array_equal(answers["exit_stage"], expected.exit_stage)
-    np.testing.assert_allclose(answers["probabilities"], expected.proba, atol=2e-5)
-    np.testing.assert_allclose(answers["cost"], expected.cost, atol=1e-6)
+    """Check that a file has the outputs of the estimator, up to rounding to float32."""
+    outputs, expected = run(model, X), estimator.predict_details(X)
+    assert list(outputs) == OUTPUTS
+    np.testing.assert_array_equal(outputs["label"], expected.label)
+    np.testing.assert_array_equal(outputs["exit_stage"], expected.exit_stage)
+    np.testing.assert_allclose(outputs["probabilities"], expected.proba, atol=2e-5)
+    np.testing.assert_allclose(outputs["cost"], expected.cost, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("combine", ["mean", "last"])
 @pytest.mark.parametrize("confidence", ["max_proba", "margin", "entropy"])
-def test_file_answers_as_the_cascade(rows, dtype, combine, confidence):
+def test_file_has_the_outputs_of_the_cascade(rows, dtype, combine, confidence):
     """Check labels, stages, probabilities and costs for each rule, in both precisions."""
     X, y, more = rows
     cascade = three_stages(combine=combine, confidence=confidence, weights=[1, 2, 3])
@@ -107,7 +107,7 @@ def test_file_answers_as_the_cascade(rows, dtype, combine, confidence):
 
 
 @pytest.mark.parametrize("average", ["arithmetic", "geometric"])
-def test_file_answers_as_the_ensemble(rows, average):
+def test_file_has_the_outputs_of_the_ensemble(rows, average):
     """Check both means of an ensemble."""
     X, y, more = rows
     ensemble = AveragingEnsemble(
@@ -126,7 +126,7 @@ def test_file_keeps_to_infinite_thresholds(rows, thresholds, combine):
 
 
 @pytest.mark.parametrize("labels", [["no", "maybe", "yes"], [-3, 7, 100]])
-def test_file_speaks_the_labels(rows, labels):
+def test_file_keeps_the_labels(rows, labels):
     """Check text and gapped numbers as labels, there and in the metadata."""
     X, y, more = rows
     cascade = three_stages().fit(X, np.array(labels)[y])
@@ -139,8 +139,8 @@ def test_file_takes_one_row_and_none(rows):
     """Check batches of one row and of none."""
     X, y, more = rows
     model = to_onnx(three_stages().fit(X, y), more)
-    assert [len(answer) for answer in run(model, more[:1]).values()] == [1] * 4
-    shapes = [answer.shape for answer in run(model, more[:0]).values()]
+    assert [len(output) for output in run(model, more[:1]).values()] == [1] * 4
+    shapes = [output.shape for output in run(model, more[:0]).values()]
     assert shapes == [(0,), (0, 3), (0,), (0,)]
 
 
@@ -175,9 +175,9 @@ def test_to_onnx_exports_a_pipeline_with_a_search_in_it(rows):
         [("nb", GaussianNB()), ("linear", LogisticRegression())], costs=[1, 3], cv=2
     )
     pipeline = make_pipeline(StandardScaler(), search).fit(X, y)
-    answers = run(to_onnx(pipeline, more), more)
-    assert list(answers) == OUTPUTS
-    np.testing.assert_array_equal(answers["label"], pipeline.predict(more))
+    outputs = run(to_onnx(pipeline, more), more)
+    assert list(outputs) == OUTPUTS
+    np.testing.assert_array_equal(outputs["label"], pipeline.predict(more))
 
 
 def test_to_onnx_exports_meta_estimators(rows):
@@ -189,12 +189,12 @@ def test_to_onnx_exports_meta_estimators(rows):
         CalibratedClassifierCV(cascade),
     ):
         outer.fit(X, y)
-        answers = run(to_onnx(outer, more), more)
-        np.testing.assert_allclose(answers["probabilities"], outer.predict_proba(more), atol=1e-5)
+        outputs = run(to_onnx(outer, more), more)
+        np.testing.assert_allclose(outputs["probabilities"], outer.predict_proba(more), atol=1e-5)
 
 
 def test_to_onnx_exports_a_split_forest(rows):
-    """Check a cascade of the parts of one forest, with the lead as confidence."""
+    """Check a cascade of the parts of one forest, with the vote margin as confidence."""
     X, y, more = rows
     forest = RandomForestClassifier(60, random_state=0).fit(X, y)
     cascade = CascadeClassifier.from_ensemble(forest, max_disagreement=0.05, X_tune=more)
@@ -220,22 +220,22 @@ def test_exported_file_comes_back_as_a_member(rows):
     assert_same(cascade, to_onnx(cascade, more), more)
 
 
-def test_metadata_tell_of_routing_and_verification(rows):
+def test_metadata_hold_routing_and_verification(rows):
     """Check the entries of the file, the user's own among them."""
     X, y, more = rows
     cascade = three_stages(cost_unit="ms").fit(X, y)
-    told = metadata_of(to_onnx(cascade, more, metadata={"owner": "me"}))
-    assert json.loads(told["thresholds"]) == [0.83, 0.77]
-    assert json.loads(told["stages"]) == ["nb", "linear", "forest"]
-    assert json.loads(told["costs"]) == [1, 2, 9]
-    assert (told["cost_unit"], told["combine"], told["owner"]) == ("ms", "mean", "me")
-    assert told["verification"].startswith("verified on 600 rows")
+    entries = metadata_of(to_onnx(cascade, more, metadata={"owner": "me"}))
+    assert json.loads(entries["thresholds"]) == [0.83, 0.77]
+    assert json.loads(entries["stages"]) == ["nb", "linear", "forest"]
+    assert json.loads(entries["costs"]) == [1, 2, 9]
+    assert (entries["cost_unit"], entries["combine"], entries["owner"]) == ("ms", "mean", "me")
+    assert entries["verification"].startswith("verified on 600 rows")
     unverified = metadata_of(to_onnx(cascade, more, verify=False))
     assert unverified["verification"] == "unverified"
 
 
-def test_wrong_conversion_is_not_handed_over(rows):
-    """Check that a member that skl2onnx converts wrongly is an error with the way round."""
+def test_wrong_conversion_is_not_returned(rows):
+    """Check that a member that skl2onnx converts wrongly is an error with a hint."""
     X, y, more = rows
     cascade = CascadeClassifier(
         [("nb", GaussianNB()), ("near", KNeighborsClassifier(weights="distance"))], thresholds=0.9

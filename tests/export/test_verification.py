@@ -1,4 +1,4 @@
-"""Tests of the comparison that a file goes through before it is handed over."""
+"""Tests of the comparison that a file passes before it is returned."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ quiet = pytest.mark.filterwarnings(
 )
 # What a row may fall short of a threshold by and exit all the same.
 ALLOWANCE = 1e-5
-# What skl2onnx asks of the converter of a linear model.
+# Options that skl2onnx requires of the converter of a linear model.
 _OPTIONS = {"output_class_labels": [False, True], "raw_scores": [True, False]}
 
 
@@ -66,18 +66,18 @@ def cascade_of(members, names, rows, **parameters):
     return CascadeClassifier(named, **{"thresholds": 0.8, **parameters}).fit(*rows[:2])
 
 
-def told(model):
+def metadata_of(model):
     """Return the metadata of a file."""
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def figures(model):
     """Return the figures of a file's comparison."""
-    return json.loads(told(model)["verification_figures"])
+    return json.loads(metadata_of(model)["verification_figures"])
 
 
-def answer_alone(member, rows):
-    """Return what the graph of a member answers by itself."""
+def graph_proba(member, rows):
+    """Return the probabilities of the graph of a member alone."""
     ensemble = AveragingEnsemble([("member", member)]).fit(*rows[:2])
     return run(to_onnx(ensemble, rows[2], verify=False), rows[2])["probabilities"]
 
@@ -93,11 +93,11 @@ def test_figures_are_those_of_the_file(rows, members):
     X = rows[2]
     cascade = cascade_of(members, "nb linear forest", rows, thresholds=[0.8313, 0.7717])
     model = to_onnx(cascade, X)
-    found, answers, expected = figures(model), run(model, X), cascade.predict_details(X)
+    found, outputs, expected = figures(model), run(model, X), cascade.predict_details(X)
     assert (found["n_samples"], found["tolerance"], found["problems"]) == (600, 1e-4, [])
     for k, check in enumerate(found["members"]):
         name = ["nb", "linear", "forest"][k]
-        apart = row_maxima(answer_alone(members[name], rows), members[name].predict_proba(X))
+        apart = row_maxima(graph_proba(members[name], rows), members[name].predict_proba(X))
         assert (check["stage"], check["name"]) == (k, name)
         assert check["n_reached"] == (expected.exit_stage >= k).sum()
         assert check["difference"] == pytest.approx(apart.max(), rel=1e-6)
@@ -105,13 +105,13 @@ def test_figures_are_those_of_the_file(rows, members):
         assert 0 < check["seconds"] < 1
     kinds = [check["kind"] for check in found["members"]]
     assert kinds == ["GaussianNB", "Pipeline", "RandomForestClassifier"]
-    same = answers["exit_stage"] == expected.exit_stage
+    same = outputs["exit_stage"] == expected.exit_stage
     assert found["n_ties"] + found["n_stage_differences"] == (~same).sum() == 0
-    apart = row_maxima(answers["probabilities"], expected.proba)
+    apart = row_maxima(outputs["probabilities"], expected.proba)
     assert found["difference"] == pytest.approx(apart.max(), rel=1e-6)
     assert apart[found["row"]] == apart.max()
-    assert found["n_label_differences"] == (answers["label"] != expected.label).sum() == 0
-    sums = np.abs(answers["probabilities"].sum(axis=1) - 1).max()
+    assert found["n_label_differences"] == (outputs["label"] != expected.label).sum() == 0
+    sums = np.abs(outputs["probabilities"].sum(axis=1) - 1).max()
     assert found["row_sum_error"] == pytest.approx(sums, rel=1e-6)
     first = members["nb"].predict_proba(X)
     second = (first + members["linear"].predict_proba(X)) / 2
@@ -125,7 +125,7 @@ def test_figures_are_those_of_the_file(rows, members):
 def test_rows_at_a_boundary_are_ties(rows, members):
     """Check that rows between float32 and float64 of a boundary are counted, and no error."""
     X, nb = rows[2], members["nb"]
-    narrow, wide = answer_alone(nb, rows).max(axis=1).astype(float), nb.predict_proba(X).max(axis=1)
+    narrow, wide = graph_proba(nb, rows).max(axis=1).astype(float), nb.predict_proba(X).max(axis=1)
     row = int(np.abs(narrow - wide).argmax())
     boundary = (narrow[row] + wide[row]) / 2
     cascade = cascade_of(members, "nb forest", rows, thresholds=boundary + ALLOWANCE)
@@ -136,7 +136,7 @@ def test_rows_at_a_boundary_are_ties(rows, members):
     assert found["n_ties"] == len(apart)
     assert found["n_stage_differences"] == 0
     assert found["smallest_gap"] < 1e-5
-    assert f"{len(apart)} ties" in told(model)["verification"]
+    assert f"{len(apart)} ties" in metadata_of(model)["verification"]
 
 
 @quiet
@@ -156,7 +156,7 @@ def test_typed_threshold_on_a_forests_lattice_makes_no_difference(rows, members,
 
 
 class ByTheBatch(LogisticRegression):
-    """A model that answers all rows as its converter would, and part of them otherwise."""
+    """A model that predicts all rows like its converter, and batches of other sizes differently."""
 
     def predict_proba(self, X):
         """Return the shares, moved to the first class for any but 600 rows."""
@@ -168,7 +168,7 @@ class ByTheBatch(LogisticRegression):
 
 @quiet
 def test_other_exits_that_are_no_ties_are_an_error(rows, members):
-    """Check that rows which leave elsewhere are told apart from ties, with the first of them."""
+    """Check that rows which exit elsewhere are distinguished from ties, and the first is named."""
     from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
     from skl2onnx.operator_converters.linear_classifier import convert_sklearn_linear_classifier
 
@@ -183,7 +183,7 @@ def test_other_exits_that_are_no_ties_are_an_error(rows, members):
     odd = {"odd": ByTheBatch().fit(X, y), "even": LogisticRegression().fit(X, y)}
     odd = {**members, **{name: FrozenEstimator(member) for name, member in odd.items()}}
     cascade = cascade_of(odd, "nb odd forest", rows, combine="last")
-    with pytest.raises(OnnxMismatchError, match="rows leave at another stage") as caught:
+    with pytest.raises(OnnxMismatchError, match="rows exit at another stage") as caught:
         to_onnx(cascade, more)
     report = caught.value.report
     right = cascade_of(odd, "nb even forest", rows, combine="last")
@@ -196,7 +196,7 @@ def test_other_exits_that_are_no_ties_are_an_error(rows, members):
 
 
 @quiet
-def test_error_carries_a_report_that_travels(rows, members):
+def test_error_carries_a_report_that_pickles(rows, members):
     """Check the report of an error, as text, as figures, and after pickling."""
     cascade = cascade_of(members, "nb linear", rows)
     with pytest.raises(OnnxMismatchError, match=r"atol=1e-09") as caught:
@@ -222,8 +222,9 @@ def test_float64_stands_a_narrow_tolerance(rows, members):
 @pytest.mark.parametrize("n_reached", [0, 29, 30])
 def test_few_rows_at_a_stage_are_warned_of(rows, members, n_reached):
     """Check that below 30 rows there is a warning that names the stage, and from 30 on none."""
-    sure = np.sort(members["linear"].predict_proba(rows[2]).max(axis=1))
-    between = (sure[max(n_reached - 1, 0)] + sure[n_reached]) / 2 if n_reached else -np.inf
+    confidence = np.sort(members["linear"].predict_proba(rows[2]).max(axis=1))
+    pair = confidence[max(n_reached - 1, 0)], confidence[n_reached]
+    between = sum(pair) / 2 if n_reached else -np.inf
     cascade = cascade_of(members, "linear forest", rows, thresholds=between + ALLOWANCE)
     if n_reached < 30:
         with pytest.warns(FewSamplesWarning, match=rf"600 rows .*\('forest': {n_reached}\)"):
@@ -235,11 +236,11 @@ def test_few_rows_at_a_stage_are_warned_of(rows, members, n_reached):
 
 @pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewSamplesWarning")
 def test_small_members_are_warned_not_to_pay(rows, members):
-    """Check that a cascade which always runs both members is warned of."""
+    """Check the warning for a cascade which always runs both members."""
     cascade = cascade_of(members, "nb linear", rows, thresholds=np.inf)
     with pytest.warns(NoGainWarning, match="does not pay for single rows"):
         model = to_onnx(cascade, rows[2])
-    assert figures(model)["advice"] in told(model)["verification"]
+    assert figures(model)["advice"] in metadata_of(model)["verification"]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewSamplesWarning")
@@ -259,46 +260,46 @@ def test_large_last_member_pays(rows, members):
 
 @quiet
 def test_advice_is_for_cascades_alone(rows, members):
-    """Check that an ensemble has none, and that a split forest is beside the whole of it."""
+    """Check that an ensemble has none, and that a split forest is compared with the full one."""
     X, y, more = rows
     ensemble = AveragingEnsemble([("nb", members["nb"]), ("linear", members["linear"])]).fit(X, y)
     assert figures(to_onnx(ensemble, more))["advice"] == ""
     forest = members["forest"].estimator
     split = CascadeClassifier.from_ensemble(forest, max_disagreement=0.05, X_tune=X)
-    assert "the whole ensemble" in figures(to_onnx(split, more))["advice"]
+    assert "the full ensemble" in figures(to_onnx(split, more))["advice"]
 
 
 @pytest.mark.parametrize("atol", [1e-4, 1e-9])
-def test_unverified_file_says_so(rows, members, atol):
+def test_unverified_file_is_marked(rows, members, atol):
     """Check that without verification there is no warning, no error, no figures, but a mark."""
     cascade = cascade_of(members, "nb linear", rows, thresholds=-np.inf)
-    entries = told(to_onnx(cascade, rows[2], verify=False, atol=atol))
+    entries = metadata_of(to_onnx(cascade, rows[2], verify=False, atol=atol))
     assert entries["verification"] == "unverified"
     assert "verification_figures" not in entries
 
 
 @quiet
 def test_verbose_prints_the_report(rows, members, capsys):
-    """Check that the report is printed where asked for, and is the one in the file."""
+    """Check that the report is printed with verbose=1, and is the one in the file."""
     cascade = cascade_of(members, "nb linear", rows)
     to_onnx(cascade, rows[2])
     assert capsys.readouterr().out == ""
     model = to_onnx(cascade, rows[2], verbose=1)
-    assert capsys.readouterr().out == told(model)["verification"] + "\n"
+    assert capsys.readouterr().out == metadata_of(model)["verification"] + "\n"
 
 
 @quiet
 def test_neighbours_are_not_tried_without_rows(rows, members):
-    """Check that the report tells where a run without rows is not safe to try."""
+    """Check that the report notes where a run without rows is not safe to try."""
     model = to_onnx(cascade_of(members, "near nb", rows), rows[2])
     (note,) = figures(model)["notes"]
     assert "not tried without rows" in note
-    assert note in told(model)["verification"]
+    assert note in metadata_of(model)["verification"]
     assert figures(to_onnx(cascade_of(members, "nb linear", rows), rows[2]))["notes"] == []
 
 
 @quiet
-def test_committee_within_a_pipeline_is_compared_stage_by_stage(rows, members):
+def test_cascade_within_a_pipeline_is_compared_stage_by_stage(rows, members):
     """Check that behind a scaler the members see scaled rows, and all of them."""
     X, y, more = rows
     pipeline = make_pipeline(
@@ -313,7 +314,7 @@ def test_committee_within_a_pipeline_is_compared_stage_by_stage(rows, members):
 
 @quiet
 def test_many_rows_on_a_boundary_are_no_accident(rows, members):
-    """Check that no file is handed over whose threshold is a confidence that many rows share."""
+    """Check that no file is returned whose threshold is a confidence that many rows share."""
     X, y, more = rows
     linear = members["linear"]
     for row in more:
@@ -327,5 +328,7 @@ def test_many_rows_on_a_boundary_are_no_accident(rows, members):
         # float32 rounds the others away from their boundary.
         if (exits != cascade.predict_details(same).exit_stage).all():
             break
-    with pytest.raises(OnnxMismatchError, match="200 rows leave at another stage as their conf"):
+    with pytest.raises(
+        OnnxMismatchError, match="200 rows exit at another stage because their conf"
+    ):
         to_onnx(cascade, same)

@@ -1,4 +1,4 @@
-"""Tests that what skl2onnx converts wrongly, without an error, is never handed over."""
+"""Tests that what skl2onnx converts wrongly, without an error, is never returned."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.export.sessions import run
 pytest.importorskip("onnxruntime", reason="the export needs onnxruntime")
 skl2onnx = pytest.importorskip("skl2onnx", reason="the export needs skl2onnx")
 
-# Small members are no dearer than the routing, which is no matter here.
+# Small members take no longer than the routing.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.NoGainWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.FewSamplesWarning"),
@@ -79,23 +79,23 @@ def cascade_of(rows, *members, **parameters):
 
 
 def alone(member, X):
-    """Return a member's own answer, and that of the file which is not handed over."""
-    committee = AveragingEnsemble([("member", member)]).fit(X, np.resize(member.classes_, len(X)))
-    answers = run(to_onnx(committee, X, verify=False), X)
-    return member.predict_proba(X), answers["probabilities"]
+    """Return a member's probabilities, and those of its file that fails verification."""
+    ensemble = AveragingEnsemble([("member", member)]).fit(X, np.resize(member.classes_, len(X)))
+    outputs = run(to_onnx(ensemble, X, verify=False), X)
+    return member.predict_proba(X), outputs["probabilities"]
 
 
 @each_wrong
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("stage", [0, 1])
 def test_wrong_conversion_is_caught(rows, fitted, name, dtype, stage):
-    """Check that the error tells stage, class, row, by how much and the way round."""
-    _, kind, way_round = WRONG[name]
+    """Check that the error has stage, class, row, difference and a hint."""
+    _, kind, hint = WRONG[name]
     X, member = rows[2].astype(dtype), fitted[name]
     ends = [member, GaussianNB()] if stage == 0 else [GaussianNB(), member]
     expected, given = alone(member, X)
     apart = np.abs(expected - given).max(axis=1)
-    with pytest.raises(OnnxMismatchError, match=way_round) as caught:
+    with pytest.raises(OnnxMismatchError, match=hint) as caught:
         to_onnx(cascade_of(rows, *ends), X)
     error, check = caught.value, caught.value.report.members[stage]
     assert (check.stage, check.name, check.kind) == (stage, "ab"[stage], kind)
@@ -120,18 +120,18 @@ def test_member_that_no_row_reaches_is_caught(rows, fitted, name):
 
 @each_wrong
 def test_wrong_member_is_caught_within_others(rows, fitted, name):
-    """Check that the way round is told where the member is in an ensemble, or in a vote."""
-    way_round = WRONG[name][2]
+    """Check that the hint is given where the member is in an ensemble, or in a vote."""
+    hint = WRONG[name][2]
     ensemble = AveragingEnsemble([("a", GaussianNB()), ("b", fitted[name])]).fit(*rows[:2])
-    with pytest.raises(OnnxMismatchError, match=way_round):
+    with pytest.raises(OnnxMismatchError, match=hint):
         to_onnx(ensemble, rows[2])
     cascade = FrozenEstimator(cascade_of(rows, GaussianNB(), fitted[name]))
     vote = VotingClassifier([("cascade", cascade), ("nb", GaussianNB())], voting="soft")
-    with pytest.raises(OnnxMismatchError, match=way_round):
+    with pytest.raises(OnnxMismatchError, match=hint):
         to_onnx(vote.fit(*rows[:2]), rows[2])
 
 
-def test_all_wrong_members_are_told(rows, fitted):
+def test_all_wrong_members_are_listed(rows, fitted):
     """Check that the error lists each of two wrong members."""
     cascade = cascade_of(rows, fitted["categories"], fitted["isotonic calibration"])
     with pytest.raises(OnnxMismatchError) as caught:
@@ -140,8 +140,8 @@ def test_all_wrong_members_are_told(rows, fitted):
     assert "stage 1 'b' (Calibrated" in caught.value.problems[1]
 
 
-def test_the_ways_round_are_right(rows):
-    """Check that what the errors propose is handed over."""
+def test_the_hints_are_right(rows):
+    """Check that what the errors propose is exported."""
     X, y, more = rows
     members = [
         KNeighborsClassifier(weights="uniform"),
@@ -167,7 +167,7 @@ def test_unseen_error_is_found_with_a_wider_tolerance(rows, fitted):
 
 
 class Sharper(LogisticRegression):
-    """A model that answers otherwise than the class whose converter it is given."""
+    """A model whose probabilities differ from those of the class whose converter it has."""
 
     def predict_proba(self, X):
         """Return the square of the shares, normalised."""
@@ -176,7 +176,7 @@ class Sharper(LogisticRegression):
 
 
 class Rarely(LogisticRegression):
-    """A model that answers otherwise than its converter for some rows only."""
+    """A model that differs from its converter in some rows only."""
 
     def predict_proba(self, X):
         """Return equal shares where the first column holds a number of its own."""
@@ -204,7 +204,7 @@ def registered():
 
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("stage", [0, 1])
-def test_converter_that_lies_is_caught(rows, stage):
+def test_wrong_converter_is_caught(rows, stage):
     """Check that a class with the wrong converter is found, without being known as wrong."""
     ends = [Sharper(), GaussianNB()] if stage == 0 else [GaussianNB(), Sharper()]
     with pytest.raises(OnnxMismatchError, match=rf"stage {stage} '.' \(Sharper\)") as caught:
