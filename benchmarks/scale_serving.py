@@ -56,8 +56,8 @@ def run(*, quick=False):
         f"{os.cpu_count()} cores.\n"
     )
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        dear = stack.enter_context(started("dear.py", folder, "--delay", str(DELAY)))
-        options = ["--dear-url", f"{dear.url}/predict_proba", "--dear-timeout", str(TIMEOUT)]
+        dear = stack.enter_context(started("slow_service.py", folder, "--delay", str(DELAY)))
+        options = ["--service-url", f"{dear.url}/predict_proba", "--service-timeout", str(TIMEOUT)]
         server = stack.enter_context(started("app.py", folder, *options))
         first = {name: monitor(server, name) for name in ("python", "onnx", "remote")}
         print_loads(server, dear, n_requests, rate)
@@ -182,8 +182,8 @@ def print_monitors(server, first):
     for model, before in first.items():
         now = monitor(server, model)
         sizes = [len(json.dumps(told["state"])) for told in (before, now)]
-        drifted = "yes" if now["says"]["drifted"] else "no"
-        print(f"| {model} | {now['says']['n_rows']} | {drifted} | {sizes[0]}, {sizes[1]} |")
+        drifted = "yes" if now["summary"]["drifted"] else "no"
+        print(f"| {model} | {now['summary']['n_rows']} | {drifted} | {sizes[0]}, {sizes[1]} |")
 
 
 def print_stop(server, dear, n_requests):

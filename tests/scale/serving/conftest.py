@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="package")
 def dear(folder):
     """Return the dear member's service; its delays last until they are ended, or a minute."""
-    with scale_serving.started("dear.py", folder, "--delay", "60") as process:
+    with scale_serving.started("slow_service.py", folder, "--delay", "60") as process:
         yield process
 
 
@@ -38,7 +38,7 @@ def start(folder, dear):
     @contextmanager
     def start(*options, patience=30):
         url = f"{dear.url}/predict_proba"
-        options = ["--dear-url", url, "--dear-timeout", str(patience), *options]
+        options = ["--service-url", url, "--service-timeout", str(patience), *options]
         limits = ["--max-rows", str(MAX_ROWS), "--max-bytes", str(MAX_BYTES)]
         with scale_serving.started("app.py", folder, *limits, *options) as server:
             yield server

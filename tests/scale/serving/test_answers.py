@@ -82,11 +82,11 @@ def test_monitor_tells_its_state(client, trained):
     told = client.get("/models/python/monitor").json()
     # JSON has no tuples.
     assert told["state"] == json.loads(json.dumps(mine.to_dict()))
-    assert told["says"] == mine.summary()
+    assert told["summary"] == mine.summary()
     assert told["text"] == str(mine)
-    assert told["says"]["n_rows"] == before["says"]["n_rows"] + 20 * MAX_ROWS
-    assert told["says"]["n_calibration"] == len(X)
-    assert not told["says"]["drifted"]
+    assert told["summary"]["n_rows"] == before["summary"]["n_rows"] + 20 * MAX_ROWS
+    assert told["summary"]["n_calibration"] == len(X)
+    assert not told["summary"]["drifted"]
     assert shape_of(told["state"]) == shape_of(before["state"])
 
 
@@ -98,9 +98,9 @@ def test_monitor_finds_a_drift(hasty_server, trained):
         assert metric(client, "cascade_drifted", model="onnx") == 0
         for start in range(0, len(X), MAX_ROWS):
             predict(client, "onnx", X[start : start + MAX_ROWS])
-        assert client.get("/models/onnx/monitor").json()["says"]["drifted"]
+        assert client.get("/models/onnx/monitor").json()["summary"]["drifted"]
         assert metric(client, "cascade_drifted", model="onnx") == 1
-        assert not client.get("/models/python/monitor").json()["says"]["drifted"]
+        assert not client.get("/models/python/monitor").json()["summary"]["drifted"]
 
 
 def test_file_that_differs_is_not_served(trained, tmp_path, monkeypatch):

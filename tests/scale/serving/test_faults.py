@@ -34,11 +34,11 @@ for package in ("httpx", "fastapi", "uvicorn", "prometheus_client"):
 # What the log says of each fault, and whether it takes a server in a hurry to see it.
 FAULTS = {
     "delay": ("Timeout: timed out", True),
-    "drip": ("Timeout: (timed out|no complete answer within 0.2 s)", True),
+    "drip": ("Timeout: (timed out|no complete response within 0.2 s)", True),
     "error": ("HTTPStatusError: Server error '500 Internal Server Error'", False),
     "hang-up": ("RemoteProtocolError: Server disconnected", False),
     "garbage": ("could not convert string to float: 'It works!'", False),
-    "endless": ("the answer is longer than", False),
+    "endless": ("the response is longer than", False),
 }
 
 
@@ -147,7 +147,7 @@ def test_server_starts_while_the_dear_member_is_down(trained, monkeypatch):
     with closing(RemoteProba(url, timeout=30)) as client:
         served = serve_all(trained, client)["remote"]
         with pytest.warns(StageFailedWarning, match="ConnectError"):
-            found, fallback_rows = served.answer(trained.X[:MAX_ROWS])
+            found, fallback_rows = served.predict(trained.X[:MAX_ROWS])
     expected = trained.cascade.predict_details(trained.X[:MAX_ROWS])
     assert_array_equal(fallback_rows, np.flatnonzero(expected.exit_stage == 1))
     assert_array_equal(found.exit_stage, 0)

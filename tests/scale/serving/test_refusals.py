@@ -26,9 +26,9 @@ for package in ("httpx", "fastapi", "uvicorn", "prometheus_client"):
 JSON = {"Content-Type": "application/json"}
 GOOD_ROW = [0.0] * 64
 BAD_BODIES = {
-    "no JSON": (b'{"rows": [[1, 2', 400, "the body is no JSON: .*EOF"),
-    "nothing": (b"", 400, "the body is no JSON"),
-    "bytes": (b"\xff\xfe\x00", 400, "the body is no JSON"),
+    "no JSON": (b'{"rows": [[1, 2', 400, "the body is not JSON: .*EOF"),
+    "nothing": (b"", 400, "the body is not JSON"),
+    "bytes": (b"\xff\xfe\x00", 400, "the body is not JSON"),
     "deep": (b"[" * 9000, 400, "recursion limit"),
     "no object": (b"[[1, 2]]", 422, "the body: Input should be an object"),
     "no rows": (b"{}", 422, "rows: Field required"),
@@ -57,13 +57,13 @@ BAD_BODIES = {
 def test_bad_body_is_refused(client, kind):
     """Check status and text of each refusal, and that nothing of the body is sent back."""
     body, status, text = BAD_BODIES[kind]
-    rows_before = client.get("/models/python/monitor").json()["says"]["n_rows"]
+    rows_before = client.get("/models/python/monitor").json()["summary"]["n_rows"]
     response = client.post("/models/python/predict", content=body, headers=JSON)
     assert response.status_code == status
     assert list(response.json()) == ["detail"]
     assert re.search(text, response.json()["detail"])
     assert len(response.text) < 150
-    assert client.get("/models/python/monitor").json()["says"]["n_rows"] == rows_before
+    assert client.get("/models/python/monitor").json()["summary"]["n_rows"] == rows_before
 
 
 def test_unknown_model_and_method_are_refused(client):
