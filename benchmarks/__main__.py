@@ -6,7 +6,7 @@ import argparse
 
 from benchmarks import (
     certify,
-    decide,
+    learned_confidence,
     members,
     onnx,
     onnx_members,
@@ -24,13 +24,19 @@ COMMANDS = {
     "onnx": onnx,
     "onnx-members": onnx_members,
     "certify": certify,
-    "decide": decide,
+    "learned-confidence": learned_confidence,
     "peers": peers,
     "published": published,
     "scale": scale,
 }
-# Those that read recorded data, and whether they do nothing without.
-READ_DATA = {"members": False, "onnx": False, "certify": False, "decide": True, "published": True}
+# Those that read recorded data, and whether they need it.
+READ_DATA = {
+    "members": False,
+    "onnx": False,
+    "certify": False,
+    "learned-confidence": True,
+    "published": True,
+}
 
 
 def main(arguments=None):

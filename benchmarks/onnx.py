@@ -12,7 +12,7 @@ from time import perf_counter, thread_time
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.onnx_ladders import image_ladder, open_file, table_ladders
+from benchmarks.onnx_cascades import image_ladder, open_file, table_ladders
 
 # Rows of a call: how many different calls are timed, and how often each, beside Python as well.
 ONE, SOME, MANY, ALL = (1, 300, 21, 3), (32, 40, 15, 3), (1000, 5, 9, 5), (10_000, 1, 9, 5)

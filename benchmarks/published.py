@@ -17,7 +17,7 @@ from benchmarks import (
     published_worst_case,
 )
 from benchmarks.published_pools import Pool, halves_of, load_pools
-from benchmarks.published_tables import Table
+from benchmarks.tables import Table
 
 # What is measured on the same halves of every pool, searched once for all of them.
 ON_HALVES = (published_ensembles, published_cascades, published_worst_case)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.published_tables import commonest, spread
+from benchmarks.tables import commonest, spread
 
 # What the sources, and the plain two-stage cascade of the data's README (mean of 20 halves), reach:
 # share of the cost saved at the best single model's score; points gained at its cost.

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from benchmarks.published_tables import commonest, spread, verdict_of
+from benchmarks.tables import commonest, spread, verdict_of
 
 SIZES = (2, 3, 4)
 TOPIC, TITLE = "ensembles", "An ensemble against a bigger model"

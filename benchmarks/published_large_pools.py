@@ -8,7 +8,7 @@ from time import process_time
 import numpy as np
 
 from benchmarks.published_pools import Half, read_pools
-from benchmarks.published_tables import Table, spread
+from benchmarks.tables import Table, spread
 
 FILE = Path("predictions") / "imagenet_cnn34.npz"
 TITLE = "Large pools: greedy against exhaustive"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.onnx_ladders import exported
+from benchmarks.onnx_cascades import exported
 from benchmarks.published_pools import Half, Pool
-from benchmarks.published_tables import Table
+from benchmarks.tables import Table
 from sklearn_cascade import CascadeClassifier, OnnxClassifier, latency_report
 
 TITLE = "Throughput and online latency"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.published_pools import load_family
-from benchmarks.published_tables import Table, commonest, spread, verdict_of
+from benchmarks.tables import Table, commonest, spread, verdict_of
 
 TITLE = "Training cost"
 CAPTION = """\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.published_tables import spread
+from benchmarks.tables import spread
 
 TOPIC, TITLE = "worst_case", "The worst case bounded by the single model's cost"
 CAPTION = """\

@@ -14,7 +14,7 @@ from time import perf_counter
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks import rivals
+from benchmarks import baselines
 from sklearn_cascade import search_cascades
 from sklearn_cascade.core import cumulative_costs, exit_stages
 from sklearn_cascade.search._candidates import in_order, view_rows
@@ -50,7 +50,7 @@ def run(*, quick=False):
         pool = synthetic_pool(8, rows, 10 if quick else 1000)
         many_classes(*pool, n_thresholds)
     print()
-    rivals.run(quick=quick)
+    baselines.run(quick=quick)
     _print_load("end")
 
 

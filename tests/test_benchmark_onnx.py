@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import onnx as benchmark
-from benchmarks.onnx_ladders import open_file, table_ladders
+from benchmarks.onnx_cascades import open_file, table_ladders
 from tests.recorded import find_folder
 
 

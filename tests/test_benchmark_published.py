@@ -12,7 +12,7 @@ from benchmarks import published_ensembles, published_worst_case
 from benchmarks.__main__ import main
 from benchmarks.published import run
 from benchmarks.published_pools import Pool, best_single, halves_of, load_family
-from benchmarks.published_tables import Table, commonest, spread, verdict_of
+from benchmarks.tables import Table, commonest, spread, verdict_of
 from benchmarks.published_top5 import columns_of, load_top5, spread_out
 from benchmarks.published_training import affordable, training_costs
 from tests.recorded import folder_with
