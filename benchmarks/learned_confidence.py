@@ -76,7 +76,7 @@ def run(*, data, quick=False, n_halves=10):
 def _print_savings(folder: Path, quick: bool, n_halves: int) -> dict[str, np.ndarray]:
     """Print a line for each data set; return the outcomes of each half, confidence and aim."""
     print(
-        f"Mean ± standard deviation over {n_halves} random halves; thresholds are chosen on one "
+        f"Mean ± standard deviation over {n_halves} random halves; cascades are chosen on one "
         "half and applied to the other.\n"
     )
     print_header(COLUMNS)
