@@ -89,7 +89,7 @@ def best_single(front):
 
 
 def halves_of(pool: Pool, n_halves: int, **options) -> Iterator[Half]:
-    """Search on one half after another."""
+    """Yield one searched half after another."""
     for seed in range(n_halves):
         tuning, test = pool.split(seed)
         start = process_time()
