@@ -100,7 +100,7 @@ def _print_savings(folder: Path, quick: bool, n_halves: int) -> dict[str, np.nda
 
 def _search(tuning: Pool, test: Pool, confidence: str, max_stages: int) -> list[Outcome]:
     """Choose for both aims on one half, and apply the choices to the other."""
-    predictions = record(tuning.answers, tuning.y, names=tuning.names, costs=tuning.costs)
+    predictions = record(tuning.outputs, tuning.y, names=tuning.names, costs=tuning.costs)
     fold = np.random.default_rng(0).permutation(len(tuning.y)) % N_FOLDS
     sample = np.arange(len(fold))
     options = Options(

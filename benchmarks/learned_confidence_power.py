@@ -68,7 +68,7 @@ MAPIE_COLUMNS = [
 
 
 def print_power(quick: bool = False) -> None:
-    """Print the probability that fixed thresholds are certified, beside the published one."""
+    """Print the probability that fixed thresholds are certified, with the published one."""
     print(f"power at delta {DELTA}, by exact enumeration\n")
     print_header(POWER_COLUMNS)
     for (n, epsilon, net, correction_rate), (paired, binomial) in PUBLISHED.items():

@@ -71,7 +71,7 @@ def print_files(cascades):
 
 
 def print_times(cascades):
-    """Print the file's time beside its members', the last member's on all rows and Python's."""
+    """Print the file's time against its members', the last member's on all rows and Python's."""
     print()
     print_header(TIME_COLUMNS)
     for timed, sizes in cascades:

@@ -21,7 +21,7 @@ net on the 5,000 validation rows; *points* and *multiply-adds* (of the net over 
 cascade) are of the 10,000 test rows. A net without a line has no such cascade. All other figures
 are speed-ups over the net, **a loss below 1**: in a batch of all images, and one row at a time,
 where *mean* is what a service pays and *p99* what its slowest callers wait.
-{same} % of the images get the recorded answer. Load average {load:.1f} on {n_cores} cores at the
+{same} % of the images get the recorded label. Load average {load:.1f} on {n_cores} cores at the
 end: other programs blur p99 most.
 
 Published (Wang et al.): 2.3 times as fast as ViT-L-384 at its accuracy (abstract), and an online
@@ -48,7 +48,7 @@ def table(folder: Path, *, quick: bool, n_halves: int) -> Table:
             "file": OnnxClassifier(file, output_name="probabilities"),
         }
         ratios = [speedups(timed, images) for _ in range(n_runs)]
-        recorded = found.front.apply(row, dict(zip(shown.names, shown.answers, strict=True)))
+        recorded = found.front.apply(row, dict(zip(shown.names, shown.outputs, strict=True)))
         same.append(np.mean(cascade.predict(images) == recorded.label))
         rows.append(_line(net, row, found, ratios))
     figures = {

@@ -16,7 +16,7 @@ class Pool(NamedTuple):
     """Recorded predictions of some models: probabilities, or (confidence, predicted) pairs."""
 
     name: str
-    answers: list
+    outputs: list
     y: np.ndarray
     costs: np.ndarray
     names: list[str]
@@ -25,20 +25,20 @@ class Pool(NamedTuple):
     @property
     def has_proba(self) -> bool:
         """Whether there are probabilities that can be averaged."""
-        return not isinstance(self.answers[0], tuple)
+        return not isinstance(self.outputs[0], tuple)
 
     def take(self, rows: np.ndarray) -> Pool:
         """Return some of the rows."""
-        answers = [
-            tuple(part[rows] for part in answer) if isinstance(answer, tuple) else answer[rows]
-            for answer in self.answers
+        outputs = [
+            tuple(part[rows] for part in output) if isinstance(output, tuple) else output[rows]
+            for output in self.outputs
         ]
-        return self._replace(answers=answers, y=self.y[rows])
+        return self._replace(outputs=outputs, y=self.y[rows])
 
     def keep(self, models) -> Pool:
         """Return some of the models."""
-        answers, names = [self.answers[i] for i in models], [self.names[i] for i in models]
-        return self._replace(answers=answers, costs=self.costs[list(models)], names=names)
+        outputs, names = [self.outputs[i] for i in models], [self.names[i] for i in models]
+        return self._replace(outputs=outputs, costs=self.costs[list(models)], names=names)
 
     def shrink(self) -> Pool:
         """Return toy size, for the tests."""
@@ -54,11 +54,11 @@ class Pool(NamedTuple):
     def search(self, **options) -> ParetoFront:
         """Return the front of the pool's own rows, without cross-fitted scores."""
         options = {"n_thresholds": self.n_thresholds, "cv": None, **options}
-        return search_cascades(self.answers, self.y, costs=self.costs, names=self.names, **options)
+        return search_cascades(self.outputs, self.y, costs=self.costs, names=self.names, **options)
 
     def evaluate(self, front, points) -> tuple[np.ndarray, np.ndarray]:
         """Return accuracy and mean cost of operating points of a front on the pool's own rows."""
-        outputs = dict(zip(self.names, self.answers, strict=True))
+        outputs = dict(zip(self.names, self.outputs, strict=True))
         details = [front.apply(point, outputs) for point in points]
         score = np.array([np.mean(found.label == self.y) for found in details])
         return score, np.array([np.mean(found.cost) for found in details])
@@ -120,7 +120,7 @@ def read_pools(path: Path) -> Iterator[Pool]:
             yield timed.keep(known)
         if "proba" in file:
             proba = list(file["proba"])
-            yield pool._replace(name=f"{path.stem} (proba)", answers=proba, n_thresholds=24)
+            yield pool._replace(name=f"{path.stem} (proba)", outputs=proba, n_thresholds=24)
 
 
 def load_family(folder: Path) -> Pool:

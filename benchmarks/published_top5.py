@@ -25,8 +25,8 @@ def load_top5(folder: Path, most: int | None = None) -> Pool:
         label, names = file["label"][rows], file["model_names"].tolist()
         costs = file["cost"]
     columns, right = columns_of(named, label)
-    answers = [spread_out(*answer, columns.max() + 1) for answer in zip(columns, mass, strict=True)]
-    return Pool("imagenet_cnn16_top5 (mean)", answers, right, costs, names, 24)
+    outputs = [spread_out(*output, columns.max() + 1) for output in zip(columns, mass, strict=True)]
+    return Pool("imagenet_cnn16_top5 (mean)", outputs, right, costs, names, 24)
 
 
 def columns_of(named: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,7 @@ def table(folder: Path, *, quick: bool, n_halves: int) -> Table:
     pool = load_family(folder)
     pool = pool.shrink() if quick else pool._replace(n_thresholds=32)
     halves = [pool.split(seed) for seed in range(2 if quick else n_halves)]
-    best = int(np.argmax([np.mean(p.argmax(axis=1) == pool.y) for p in pool.answers]))
+    best = int(np.argmax([np.mean(p.argmax(axis=1) == pool.y) for p in pool.outputs]))
     with_bigger = [_as_accurate(half, best) for half in halves]
     rows = []
     for unit, train in training_costs(folder).items():
@@ -109,7 +109,7 @@ def _as_accurate(half, bigger):
 def _tested(test, front, row, bigger):
     """Return an operating point, its share of the bigger net's cost, and the points it gains."""
     score, cost = test.evaluate(front, [row])
-    alone = np.mean(test.answers[bigger].argmax(axis=1) == test.y)
+    alone = np.mean(test.outputs[bigger].argmax(axis=1) == test.y)
     return row, cost[0] / test.costs[bigger], 100 * (score[0] - alone)
 
 

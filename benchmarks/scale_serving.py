@@ -69,7 +69,7 @@ def run(*, quick=False):
 
 @contextmanager
 def started(script, folder, *options):
-    """Start a script of the example on a free port, wait until it answers, and end it."""
+    """Start a script of the example on a free port, wait until it listens, and end it."""
     log = Path(folder) / f"{Path(script).stem}-{time.monotonic_ns()}.log"
     command = [sys.executable, EXAMPLE / script, "--folder", folder, "--port", "0", *options]
     # No proxy on the way to this machine, and one thread for each process.
@@ -140,7 +140,7 @@ def monitor(server, model):
 def print_loads(server, slow_service, n_requests, rate):
     """Print a row for each model and set of faults."""
     print(
-        "| model | faults of the slow service | rows sent | rows answered | p50 ms | p99 ms "
+        "| model | faults of the slow service | rows sent | rows returned | p50 ms | p99 ms "
         "| exit 0 | exit 1 | fallback rows: in responses, in metrics, injected | accuracy "
         "| USD per 1,000 rows |"
     )
@@ -197,7 +197,7 @@ def print_stop(server, slow_service, n_requests):
     server.process.wait(60)
     last = started_requests((server.log.parent / "last.prom").read_text())
     outcomes = report.outcomes
-    print(f"\n| told to stop in a load of {STOP_RATE} a second, all of them late | requests |")
+    print(f"\n| stopped in a load of {STOP_RATE} a second, all of them late | requests |")
     print("|---|---:|")
     print(f"| sent | {report.n_requests} |")
     print(f"| in flight at that moment | {in_flight} |")

@@ -53,20 +53,20 @@ def pool():
     y = np.arange(400) % 2
     rows = np.random.default_rng(0).permutation(400)
     missed = [rows[:100], rows[100:200], rows[:160]]
-    answers = []
+    outputs = []
     for wrong, confidence in zip(missed, (0.9, 0.9, 0.8), strict=True):
         right = np.full(400, confidence)
         # Not confident where wrong, so that the other model prevails in the mean.
         right[wrong] = 0.4
-        answers.append(np.where(np.arange(2) == y[:, None], right[:, None], 1 - right[:, None]))
+        outputs.append(np.where(np.arange(2) == y[:, None], right[:, None], 1 - right[:, None]))
     costs = np.array([1.0, 1.5, 4.0])
-    return Pool("made up (proba)", answers, y, costs, ["a", "b", "expensive"], 8)
+    return Pool("made up (proba)", outputs, y, costs, ["a", "b", "expensive"], 8)
 
 
 def write(folder, pool):
     """Write a pool as a file of recorded predictions."""
     (folder / "predictions").mkdir()
-    proba = np.array(pool.answers)
+    proba = np.array(pool.outputs)
     np.savez(
         folder / "predictions" / "made_up.npz",
         confidence=proba.max(axis=2),
@@ -123,7 +123,7 @@ def test_greedy_never_costs_more_than_the_best_pair(tables):
 
 
 def test_cascades_of_real_nets_are_timed_against_one_net(repeated, tables):
-    """Check that the nets give the recorded answers and that all ratios are there."""
+    """Check that the nets give the recorded outputs and that all ratios are there."""
     if "latency" not in tables:
         pytest.skip("the image family is not beside the recorded predictions")
     assert "100 % of the\nimages get" in repeated[0] or "100 % of the images get" in repeated[0]
@@ -154,7 +154,7 @@ def test_training_is_counted_in_seconds_and_in_multiply_adds():
 def test_affordable_sets_are_cheaper_models_within_the_training_cost(pool):
     """Check that only the largest sets are returned: the search looks inside of them."""
     costs = np.array([1.0, 2.0, 3.0, 4.0, 9.0])
-    five = pool._replace(costs=costs, names=list("abcde"), answers=pool.answers[:1] * 5)
+    five = pool._replace(costs=costs, names=list("abcde"), outputs=pool.outputs[:1] * 5)
     train = np.array([1.0, 2.0, 3.0, 7.0, 8.0])
     assert affordable(five, train, 4) == [(0, 1, 2), (0, 3)]
     assert affordable(five, train, 1) == []
@@ -177,12 +177,12 @@ def test_mean_of_two_recorded_networks_scores_as_in_their_notes():
     """Check the best pair of the data's notes, 81.35 at 35.3 GFLOPs, and one network alone."""
     pool = load_top5(folder_with("predictions/imagenet_cnn16_top5.npz"))
     pair = [pool.names.index(name) for name in ("pytorch_resnet152", "keras_nasnetlarge")]
-    mean = np.mean([pool.answers[model].astype(np.float32) for model in pair], axis=0)
+    mean = np.mean([pool.outputs[model].astype(np.float32) for model in pair], axis=0)
     # The notes round to a hundredth of a point.
     assert 100 * np.mean(mean.argmax(axis=1) == pool.y) == pytest.approx(81.35, abs=0.006)
     assert pool.costs[pair].sum() == pytest.approx(35.3, abs=0.05)
     # Probabilities are rounded, so that the best two classes tie on some rows.
-    alone = pool.answers[pair[1]].argmax(axis=1) == pool.y
+    alone = pool.outputs[pair[1]].argmax(axis=1) == pool.y
     assert 100 * np.mean(alone) == pytest.approx(80.83, abs=0.02)
 
 
@@ -210,7 +210,7 @@ def test_ensemble_of_cheaper_models_beats_the_bigger_one(pool):
     label, part, points = found["expensive", 2]["within"]
     assert label == "a + b"
     assert part == pytest.approx(2.5 / 4)
-    wrong = np.mean(half.test.answers[2].argmax(axis=1) != half.test.y)
+    wrong = np.mean(half.test.outputs[2].argmax(axis=1) != half.test.y)
     assert points == pytest.approx(100 * wrong)
     assert found["expensive", 2]["equal"][0] == pytest.approx(4 / 2.5)
     assert found["a", 2]["within"] is None
