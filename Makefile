@@ -1,26 +1,31 @@
-# The verbs: demo, test, test-min, lint, docs, bench, clean. Each makes or reuses a virtual
-# environment of its own and installs what it needs; Python and make are all it takes.
+# `make` lists the verbs. Each makes or reuses a virtual environment of its own and installs what it
+# needs; Python and make are all it takes.
 
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 # Reinstalled when the metadata change.
 READY = $(VENV)/.ready
+# The version of scikit-learn for `make test-sklearn`.
+SKLEARN ?= 1.8
 
-.PHONY: help demo test test-min test-deep test-scale lint docs bench clean
+.PHONY: help demo test test-min test-sklearn test-deep test-scale lint docs bench clean
 
 help:
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(READY)  ## run the examples: tables, and pictures in output/
 	$(RUN) docs/examples/quickstart.py
 	$(RUN) docs/examples/image_cascade.py
 
-test: $(READY)  ## run every test
-	$(RUN) -m pytest
+test: $(READY)  ## run every test, and demand that they cover 98 % of the package
+	$(RUN) -m pytest --cov=sklearn_cascade --cov-report=term:skip-covered --cov-fail-under=98
 
 test-min: .venv-min/.ready  ## run every test on the oldest versions allowed
 	.venv-min/bin/python -m pytest
+
+test-sklearn: .venv-sklearn-$(SKLEARN)/.ready  ## run scikit-learn's checks on one of its versions: SKLEARN=1.7
+	.venv-sklearn-$(SKLEARN)/bin/python -m pytest tests/test_common.py
 
 test-deep: .venv-deep/.ready  ## run the tests of deep nets: installs torch, skorch, keras, some 2 GB
 	.venv-deep/bin/python -m pytest tests/members/test_deep_nets.py
@@ -28,13 +33,16 @@ test-deep: .venv-deep/.ready  ## run the tests of deep nets: installs torch, sko
 test-scale: .venv-scale/.ready  ## run the tests of Dask, Ray, Spark and of serving: some 2 GB, Java needed
 	.venv-scale/bin/python -m pytest tests/scale
 
-# Left to taste: where the quotes stand, optional sections, parts of one sentence. Of public names
-# the tests ask for every parameter and return value; a private function may say it in its sentence.
+# Left to taste: where the quotes stand, optional sections, parts of one sentence. The tests ask for
+# every parameter and return value of a public name; a private function may state them in its sentence.
+# The same list stands in .pre-commit-config.yaml.
 NOT_ASKED = GL01,GL02,GL08,ES01,EX01,SA01,SS05,PR01,PR04,RT01,RT02,RT03,YD01
 
-lint: $(READY)  ## check style, and docstrings against signatures
+lint: $(READY)  ## check style, spelling, types, and docstrings against signatures
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/typos
+	$(RUN) -m mypy
 	$(RUN) -m numpydoc lint --ignore $(NOT_ASKED) $$(find sklearn_cascade -name '*.py')
 
 docs: $(VENV)/.docs  ## build the documentation into docs/_build, warnings as errors, links checked
@@ -45,8 +53,8 @@ bench: $(READY)  ## print the benchmark tables
 	$(RUN) -m benchmarks predict
 
 clean:  ## remove environments and everything built
-	rm -rf .venv .venv-min .venv-deep .venv-scale build dist output docs/_build docs/api docs/auto_gallery *.egg-info .coverage
-	rm -rf .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-min .venv-sklearn-* .venv-deep .venv-scale build dist output docs/_build docs/api docs/auto_gallery *.egg-info .coverage
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): setup.cfg pyproject.toml
@@ -58,6 +66,11 @@ $(READY): setup.cfg pyproject.toml
 .venv-min/.ready: setup.cfg pyproject.toml tests/constraints-min.txt
 	test -x .venv-min/bin/python || $(PYTHON) -m venv .venv-min
 	.venv-min/bin/python -m pip install --quiet --disable-pip-version-check -c tests/constraints-min.txt -e '.[test,boosters]'
+	@touch $@
+
+.venv-sklearn-%/.ready: setup.cfg pyproject.toml
+	test -x .venv-sklearn-$*/bin/python || $(PYTHON) -m venv .venv-sklearn-$*
+	.venv-sklearn-$*/bin/python -m pip install --quiet --no-compile --disable-pip-version-check 'scikit-learn==$*.*' -e '.[test]'
 	@touch $@
 
 .venv-deep/.ready: setup.cfg pyproject.toml tests/constraints-deep.txt

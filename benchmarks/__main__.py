@@ -15,6 +15,7 @@ from benchmarks import (
     published,
     scale,
     search,
+    shape,
 )
 
 COMMANDS = {
@@ -28,6 +29,7 @@ COMMANDS = {
     "peers": peers,
     "published": published,
     "scale": scale,
+    "shape": shape,
 }
 # Those that read recorded data, and whether they need it.
 READ_DATA = {

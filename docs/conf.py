@@ -12,9 +12,9 @@ import sklearn_cascade.exceptions
 
 matplotlib.use("agg")
 sys.path.insert(0, str(Path(__file__).parent))  # for gallery_style
-# Members of the gallery are cut short, to keep the build short.
+# Some members in the gallery stop training early, to keep the build short.
 warnings.filterwarnings("ignore", module="sklearn")
-# Times in the gallery are of one thread, and the build does not fight for cores.
+# Times in the gallery are of one thread, and the build leaves the other cores free.
 threadpool_limits(1)
 
 project = "sklearn-cascade"
@@ -53,7 +53,7 @@ html_context = {"default_mode": "auto"}
 
 autosummary_generate = True
 numpydoc_show_class_members = False
-# What scikit-learn adds to every classifier is documented there, with links that lead nowhere here.
+# Methods that scikit-learn adds to every classifier: their docstrings link to its own pages.
 added_by_sklearn = "score, set_fit_request, set_score_request, get_metadata_routing"
 autodoc_default_options = {
     "members": True,
@@ -63,8 +63,8 @@ autodoc_default_options = {
 autodoc_typehints = "none"
 toc_object_entries_show_parents = "hide"
 
-# A name in backticks is a link where it is ours. One that looks like ours and leads nowhere is an
-# error; parameters, attributes and the names of other packages are not.
+# A name in backticks links to the public object of that name. A capitalised name without a target
+# is an error; parameters, attributes and the names of other packages are not.
 default_role = "py:obj"
 nitpicky = True
 nitpick_ignore_regex = [
@@ -100,7 +100,7 @@ sphinx_gallery_conf = {
 
 
 def link_public_name(app, env, node, content):
-    """Link a public name that stands without its module."""
+    """Link a public name that is given without its module."""
     name = node.get("reftarget", "")
     if name in sklearn_cascade.__all__:
         name = f"sklearn_cascade.{name}"
@@ -113,7 +113,7 @@ def link_public_name(app, env, node, content):
 
 
 def skip_field(app, what, name, value, skip, options):
-    """Leave out what Python says of the fields of a named tuple; ours stands under Attributes."""
+    """Skip the default docstrings of named tuple fields, which are documented under Attributes."""
     return True if type(value).__name__ == "_tuplegetter" else None
 
 

@@ -1,4 +1,4 @@
-"""How the pictures of the gallery look."""
+"""Matplotlib settings of the gallery."""
 
 from matplotlib import rcParams
 

@@ -9,6 +9,18 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
+from tests.skips import lines_about_skips
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say at the end of a run what was skipped, why, and which command runs it."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    lines = lines_about_skips(report.longrepr[2] for report in skipped)
+    if lines:
+        terminalreporter.write_sep("=", "skipped tests")
+    for line in lines:
+        terminalreporter.write_line(line)
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():

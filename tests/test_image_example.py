@@ -18,7 +18,7 @@ from tests.recorded import folder_with
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 NETS = EXAMPLES / "digit_nets"
 FILES = sorted(path.stem for path in NETS.glob("*.onnx"))
-COMMITTEES = ["best ensemble", "same accuracy", "same log loss", "within its cost"]
+ROLES = ["best ensemble", "same accuracy", "same log loss", "within its cost"]
 
 
 def run_example(folder, *arguments):
@@ -41,7 +41,7 @@ def table(printed):
     """Return the figures printed on the test images: members -> [accuracy, cost, ...] by kind."""
     block = next(part for part in printed.split("\n\n") if "µs, batch 1" in part)
     rows = {}
-    for line in block.splitlines()[2:-1]:
+    for line in block.splitlines()[2:-2]:
         role, members, *figures = re.split(r"  +", line.strip())
         rows[role, members] = [float(figure.replace(",", "")) for figure in figures]
     return rows
@@ -121,13 +121,13 @@ def test_nets_grow_in_cost():
 
 
 def test_example_prints_singles_ensemble_and_cascades(run_on_digits):
-    """Check that the table has a row for every net and each committee, and all its figures."""
+    """Check that the table has a row for every net and each choice, and all its figures."""
     rows = table(run_on_digits[0])
     roles = [role for role, _ in rows]
     assert sorted(f"digits_{name}" for role, name in rows if role == "single") == FILES
     assert roles.count("ensemble") == 1
     # Whatever the search picks, it is named by what it holds.
-    assert [role.partition(", ")[2] for role in roles[-3:]] == COMMITTEES[1:]
+    assert [role.partition(", ")[2] for role in roles[-3:]] == ROLES[1:]
     assert roles.count("cascade, same log loss") == 1
     assert {len(figures) for figures in rows.values()} == {5}
     assert min(min(figures) for figures in rows.values()) > 0
@@ -142,22 +142,22 @@ def test_example_agrees_with_readme(run_on_digits):
 
 
 def test_real_run_exits_as_recorded(run_on_digits):
-    """Check that the example finds each untouched image to exit where the recorded answers say."""
-    assert "say on 797 of 797 untouched images" in run_on_digits[0]
+    """Check that each test image exits at the stage that the recorded predictions give."""
+    assert "recorded predictions on 797 of 797 test images" in run_on_digits[0]
 
 
-@pytest.mark.parametrize("committee", COMMITTEES)
-def test_words_follow_the_figures(run_on_digits, committee):
-    """Check that a committee's gain in words is that of the printed table."""
+@pytest.mark.parametrize("role", ROLES)
+def test_words_follow_the_figures(run_on_digits, role):
+    """Check that the gain in words is that of the printed table."""
     rows = table(run_on_digits[0])
     best = re.search(r"best single net, (\S+), on the test", run_on_digits[0]).group(1)
     before = rows["single", best]
     (after,) = (
         figures
-        for (role, _), figures in rows.items()
-        if role.endswith(committee.replace("best ", ""))
+        for (printed_role, _), figures in rows.items()
+        if printed_role.endswith(role.replace("best ", ""))
     )
-    words = run_on_digits[0].split("\nAgainst the best")[1].split(f"\n{committee}, ")[1]
+    words = run_on_digits[0].split("\nAgainst the best")[1].split(f"\n{role}, ")[1]
     gain, error, verdict = re.search(r"accuracy +(\S+) ± (\S+) points: (.*)", words).groups()
     # Both accuracies are rounded to four decimals.
     assert float(gain) == pytest.approx(100 * (after[0] - before[0]), abs=0.016)
@@ -173,15 +173,15 @@ def test_words_follow_the_figures(run_on_digits, committee):
     assert float(ratio) == pytest.approx(wanted, rel=0.005, abs=0.051)
 
 
-def test_winner_saves_multiply_adds(run_on_digits):
-    """Check that the winner spends a tenth of the best single net's multiply-adds at most."""
+def test_chosen_cascade_saves_multiply_adds(run_on_digits):
+    """Check that the chosen cascade spends at most a tenth of the best single net's cost."""
     rows = table(run_on_digits[0])
     best = re.search(r"best single net, (\S+), on the test", run_on_digits[0]).group(1)
     # 22.66 of 1,120.38 thousand here; a search that finds no early exit costs all.
-    (winner,) = (figures for (role, _), figures in rows.items() if role.endswith("same log loss"))
-    assert winner[1] < 0.1 * rows["single", best][1]
+    (chosen,) = (figures for (role, _), figures in rows.items() if role.endswith("same log loss"))
+    assert chosen[1] < 0.1 * rows["single", best][1]
     # Two points are three standard errors and more of 797 rows at this accuracy.
-    assert winner[0] > rows["single", best][0] - 0.02
+    assert chosen[0] > rows["single", best][0] - 0.02
 
 
 def test_example_draws_a_picture(run_on_digits):
@@ -206,7 +206,7 @@ def test_example_runs_on_cifar(run_on_cifar):
     assert within[1] <= 40.40
     # 0.8752 here; 0.8686 of the single net of that cost.
     assert within[0] > 0.8686
-    agree = re.search(r"say on (\d+) of 500 untouched images", printed).group(1)
+    agree = re.search(r"recorded predictions on (\d+) of 500 test images", printed).group(1)
     # Another machine's rounding may move an image that sits on a threshold.
     assert int(agree) >= 498
     assert "batches of 256" in printed
@@ -214,7 +214,7 @@ def test_example_runs_on_cifar(run_on_cifar):
     assert (folder / "output" / "image_cascade.png").is_file()
 
 
-def test_example_says_what_it_takes(tmp_path):
+def test_example_names_the_missing_file(tmp_path):
     """Check that a folder without the family ends in an error that names the missing file."""
     command = [sys.executable, str(EXAMPLES / "image_cascade.py"), "--data", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)

@@ -1,187 +1,229 @@
-"""Tests of the house: imports go down, private names stay in one room, files stay short."""
+"""Tests of the package's layout: layers, import circles, private names, size."""
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 import pytest
 
-PACKAGE = "sklearn_cascade"
-ROOT = Path(__file__).parents[1] / PACKAGE
-# A room imports from the floors below its own, and from itself.
-FLOORS = {
-    "export": 5,
-    "estimators": 4,
-    "search": 3,
-    "inspection": 2,
-    "members": 2,
-    "rules": 1,
-    "exceptions": 0,
-    "_compat": 0,
-}
-ABOVE_ALL = max(FLOORS.values()) + 1
-MAX_LINES_OF_FILE = 400
-MAX_LINES_OF_FUNCTION = 40
+from benchmarks.shape import PACKAGE, import_circles, import_graph, imports_of, modules_of
+
+CHECKOUT = Path(__file__).parents[1]
+# A package or module imports only from those before it in this list, and from itself.
+LAYERS = (
+    "exceptions",
+    "_compat",
+    "core",
+    "tuning",
+    "certification",
+    "inspection",
+    "search",
+    "members",
+    "estimators",
+    "export",
+)
+# They may import everything, and nothing imports them.
+ENTRY_POINTS = ("__init__", "__main__")
+MAX_MODULES = 80
+MAX_LINES = 19_800
+MAX_LINES_OF_MODULE = 800
 
 
-def python_files(root):
-    """Return every file of the package."""
-    return sorted(root.rglob("*.py"))
+def layer_of(module):
+    """Return the layer that a module belongs to; the package itself is its ``__init__``."""
+    return module.split(".")[1] if "." in module else "__init__"
 
 
-def room_of(path, root):
-    """Return the room a file belongs to; the package's own `__init__` is none."""
-    first = path.relative_to(root).parts[0].removesuffix(".py")
-    return PACKAGE if first == "__init__" else first
+def position_of(layer):
+    """Return the position of a layer; what is not in the list comes after all others."""
+    return LAYERS.index(layer) if layer in LAYERS else len(LAYERS)
 
 
-def floor_of(room):
-    """Return the floor of a room; what is not in the plan sits above all others."""
-    return FLOORS.get(room, ABOVE_ALL)
-
-
-def imports_of(path):
-    """Yield (line, level, dotted name) of every import in a file, in functions too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, 0, alias.name
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                yield node.lineno, node.level, f"{node.module or ''}.{alias.name}"
-
-
-def wrong_imports(root):
-    """Return a line for each import that goes up or sideways, is relative, or is private."""
+def wrong_imports(checkout):
+    """Return a line for each import that breaks the layers, is relative, or is private."""
     wrong = []
-    for path in python_files(root):
-        room = room_of(path, root)
-        for line, level, name in imports_of(path):
-            parts = name.split(".")
-            place = f"{path.relative_to(root).as_posix()}:{line} {name}"
+    modules = modules_of(checkout)
+    for module, path in modules.items():
+        layer = layer_of(module)
+        where = path.relative_to(checkout / PACKAGE).as_posix()
+        source = path.read_text(encoding="utf-8")
+        for line, level, target, name in imports_of(source, for_types=True):
+            dotted = f"{target}.{name}".strip(".")
+            parts = dotted.split(".")
+            place = f"{where}:{line} {dotted}"
             if level:
                 wrong.append(f"{place} is relative")
             elif parts[0] == PACKAGE:
-                target = parts[1] if len(parts) > 1 else PACKAGE
-                if target != room and floor_of(target) >= floor_of(room):
-                    wrong.append(f"{place} goes up or sideways")
+                imported = parts[1] if len(parts) > 1 else "__init__"
+                later = position_of(imported) >= position_of(layer)
+                if layer not in ENTRY_POINTS and imported != layer and later:
+                    wrong.append(f"{place} does not come before {layer}")
             elif (
                 parts[0] == "sklearn"
-                and room != "_compat"
+                and layer != "_compat"
                 and any(part.startswith("_") for part in parts)
             ):
                 wrong.append(f"{place} is private to scikit-learn")
     return wrong
 
 
-def long_pieces(root):
-    """Return a line for each file and each function beyond its cap, docstrings not counted."""
-    offenders = []
-    for path in python_files(root):
-        source = path.read_text(encoding="utf-8")
-        where = path.relative_to(root).as_posix()
-        if len(source.splitlines()) > MAX_LINES_OF_FILE:
-            offenders.append(f"{where} has {len(source.splitlines())} lines")
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                length = 0 if _only_stores(node) else _lines_without_docstring(node)
-                if length > MAX_LINES_OF_FUNCTION:
-                    offenders.append(f"{where}:{node.lineno} {node.name} has {length} lines")
-    return offenders
+def circles(checkout):
+    """Return a line for each group of modules that import each other, directly or not."""
+    graph = import_graph(modules_of(checkout), for_types=True)
+    return [" <-> ".join(circle) for circle in import_circles(graph)]
 
 
-def _only_stores(node):
-    """Tell whether a constructor only stores its parameters, whose number is the contract's."""
-    return node.name == "__init__" and all(
-        isinstance(line, ast.Assign) and isinstance(line.value, ast.Name) for line in node.body
-    )
+def oversized(checkout, max_modules, max_lines, max_lines_of_module):
+    """Return a line for each limit on modules and lines that is exceeded."""
+    lengths = {
+        path.relative_to(checkout / PACKAGE).as_posix(): len(
+            path.read_text(encoding="utf-8").splitlines()
+        )
+        for path in modules_of(checkout).values()
+    }
+    found = [
+        f"{where} has {length} lines, {max_lines_of_module} are allowed"
+        for where, length in lengths.items()
+        if length > max_lines_of_module
+    ]
+    if len(lengths) > max_modules:
+        found.append(f"{len(lengths)} modules, {max_modules} are allowed")
+    if sum(lengths.values()) > max_lines:
+        found.append(f"{sum(lengths.values())} lines, {max_lines} are allowed")
+    return found
 
 
-def _lines_without_docstring(node):
-    """Return the lines of a function, its docstring left out."""
-    length = node.end_lineno - node.lineno + 1
-    if ast.get_docstring(node) is not None:
-        length -= node.body[0].end_lineno - node.body[0].lineno + 1
-    return length
+def test_every_package_has_a_layer():
+    """Check that the list names each package and module at the top level, and no other."""
+    layers = {layer_of(module) for module in modules_of(CHECKOUT)}
+    assert layers - set(ENTRY_POINTS) == set(LAYERS)
 
 
-def test_every_room_is_in_the_plan():
-    """Check that no file or folder of the package lies outside the plan of floors."""
-    rooms = {room_of(path, ROOT) for path in python_files(ROOT)} - {PACKAGE}
-    assert rooms == set(FLOORS)
-
-
-def test_imports_only_go_down():
-    """Check that no import goes up or sideways, is relative, or reaches for a private name."""
-    wrong = wrong_imports(ROOT)
+def test_a_package_imports_only_from_those_before_it():
+    """Check that no import goes to a later layer, is relative, or takes a private name."""
+    wrong = wrong_imports(CHECKOUT)
     assert not wrong, "\n".join(wrong)
 
 
-def test_no_file_and_no_function_is_too_long():
-    """Check the caps on the lines of a file and of a function, with no exception."""
-    offenders = long_pieces(ROOT)
-    assert not offenders, "\n".join(offenders)
+def test_no_import_circles():
+    """Check that no modules import each other, directly or by way of others.
+
+    Imports inside functions and those for type checkers count.
+    """
+    found = circles(CHECKOUT)
+    assert not found, "\n".join(found)
+
+
+def test_size_of_the_package():
+    """Check the limits on modules, on lines, and on the lines of one module."""
+    found = oversized(CHECKOUT, MAX_MODULES, MAX_LINES, MAX_LINES_OF_MODULE)
+    assert not found, "\n".join(found)
+
+
+def write(checkout, where, source):
+    """Write a module of a toy package."""
+    path = checkout / PACKAGE / where
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(source, encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("where", "line", "complaint"),
     [
-        ("rules/_a.py", "from sklearn_cascade.search import tune", "goes up"),
-        ("rules/_a.py", "import sklearn_cascade.export._onnx", "goes up"),
-        ("rules/_a.py", "from sklearn_cascade import estimators", "goes up"),
-        ("inspection/_a.py", "from sklearn_cascade.members import PrefitClassifier", "sideways"),
-        ("exceptions.py", "from sklearn_cascade._compat import n_rows", "sideways"),
-        ("estimators/_a.py", "from sklearn_cascade import PrefitClassifier", "goes up"),
-        ("rules/_a.py", "from sklearn_cascade.utils import helper", "goes up"),
-        ("rules/_a.py", "def f():\n    from sklearn_cascade.search import tune", "goes up"),
-        ("rules/_a.py", "from . import _b", "is relative"),
-        ("rules/_a.py", "from sklearn.utils import _safe_indexing", "is private"),
-        ("rules/_a.py", "from sklearn.utils._tags import Tags", "is private"),
-        ("rules/_a.py", "def f():\n    import sklearn._config", "is private"),
+        ("core/_a.py", "from sklearn_cascade.search import tune", "does not come before core"),
+        ("core/_a.py", "import sklearn_cascade.export._onnx", "does not come before core"),
+        ("core/_a.py", "from sklearn_cascade import estimators", "does not come before core"),
+        ("tuning/_a.py", "from sklearn_cascade.certification import f", "before tuning"),
+        ("tuning/_a.py", "from sklearn_cascade.members import f", "before tuning"),
+        ("certification/_a.py", "from sklearn_cascade.estimators import f", "certification"),
+        ("search/_a.py", "from sklearn_cascade.members import PrefitClassifier", "before search"),
+        ("inspection/_a.py", "from sklearn_cascade.search import measure", "before inspection"),
+        ("members/_a.py", "from sklearn_cascade.estimators import measure", "before members"),
+        ("exceptions.py", "from sklearn_cascade._compat import n_rows", "before exceptions"),
+        ("estimators/_a.py", "from sklearn_cascade import PrefitClassifier", "before estimators"),
+        ("estimators/_a.py", "import sklearn_cascade", "before estimators"),
+        ("core/_a.py", "from sklearn_cascade.utils import helper", "does not come before core"),
+        ("utils/_a.py", "from sklearn_cascade.helpers import f", "does not come before utils"),
+        ("core/_a.py", "def f():\n    from sklearn_cascade.search import tune", "before core"),
+        ("core/_a.py", "if TYPE_CHECKING:\n    import sklearn_cascade.search", "before core"),
+        ("core/_a.py", "from . import _b", "is relative"),
+        ("core/_a.py", "from ..search import tune", "is relative"),
+        ("core/_a.py", "from sklearn.utils import _safe_indexing", "is private"),
+        ("core/_a.py", "from sklearn.utils._tags import Tags", "is private"),
+        ("core/_a.py", "def f():\n    import sklearn._config", "is private"),
     ],
 )
-def test_import_checker_catches(tmp_path, where, line, complaint):
-    """Check that one wrong import in a tree of its own is found, and nothing else."""
-    (tmp_path / where).parent.mkdir(exist_ok=True)
-    (tmp_path / where).write_text(f"import numpy as np\n{line}\n", encoding="utf-8")
-    found = wrong_imports(tmp_path)
-    assert len(found) == 1
-    assert found[0].startswith(where)
-    assert complaint in found[0]
+def test_wrong_import_is_found(tmp_path, where, line, complaint):
+    """Check that one wrong import in a toy package is found, and nothing else."""
+    write(tmp_path, where, f"import numpy as np\n{line}\n")
+    (found,) = wrong_imports(tmp_path)
+    assert found.startswith(where)
+    assert complaint in found
 
 
 @pytest.mark.parametrize(
     ("where", "line"),
     [
         ("estimators/_a.py", "from sklearn_cascade.core._thresholds import exits"),
+        ("search/_a.py", "from sklearn_cascade.inspection import TradeoffDisplay"),
         ("search/_a.py", "from sklearn_cascade.search._b import sweep"),
-        ("rules/_a.py", "from sklearn_cascade import exceptions"),
-        ("rules/_a.py", "from sklearn.metrics import get_scorer"),
+        ("search/_a.py", "from sklearn_cascade.certification import f"),
+        ("core/_a.py", "from sklearn_cascade import exceptions"),
+        ("core/_a.py", "from sklearn.metrics import get_scorer"),
         ("_compat.py", "from sklearn.utils._tags import Tags"),
+        ("_compat.py", "from sklearn_cascade.exceptions import NotFound"),
         ("__init__.py", "from sklearn_cascade.export import to_onnx"),
+        ("__main__.py", "from sklearn_cascade.estimators import CascadeClassifier"),
     ],
 )
-def test_import_checker_lets_pass(tmp_path, where, line):
-    """Check that imports that go down, stay in the room or are public are left alone."""
-    (tmp_path / where).parent.mkdir(exist_ok=True)
-    (tmp_path / where).write_text(f"{line}\n", encoding="utf-8")
+def test_right_import_passes(tmp_path, where, line):
+    """Check that imports from earlier layers, from the same one and public ones are left alone."""
+    write(tmp_path, where, f"{line}\n")
     assert wrong_imports(tmp_path) == []
 
 
 @pytest.mark.parametrize(
-    ("extra", "complaints"), [(0, []), (1, ["_a.py:1 f has 41 lines"])], ids=["cap", "beyond"]
+    ("sources", "expected"),
+    [
+        (
+            {"core/_a.py": "import {p}.core._b", "core/_b.py": "from {p}.core import _a"},
+            ["{p}.core._a <-> {p}.core._b"],
+        ),
+        (
+            {
+                "core/_a.py": "from {p}.core._b import f",
+                "core/_b.py": "def f():\n    from {p}.core._c import g",
+                "core/_c.py": "if TYPE_CHECKING:\n    from {p}.core._a import A",
+            },
+            ["{p}.core._a <-> {p}.core._b <-> {p}.core._c"],
+        ),
+        (
+            {"core/__init__.py": "from {p}.core._a import A", "core/_a.py": "import {p}.core"},
+            ["{p}.core <-> {p}.core._a"],
+        ),
+        (
+            {
+                "core/__init__.py": "from {p}.core._a import A",
+                "core/_a.py": "from {p}.core._b import f",
+                "core/_b.py": "import {p}._compat",
+                "_compat.py": "import sklearn",
+            },
+            [],
+        ),
+    ],
+    ids=["pair", "three", "package", "none"],
 )
-def test_length_checker_counts_no_docstring(tmp_path, extra, complaints):
-    """Check that a function at its cap passes and one line more does not."""
-    body = "    x = 1\n" * (MAX_LINES_OF_FUNCTION - 1 + extra)
-    source = f'def f():\n    """Do.\n\n    Much.\n    """\n{body}'
-    (tmp_path / "_a.py").write_text(source, encoding="utf-8")
-    assert long_pieces(tmp_path) == complaints
+def test_circles_are_found(tmp_path, sources, expected):
+    """Check that pairs and larger circles are reported with the modules in them."""
+    for where, source in sources.items():
+        write(tmp_path, where, source.format(p=PACKAGE))
+    assert circles(tmp_path) == [line.format(p=PACKAGE) for line in expected]
 
 
-def test_length_checker_counts_the_lines_of_a_file(tmp_path):
-    """Check that a file one line beyond its cap is found."""
-    (tmp_path / "_a.py").write_text("x = 1\n" * (MAX_LINES_OF_FILE + 1), encoding="utf-8")
-    (tmp_path / "_b.py").write_text("x = 1\n" * MAX_LINES_OF_FILE, encoding="utf-8")
-    assert long_pieces(tmp_path) == ["_a.py has 401 lines"]
+def test_sizes_are_counted(tmp_path):
+    """Check that a package at its limits passes, and that each limit counts."""
+    write(tmp_path, "_a.py", "x = 1\n" * 5)
+    write(tmp_path, "core/_b.py", "x = 1\n" * 3)
+    assert oversized(tmp_path, 2, 8, 5) == []
+    assert oversized(tmp_path, 2, 8, 4) == ["_a.py has 5 lines, 4 are allowed"]
+    assert oversized(tmp_path, 1, 7, 5) == ["2 modules, 1 are allowed", "8 lines, 7 are allowed"]

@@ -1,19 +1,19 @@
 """
-Image nets: a committee from ONNX files
-=======================================
+Image nets: a cascade of ONNX files
+===================================
 
-A family of convolutional nets of growing size, as ONNX files. Which of them, in which order and
-with which thresholds, is found from their answers on held-out images; the winner then runs on
-images that neither the nets nor the search have seen.
+A family of convolutional nets of growing size, as ONNX files. A search chooses which of them run,
+in which order and with which thresholds, from their predictions for held-out images. The cascade it
+chooses then runs on images that neither the nets nor the search have seen.
 
-Without arguments the six digit nets beside this file are taken, which ``make demo`` does. With
-``--data PATH`` it is the CIFAR-10 family in the folder PATH, whose answers on all held-out images
-are recorded there.
+Without arguments this program uses the six digit nets in the folder beside it, as ``make demo``
+does. With ``--data PATH`` it uses the CIFAR-10 family in the folder PATH, which also holds the
+recorded predictions of all nets for all held-out images.
 """
 
 # %%
-# Both families in one form: the files, what an image costs in each net, what the nets said of the
-# validation and of the test images, and images for the real run, the first of the test images.
+# Both families in one form: the files, what an image costs in each net, the nets' predictions for
+# the validation and the test images, and the images of the timed run, the first of the test images.
 
 import argparse
 from pathlib import Path
@@ -47,7 +47,7 @@ class Family(NamedTuple):
 
 
 def open_nets(names, folder, unit):
-    """Return the nets of some files, each with its multiply-adds of one image as its cost."""
+    """Return the nets of some files; the cost of each is its multiply-adds for one image."""
     models = {}
     for name in names:
         model = OnnxClassifier(folder / f"{name}.onnx")
@@ -56,7 +56,7 @@ def open_nets(names, folder, unit):
 
 
 def read_digits(folder):
-    """Return the digit nets; their answers are computed here."""
+    """Return the digit nets; their predictions are computed here."""
     digits, rows = load_digits(), np.load(folder / "split.npz")
     images = digits.images[:, None].astype(np.float32)
     names = sorted(path.stem for path in folder.glob("*.onnx"))
@@ -79,7 +79,7 @@ def read_digits(folder):
 
 
 def read_cifar(folder):
-    """Return the CIFAR-10 family; its answers are recorded."""
+    """Return the CIFAR-10 family with its recorded predictions."""
     known, shown = np.load(folder / "predictions.npz"), np.load(folder / "test_images_500.npz")
     return Family(
         "CIFAR-10",
@@ -101,36 +101,42 @@ family = read_cifar(data) if data else read_digits(Path(__file__).parent / "digi
 costs = {name: model.cost for name, model in family.models.items()}
 
 # %%
-# The search looks at every committee of at most four nets; the best single net is what they have to
-# beat. First to come to mind is the cheapest committee that gets as many validation images right.
-# But that is the luckiest of millions, too, as it hangs on the few images that one net gets right
-# and another wrong. The log loss hears every image, and how sure the nets are: we take the cheapest
-# committee that holds it for the winner, and show both.
+# The search evaluates every cascade and ensemble of at most four nets, against the best single net.
+# The obvious choice is the cheapest cascade that gets as many validation images right. With
+# millions of candidates, though, that choice is partly luck: it depends on the few images that one
+# net gets right and another gets wrong. The log loss uses every image, and how confident the nets
+# are. We therefore choose the cheapest cascade that keeps the log loss, and show both.
 
-asked = {"costs": costs, "names": list(costs), "cost_unit": family.unit}
-front = search_cascades(family.valid, family.y_valid, **asked)
-surest = search_cascades(family.valid, family.y_valid, **asked, scoring="neg_log_loss")
+options = {"costs": costs, "names": list(costs), "cost_unit": family.unit}
+print(
+    f"{family.title}: searching all cascades and ensembles of at most 4 of {len(costs)} nets, on "
+    f"{len(family.y_valid):,} validation images ...\n",
+    flush=True,
+)
+front = search_cascades(family.valid, family.y_valid, **options)
+by_log_loss = search_cascades(family.valid, family.y_valid, **options, scoring="neg_log_loss")
 singles, ensembles = ([row for row in front if row.kind == kind] for kind in ("single", "ensemble"))
 best_single = max(singles, key=lambda row: (row.score, -row.mean_cost))
 picked = {
     "best ensemble": max(ensembles, key=lambda row: (row.score, -row.mean_cost)),
     "same accuracy": front.select(max_score_loss=0),
-    "same log loss": surest.select(max_score_loss=0),
+    "same log loss": by_log_loss.select(max_score_loss=0),
     "within its cost": front.select(max_cost=best_single.mean_cost),
 }
 winner = "same log loss"
-print(f"{family.title}: {len(costs)} nets searched on {len(family.y_valid):,} validation images\n")
+print(f"{family.title}: score and cost on the {len(family.y_valid):,} validation images\n")
 print(front)
-print(f"\nThe winner is the cheapest committee of the {winner}: {picked[winner].label}")
+print(
+    f"\nChosen: {picked[winner].label}, the cheapest whose log loss is no worse than the best net's"
+)
 
 # %%
-# From a row of that table to a classifier. All nets are frozen and all thresholds given, so that
-# ``fit`` learns nothing. The same committee can be made of recorded answers: there, X is
-# the numbers of the rows.
+# From a row of that table to a classifier. All nets are frozen and all thresholds given, so ``fit``
+# learns nothing. The same cascade can be made of recorded predictions: then X holds row numbers.
 
 
 def make(row, members, X, y):
-    """Return the committee of a row, made of some members."""
+    """Return the cascade or ensemble of a row, made of the given members."""
     chosen = [(name, members[name]) for name in row.members]
     if row.kind == "ensemble":
         return AveragingEnsemble(chosen).fit(X, y)
@@ -145,25 +151,26 @@ test_rows = np.arange(len(family.y_test))
 
 
 def replay(row):
-    """Return what a committee answers on all test images, and what that costs."""
+    """Return predictions and costs of a cascade or ensemble for all test images."""
     return make(row, recorded, test_rows, family.y_test).predict_details(test_rows)
 
 
 shown = {row.label: row for row in singles} | picked
-answers = {name: replay(row) for name, row in shown.items()}
+predictions = {name: replay(row) for name, row in shown.items()}
 
 # %%
-# Now for real: ONNX Runtime, one thread, on images. Every image has to exit where the recorded
-# answers say. One image a call, as a service is asked, then 256 a call.
+# Now the nets themselves run, in ONNX Runtime on one thread. Every image has to exit at the stage
+# that the recorded predictions give. Timed with one image per call, as in a service, and with 256.
 
 y_images = family.y_test[: len(family.images)]
 real = {name: make(row, family.models, family.images, y_images) for name, row in picked.items()}
-details = {name: committee.predict_details(family.images) for name, committee in real.items()}
-same = [details[k].exit_stage == answers[k].exit_stage[: len(y_images)] for k in picked]
+details = {name: model.predict_details(family.images) for name, model in real.items()}
+same = [details[k].exit_stage == predictions[k].exit_stage[: len(y_images)] for k in picked]
 print(
-    f"Run for real, all committees exit as the recorded answers say on "
-    f"{np.all(same, axis=0).sum():,} of {len(y_images):,} untouched images"
+    f"Run with ONNX Runtime, the exit stages equal those of the recorded predictions on "
+    f"{np.all(same, axis=0).sum():,} of {len(y_images):,} test images"
 )
+print("Timing single images and batches of 256 ...", flush=True)
 timed = family.models | real
 
 
@@ -190,24 +197,25 @@ lines = [["", "", "accuracy", family.unit, "worst case", "µs, batch 1", "µs ea
 for name, row in shown.items():
     role = f"{row.kind}, {name}" if name in picked else row.kind
     figures = [
-        f"{np.mean(answers[name].label == family.y_test):.4f}",
-        f"{answers[name].cost.mean():,.2f}",
+        f"{np.mean(predictions[name].label == family.y_test):.4f}",
+        f"{predictions[name].cost.mean():,.2f}",
         f"{row.worst_cost:,.2f}",
         *(f"{1e6 * time:,.1f}" for time in seconds[name]),
     ]
     lines.append([role.removesuffix(", best ensemble"), row.label, *figures])
 widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-print(f"\n{family.title}: {len(family.y_test):,} test images that nothing was chosen on")
+print(f"\n{family.title}: {len(family.y_test):,} test images, which played no part in any choice")
 for cells in lines:
     words = [f"{cell:{width}}" for cell, width in zip(cells[:2], widths[:2], strict=True)]
     figures = [f"{cell:>{width}}" for cell, width in zip(cells[2:], widths[2:], strict=True)]
     print("  ".join(words + figures))
-print("µs: median calls of ONNX Runtime, 1 thread; batch 1: of each exit stage, by its share")
+print("µs per image: median call of ONNX Runtime, 1 thread; batch 1: by exit stage, then weighted")
+print("same accuracy, same log loss, within its cost: as the best net, on the validation images")
 
 # %%
-# What was gained against the best single net: in accuracy, with the standard error of the
-# difference on the same images; in multiply-adds; and in seconds, where a cascade's own work
-# counts too, which is some microseconds a stage: as much as the smallest nets take themselves.
+# The gain over the best single net: in accuracy, with the standard error of the difference on the
+# same images; in multiply-adds; and in seconds. Seconds include the cascade's own work, some
+# microseconds per stage, which is as much as the smallest nets take.
 
 
 def verdict(before, after):
@@ -219,14 +227,15 @@ def verdict(before, after):
     return f"{after / before:.1f} times as much: does not pay"
 
 
-best = answers[best_single.label]
-print(f"\nAgainst the best single net, {best_single.label}, on the test images:")
+best = predictions[best_single.label]
+print(f"\nAgainst the best single net, {best_single.label}, on the test images")
+print("(±: standard error of the difference in accuracy; within chance: at most two of them)")
 for name, row in picked.items():
-    change = (answers[name].label == family.y_test) - 1.0 * (best.label == family.y_test)
+    change = (predictions[name].label == family.y_test) - 1.0 * (best.label == family.y_test)
     gain, error = 100 * change.mean(), 100 * change.std() / np.sqrt(len(change))
     words = "within chance" if abs(gain) <= 2 * error else "gained" if gain > 0 else "lost"
     spent = {
-        "multiply-adds": (best.cost.mean(), answers[name].cost.mean()),
+        "multiply-adds": (best.cost.mean(), predictions[name].cost.mean()),
         "batches of 1": (seconds[best_single.label][0], seconds[name][0]),
         "batches of 256": (seconds[best_single.label][1], seconds[name][1]),
     }
@@ -236,8 +245,8 @@ for name, row in picked.items():
         print(f"  {what:14}  {verdict(*pair)}")
 
 # %%
-# The picture: accuracy against cost on the test images, for what the search found on the
-# validation images; and images that the first net answered beside some that needed the last.
+# The picture: accuracy against cost on the test images, for the Pareto front found on the
+# validation images; and images that exited after the first net beside some that needed the last.
 
 try:
     import matplotlib
@@ -248,7 +257,7 @@ else:
     import matplotlib.pyplot as plt
 
     on_front = [row for row, good in zip(front, front.non_dominated, strict=True) if good]
-    # From the end, so that the best stays where there are too many to draw.
+    # Thinned from the end, so that the most accurate row stays.
     on_front = on_front[:: -1 - len(on_front) // 60]
     drawn = list(dict.fromkeys([*singles, *on_front, picked["best ensemble"], picked[winner]]))
     found = [replay(row) for row in drawn]
@@ -256,8 +265,8 @@ else:
     left, *strips = figure.subfigures(1, 2, width_ratios=[1.3, 1])
     strips = strips[0].subfigures(2, 1)
     TradeoffDisplay(
-        score=[np.mean(answer.label == family.y_test) for answer in found],
-        cost=[answer.cost.mean() for answer in found],
+        score=[np.mean(result.label == family.y_test) for result in found],
+        cost=[result.cost.mean() for result in found],
         kind=[row.kind for row in drawn],
         label=[row.label for row in drawn],
         on_front=[True] * len(drawn),
@@ -279,16 +288,16 @@ else:
         rows = np.flatnonzero(details[winner].exit_stage == stage)
         net = picked[winner].members[stage]
         strip.suptitle(f"{len(rows) / len(y_images):.1%} of the images {role} net, {net}")
-        for place, axes in enumerate(strip.subplots(2, 5).flat):
+        for axes, row in zip(strip.subplots(2, 5).flat, [*rows[:10], *[None] * 10], strict=False):
             axes.set_axis_off()
-            if place < len(rows):
-                image, label = family.images[rows[place]], details[winner].label[rows[place]]
-                answer, truth = (family.class_names[k] for k in (label, y_images[rows[place]]))
-                right = answer == truth
+            if row is not None:
+                image, label = family.images[row], details[winner].label[row]
+                predicted, truth = (family.class_names[k] for k in (label, y_images[row]))
+                right = predicted == truth
                 axes.imshow(image.transpose(1, 2, 0), cmap="gray_r")
-                title = answer if right else fill(f"{answer}, not {truth}", 14)
+                title = predicted if right else fill(f"{predicted}, not {truth}", 14)
                 axes.set_title(title, fontsize=10, color="#2c3e50" if right else "#c0392b")
-    place = Path("output", "image_cascade.png")
-    place.parent.mkdir(exist_ok=True)
-    figure.savefig(place, dpi=100)
-    print(f"\nThe picture is in {place.resolve()}")
+    path = Path("output", "image_cascade.png")
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=100)
+    print(f"\nThe picture is in {path.resolve()}")

@@ -1,11 +1,11 @@
 """
-A paid service as the dear member
-=================================
+A paid service as the expensive member
+======================================
 
-A cheap model runs here, a dear one answers over HTTP for 0.2 cents per row. A cascade sends only
-the rows that the cheap one is unsure of, in batches, and keeps the cheap answers while the service
-is down. The service of this example is a real server, on the loopback interface of this machine.
-It needs ``pip install requests``.
+A cheap model runs locally; an expensive one is a service that costs 0.2 cents per row. A cascade
+sends it only the rows on which the cheap model is not confident, in batches, and keeps the cheap
+predictions while the service is down. The service of this example is a real server, on the loopback
+interface of this machine. It needs ``pip install requests``.
 """
 
 import json
@@ -29,10 +29,9 @@ from sklearn_cascade import CascadeClassifier, PrefitClassifier
 from sklearn_cascade.exceptions import StageFailedWarning
 
 # %%
-# The client is a class, so that it pickles; time-outs, retries and their pauses are the work of
-# requests and urllib3. It tries again where that may help: on lost connections, time-outs and
-# overload; a row may then be billed twice. A session is made where it is first used, in every
-# process anew.
+# The client is a class, so that it pickles; requests and urllib3 handle time-outs, retries and the
+# pauses between them. It retries where that may help: on lost connections, time-outs and overload.
+# A row may then be billed twice. Each process opens a session of its own at the first use.
 
 
 class RemoteProba:
@@ -53,7 +52,7 @@ class RemoteProba:
         return self._session
 
     def _connect(self):
-        """Return a session that tries again."""
+        """Return a session with retries."""
         retry = Retry(
             self.n_retries,
             allowed_methods=["POST"],
@@ -69,15 +68,15 @@ class RemoteProba:
         batches = (
             X[start : start + self.batch_size] for start in range(0, len(X), self.batch_size)
         )
-        return np.concatenate([self.ask(batch) for batch in batches])
+        return np.concatenate([self.predict_batch(batch) for batch in batches])
 
-    def ask(self, X):
+    def predict_batch(self, X):
         """Return the probabilities of one batch."""
-        answer = self.session.post(self.url, json={"rows": X.tolist()}, timeout=self.timeout)
-        answer.raise_for_status()
-        proba = np.asarray(answer.json()["proba"], dtype=float)
+        response = self.session.post(self.url, json={"rows": X.tolist()}, timeout=self.timeout)
+        response.raise_for_status()
+        proba = np.asarray(response.json()["proba"], dtype=float)
         if proba.shape[:1] != (len(X),):
-            raise ValueError(f"the service answered {len(X)} rows with shape {proba.shape}")
+            raise ValueError(f"the service returned shape {proba.shape} for {len(X)} rows")
         return proba
 
     def __getstate__(self):
@@ -85,7 +84,7 @@ class RemoteProba:
 
 
 # %%
-# Stands for the service: one thread that answers with a forest, and can be told to fail.
+# The service: a forest behind a server in a thread, which can be made to fail.
 
 
 class Service(BaseHTTPRequestHandler):
@@ -103,7 +102,7 @@ class Service(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 def start_service(model):
@@ -115,26 +114,26 @@ def start_service(model):
 
 
 # %%
-# The cascade is tuned with the service as a member: it is asked once for the training rows. What
-# counts is ``on_stage_error="keep_previous"``: rows that the service fails on keep the cheap answer.
+# The cascade is tuned with the service as a member, which predicts the training rows once. With
+# ``on_stage_error="keep_previous"``, rows on which the service fails keep the cheap prediction.
 
 
 def describe(found, y, n_requests):
-    """Print what became of some rows, and what it took."""
+    """Print where rows exited, the requests, the cost and the accuracy."""
     for stage, name in enumerate(["linear", "service"]):
-        print(f"  answered by {name:8} {np.sum(found.exit_stage == stage):4} rows")
+        print(f"  predicted by {name:8} {np.sum(found.exit_stage == stage):4} rows")
     print(f"  {n_requests} requests, {found.cost.sum():.2f} USD for {len(y)} rows")
     print(f"  accuracy {np.mean(found.label == y):.4f}")
 
 
 def main():
     """Tune, predict, break the service and predict again."""
-    # The service is on this machine: no proxy leads there.
+    # The service is on this machine, so no proxy is used.
     os.environ["NO_PROXY"] = "127.0.0.1"
     X, y = load_digits(return_X_y=True)
     X, X_test, y, y_test = train_test_split(X, y, test_size=0.4, random_state=0, stratify=y)
-    X_theirs, X_ours, y_theirs, y_ours = train_test_split(X, y, test_size=0.5, random_state=0)
-    server, url = start_service(ExtraTreesClassifier(100, random_state=0).fit(X_theirs, y_theirs))
+    X_service, X_train, y_service, y_train = train_test_split(X, y, test_size=0.5, random_state=0)
+    server, url = start_service(ExtraTreesClassifier(100, random_state=0).fit(X_service, y_service))
     service = PrefitClassifier(RemoteProba(url), np.arange(10), name="service", cost=0.002)
     members = [
         ("linear", make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))),
@@ -143,8 +142,8 @@ def main():
     cascade = CascadeClassifier(
         members, costs={"linear": 0}, cost_unit="USD", on_stage_error="keep_previous"
     )
-    cascade.fit(X_ours, y_ours)
-    print(f"The tuning took {Service.n_requests} requests for {len(X_ours)} rows.")
+    cascade.fit(X_train, y_train)
+    print(f"The tuning took {Service.n_requests} requests for {len(X_train)} rows.")
     before = Service.n_requests
     print("With the service:")
     describe(cascade.predict_details(X_test), y_test, Service.n_requests - before)
@@ -156,7 +155,7 @@ def main():
     print("While it is down, with the failed calls billed:")
     describe(found, y_test, Service.n_requests - before)
     print(f"StageFailedWarning: {caught[0].message}")
-    print(f"Rows concerned: {len(caught[0].message.rows)}, all answered")
+    print(f"Rows concerned: {len(caught[0].message.rows)}, all predicted by the linear model")
     server.shutdown()
     server.server_close()
 

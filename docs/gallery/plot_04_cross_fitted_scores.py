@@ -1,11 +1,11 @@
 """
-Tuned scores flatter, cross-fitted ones do not
-========================================
+Optimistic and cross-fitted scores
+==================================
 
-Whatever is chosen for its score looks better than it is. ``tuned_score_`` is taken on the rows that
+A score is optimistic on the rows that it was chosen on. ``tuned_score_`` is taken on the rows that
 chose the thresholds; for ``cross_fitted_score_`` each fold is scored with thresholds chosen on the
-others. Three fixed models, tuned on many small samples, show by how much either misses the score on
-the rows that took no part.
+other folds. Three fixed models, tuned on many small samples, show how far either estimate is from
+the score on the remaining rows.
 """
 
 import matplotlib.pyplot as plt
@@ -25,7 +25,7 @@ models = {
     "tree": DecisionTreeClassifier(max_depth=9, min_samples_leaf=4, random_state=0),
     "linear": LogisticRegression(C=0.001, max_iter=1000),
 }
-# Each model answers once; from then on its member looks a row up by its number.
+# Each model predicts all rows once; from then on its member looks rows up by their number.
 members = [
     (name, PrefitClassifier(model.fit(X_train, y_train).predict_proba(X).__getitem__, range(10)))
     for name, model in models.items()
@@ -41,29 +41,30 @@ for size, found in misses.items():
         found.append((cascade.tuned_score_ - score, cascade.cross_fitted_score_ - score))
     tuned, cross_fitted = 100 * np.mean(found, axis=0)
     print(
-        f"{size:3} rows: tuned {tuned:+.1f} points too high, cross-fitted {cross_fitted:+.1f}, on average"
+        f"{size:3} rows, mean error of the estimate: tuned {tuned:+.1f} points, "
+        f"cross-fitted {cross_fitted:+.1f}"
     )
 
 # %%
-# Each point is one sample. The flattery shrinks with the number of rows; what stays is the luck of
-# the sample, which no estimate takes away.
+# Each point is one sample. The optimism shrinks as the number of rows grows; the spread between
+# samples remains, and no estimate removes it.
 
 fig, ax = plt.subplots()
 for shift, name, color in [(-0.17, "tuned", "#D55E00"), (0.17, "cross-fitted", "#0072B2")]:
-    for place, found in enumerate(misses.values()):
+    for position, found in enumerate(misses.values()):
         column = 100 * np.array(found)[:, int(shift > 0)]
-        spread = place + shift + np.linspace(-0.1, 0.1, len(column))
+        spread = position + shift + np.linspace(-0.1, 0.1, len(column))
         ax.plot(spread, column, "o", color=color, alpha=0.4, markersize=5)
         ax.hlines(
             column.mean(),
-            place + shift - 0.14,
-            place + shift + 0.14,
+            position + shift - 0.14,
+            position + shift + 0.14,
             color=color,
             linewidth=4,
-            label=f"{name}, bar: mean of {len(column)}" if not place else None,
+            label=f"{name}, bar: mean of {len(column)}" if not position else None,
         )
 ax.axhline(0, color="black", linewidth=1)
 ax.set_xticks(range(len(misses)), [f"{size} rows" for size in misses])
-ax.set(ylabel="Estimate less score on the rest (points)")
+ax.set(ylabel="Estimate minus score on the rest (points)")
 ax.legend()
 plt.show()

@@ -1,11 +1,11 @@
 """
-One forest, most of it unasked
-==============================
+Early exit within one forest
+============================
 
-A forest of 500 trees, split into parts of itself. A row leaves once the trees left are unlikely to
-turn its label: by an inequality that holds for every row, or by the lead that keeps the labels of
-some rows without answers, which may differ in one of fifty. Probabilities of rows that leave early
-are those of the few trees that ran.
+A forest of 500 trees becomes a cascade of parts of itself. A row exits once the remaining trees are
+unlikely to change its label. The threshold of the vote margin comes from an inequality that holds
+for every row, or is tuned on unlabelled rows so that at most one label in fifty differs from the
+forest's. The probabilities of rows that exit early are those of the few trees that ran.
 """
 
 import matplotlib.pyplot as plt
@@ -23,45 +23,47 @@ X_tune, X_test, _, y_test = train_test_split(X, y, test_size=0.6, random_state=0
 forest = RandomForestClassifier(500, random_state=0).fit(X_train, y_train)
 cascades = {
     "inequality": CascadeClassifier.from_ensemble(forest),
-    "tuned lead": CascadeClassifier.from_ensemble(forest, max_disagreement=0.02, X_tune=X_tune),
+    "tuned margin": CascadeClassifier.from_ensemble(forest, max_disagreement=0.02, X_tune=X_tune),
 }
-whole = forest.predict(X_test)
-print(f"the forest: 500 trees a row, log loss {log_loss(y_test, forest.predict_proba(X_test)):.3f}")
+full = forest.predict(X_test)
+print(
+    f"full forest: 500 trees per row, log loss {log_loss(y_test, forest.predict_proba(X_test)):.3f}"
+)
 for name, cascade in cascades.items():
     details = cascade.predict_details(X_test)
     print(
-        f"{name}: {details.cost.mean():.0f} trees a row, {np.sum(details.label != whole)} of "
-        f"{len(whole)} labels differ, log loss {log_loss(y_test, details.proba):.3f}"
+        f"{name}: {details.cost.mean():.0f} trees per row, {np.sum(details.label != full)} of "
+        f"{len(full)} labels differ, log loss {log_loss(y_test, details.proba):.3f}"
     )
 
 # %%
-# Above: how many labels differ where the cascade asks so many trees, and where the forest is simply
-# cut short. Below: how many trees the rows ask for.
+# Above: labels that differ from the full forest's against the mean number of trees, for the cascade
+# and for a truncated forest. Below: the share of rows still open after each number of trees.
 
 votes = np.cumsum([tree.predict_proba(X_test) for tree in forest.estimators_], axis=0)
 cuts = np.unique(np.geomspace(8, 499, 50).astype(int))
-cut = [np.mean(votes[count - 1].argmax(axis=1) != whole) for count in cuts]
+cut = [np.mean(votes[count - 1].argmax(axis=1) != full) for count in cuts]
 fig, (above, below) = plt.subplots(2, 1, figsize=(6, 7.4))
-above.plot(cuts, 100 * np.array(cut), color="#777777", label="the forest cut short")
+above.plot(cuts, 100 * np.array(cut), color="#777777", label="truncated forest")
 tried = [
-    cascades["tuned lead"].with_thresholds(lead).predict_details(X_test)
-    for lead in np.linspace(0.5, 8, 31)
+    cascades["tuned margin"].with_thresholds(margin).predict_details(X_test)
+    for margin in np.linspace(0.5, 8, 31)
 ]
 above.plot(
     [details.cost.mean() for details in tried],
-    [100 * np.mean(details.label != whole) for details in tried],
+    [100 * np.mean(details.label != full) for details in tried],
     color="#0072B2",
-    label="the lead at any threshold",
+    label="vote margin, other thresholds",
 )
 for (name, cascade), color in zip(cascades.items(), ["#009E73", "#D55E00"], strict=True):
     details = cascade.predict_details(X_test)
-    point = details.cost.mean(), 100 * np.mean(details.label != whole)
+    point = details.cost.mean(), 100 * np.mean(details.label != full)
     above.plot(*point, "*", color=color, markersize=16, label=name)
     paid, counts = np.unique(details.cost, return_counts=True)
-    asking = 100 * counts[::-1].cumsum()[::-1] / len(whole)
-    below.step([0, *paid], [100, *asking], where="pre", color=color, label=name)
-above.set(xscale="log", xlabel="Trees asked, mean", ylabel="Labels that differ (%)")
-below.set(ylim=(0, 103), xlabel="Trees", ylabel="Rows still asking (%)")
+    still_open = 100 * counts[::-1].cumsum()[::-1] / len(full)
+    below.step([0, *paid], [100, *still_open], where="pre", color=color, label=name)
+above.set(xscale="log", xlabel="Mean number of trees", ylabel="Labels that differ (%)")
+below.set(ylim=(0, 103), xlabel="Trees", ylabel="Rows still open (%)")
 for ax in (above, below):
     ax.legend()
 plt.show()

@@ -1,9 +1,9 @@
 """
-A drift found in time, and one found late
-=========================================
+Drift detected early, and drift detected late
+=============================================
 
-A monitor watches, without labels, at which stage served rows leave and how surely they are
-answered. From day 15 on one scanner fades, and another one adds noise.
+A monitor watches, without labels, at which stage served rows exit and how confident the predictions
+are. From day 15 on, one scanner fades and another adds noise.
 """
 
 import matplotlib.pyplot as plt
@@ -48,10 +48,11 @@ for name, scan in scanners.items():
 print(monitor)
 
 # %%
-# The fading scanner is found while nine in ten answers are right. The noisy one is found when one
-# in four is wrong already, and looks healthier later on: the linear model is as sure of noise as of
-# digits. **No alarm is no proof**, so have a small sample of served rows labelled. The window is
-# short here, five days, as a large drift is found sooner that way; healthy rows raise no alarm.
+# The fading scanner is detected while nine in ten predictions are right. The noisy one is detected
+# only when one in four is wrong, and looks healthier later on, because the linear model is as
+# confident about noise as about digits. **The absence of an alarm proves nothing**, so have a small
+# sample of served rows labelled. The window is short here, five days, which finds a large drift
+# sooner; healthy rows raise no alarm.
 
 colors = {"healthy": "#0072B2", "fades": "#D55E00", "noisy": "#777777"}
 fig, (above, below) = plt.subplots(2, 1, figsize=(6, 6), sharex=True)
@@ -70,7 +71,7 @@ for name, color in colors.items():
             ha="right",
         )
 above.axhline(1, color="black", linewidth=1, linestyle="--")
-above.set(ylabel="HeldOutData (1: alarm)", ylim=(1e-5, 1e8))
-below.set(xlabel="Day", ylabel="Right, unknown to it (%)", ylim=(0, 119), yticks=range(0, 101, 20))
+above.set(ylabel="Evidence / limit (1: alarm)", ylim=(1e-5, 1e8))
+below.set(xlabel="Day", ylabel="Accuracy (%), not seen", ylim=(0, 119), yticks=range(0, 101, 20))
 above.legend(loc="upper left")
 plt.show()

@@ -1,10 +1,10 @@
 """
-Does it pay in seconds? At which batch size?
-============================================
+Latency by batch size
+=====================
 
 A cascade saves work of its members and adds some of its own. ``latency_report`` times it at several
-batch sizes, beside each member and all of them without early exit, on the machine that built this
-page.
+batch sizes, beside each member and beside all members without early exit, on the machine that built
+this page.
 """
 
 import matplotlib.pyplot as plt
@@ -33,13 +33,13 @@ report = latency_report(cascade, X_test, batch_sizes=(1, 8, 64, 512), n_repeats=
 print(report)
 
 # %%
-# Each line is the mean time of a row. The gain is largest for single rows, of which most never see
-# a dear member, and smallest for batches of some dozens: one hard row among them is enough for a
-# call of the trees, and most of such a call is its overhead.
+# Each line is the mean time per row. The gain is largest for single rows, most of which never reach
+# the expensive member, and smallest for batches of a few dozen: one hard row among them is enough
+# for a call of the trees, and most of the time of such a call is overhead.
 
 rows = report.rows()
 fig, ax = plt.subplots()
-looks = {
+styles = {
     "linear": ("#0072B2", 1.5),
     "trees": ("#009E73", 1.5),
     "no early exit": ("black", 1.5),
@@ -53,9 +53,9 @@ for kind, name in dict.fromkeys((row["kind"], row["name"]) for row in rows):
             if (row["kind"], row["name"]) == (kind, name)
         ]
     )
-    color, width = looks[name or kind]
+    color, width = styles[name or kind]
     ax.loglog(size, mean, "o-", color=color, linewidth=width, label=name or kind)
-ax.set(xlabel="Rows a call", ylabel="Microseconds a row")
+ax.set(xlabel="Rows per call", ylabel="Microseconds per row")
 for axis in (ax.xaxis, ax.yaxis):
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 ax.legend()

@@ -1,10 +1,10 @@
 """
-A limit for the slowest row
-===========================
+Limiting the worst-case cost
+============================
 
-The mean cost is what a bill shows; the worst case is what a caller waits for. A cascade of four
-nets is cheap on average, and its unlucky rows pay for all four. ``max_worst_cost`` keeps the search
-to cascades whose slowest row is affordable, too.
+The mean cost determines the bill, the worst case the longest wait. A cascade of four nets is cheap
+on average, but the rows that reach its last stage pay for all four. ``max_worst_cost`` restricts
+the search to cascades whose most expensive row stays within a limit.
 """
 
 from pathlib import Path
@@ -20,8 +20,8 @@ rows = np.load(folder / "split.npz")["valid"]
 digits = load_digits()
 images = digits.images[rows, None].astype("float32")
 nets = {path.stem.removeprefix("digits_"): OnnxClassifier(path) for path in folder.glob("*.onnx")}
-answers = [net.predict_proba(images) for net in nets.values()]
-asked = {
+probabilities = [net.predict_proba(images) for net in nets.values()]
+options = {
     "names": list(nets),
     "costs": {name: net.multiply_adds_ / 1000 for name, net in nets.items()},
     "cost_unit": "k multiply-adds",
@@ -29,14 +29,14 @@ asked = {
 }
 limits = {"no limit": None, "at most 250 thousand": 250, "at most 60 thousand": 60}
 fronts = {
-    name: search_cascades(answers, digits.target[rows], max_worst_cost=limit, **asked)
+    name: search_cascades(probabilities, digits.target[rows], max_worst_cost=limit, **options)
     for name, limit in limits.items()
 }
 
 # %%
 # The best log loss for each mean cost, on the 500 digits that were searched. A limit of 250
-# thousand loses little, since nets that few rows need can be replaced by one; a limit of 60
-# thousand leaves the larger nets out altogether, and no mean cost makes up for them.
+# thousand loses little, since several nets that few rows need can be replaced by one. A limit of 60
+# thousand excludes the larger nets altogether, and no mean cost makes up for that.
 
 fig, ax = plt.subplots(figsize=(6, 4.8))
 colors = ["#0072B2", "#E69F00", "#009E73"]
@@ -48,8 +48,8 @@ for (name, front), color in zip(fronts.items(), colors, strict=True):
 singles = [row for row in fronts["no limit"] if row.kind == "single"]
 ax.plot([row.mean_cost for row in singles], [-row.score for row in singles], "ko", label="one net")
 for row in singles:
-    place = row.mean_cost, -row.score
-    ax.annotate(row.label, place, (7, 3), textcoords="offset points", fontsize=10)
+    point = row.mean_cost, -row.score
+    ax.annotate(row.label, point, (7, 3), textcoords="offset points", fontsize=10)
 ax.set(xscale="log", yscale="log", xlabel="Mean cost (thousand multiply-adds)", ylabel="Log loss")
 ax.set(xlim=(1, 3000), yticks=[0.015, 0.02, 0.03, 0.05, 0.1])
 ax.set_yticks([], minor=True)
@@ -58,7 +58,7 @@ ax.legend(title="worst case")
 plt.show()
 
 # %%
-# What the best committee within each limit costs.
+# The cost of the best cascade or ensemble within each limit.
 
 for name, front in fronts.items():
     row = front.select(max_cost=2000)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn import config_context, get_config
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import StrOptions
-from sklearn_cascade.core import ProbaCombiner, geometric_mean
-from sklearn_cascade.estimators._base import Committee, values_per_member
+from sklearn_cascade.core import ProbaCombiner, geometric_mean, row_costs
+from sklearn_cascade.estimators._base import BaseCascade, resolve_weights
 from sklearn_cascade.estimators._fitting import fit_all
-from sklearn_cascade.estimators._routing import RoutingResult, fill_unanswered
+from sklearn_cascade.estimators._routing import RoutingResult, fill_unanswered, report_costs
+from sklearn_cascade.estimators._state import FittedAttribute, FittedEnsemble
+from sklearn_cascade.inspection import CascadePrediction
 
 
-class AveragingEnsemble(Committee):
+class AveragingEnsemble(BaseCascade):
     """Average the class probabilities of several classifiers.
 
     Members may be fitted or not, know different classes, and list them in any order; their
@@ -44,6 +47,8 @@ class AveragingEnsemble(Committee):
 
     Attributes
     ----------
+    fitted_ : FittedEnsemble
+        All that the fit found, in one frozen object, of which the others are read-only views.
     classes_ : ndarray of shape (n_classes,)
         Labels of `y` and of all frozen members, sorted.
     estimators_ : list of classifiers
@@ -87,6 +92,11 @@ class AveragingEnsemble(Committee):
     >>> ensemble.fit(X, y).predict_proba(X[:2]).shape
     (2, 3)
     """
+
+    weights_ = FittedAttribute(
+        lambda fitted: fitted.weights,
+        "Weights of the members that are not dropped: ndarray of shape (n_active,).",
+    )
 
     _parameter_constraints: dict = {
         "estimators": "no_validation",
@@ -142,55 +152,133 @@ class AveragingEnsemble(Committee):
             If a parameter is out of its range, a member has no ``predict_proba``, or `y` has
             one class only.
         """
-        X, labels, sample_weight, members = self._begin_fit(X, y, sample_weight, fit_params)
-        fits = fit_all(members, X, labels, n_jobs=self.n_jobs)
-        stages = self._adopt_members(fits, labels, sample_weight, members)
-        self.weights_ = self._resolve_weights()
-        self._set_costs(X, stages)
-        self._stages = stages
+        data = self._begin_fit(X, y, sample_weight, fit_params)
+        fits = fit_all(data.members, data.X, data.labels, n_jobs=self.n_jobs)
+        members = self._fitted_members(fits, data)
+        self.fitted_ = FittedEnsemble(members, resolve_weights(self.weights, self.estimators))
         return self
 
+    def predict(self, X):
+        """Predict the most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Labels from `classes_`.
+        """
+        proba = self._predict(X).proba
+        return self.fitted_.members.classes[proba.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Columns as in `classes_`.
+        """
+        return self._predict(X).proba
+
+    def predict_details(self, X):
+        """Predict, with the stage that answered each row and what the row cost, in one pass.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        prediction : CascadePrediction
+            Arrays ``label``, ``proba``, ``exit_stage`` and ``cost``, the last in `cost_unit_`.
+        """
+        result, members = self._predict(X).expand(), self.fitted_.members
+        return CascadePrediction(
+            members.classes[result.proba.argmax(axis=1)],
+            result.proba,
+            result.exit_stage,
+            row_costs(result.last_called, members.costs),
+        )
+
+    def cost_report(self, X, y=None, sample_weight=None, *, scoring=None, compare=True):
+        """Report what rows cost, and with `y` how good the predictions are.
+
+        Parameters
+        ----------
+        X, y, sample_weight, scoring, compare : object
+            As in `CascadeClassifier.cost_report`; the default scorer is accuracy.
+
+        Returns
+        -------
+        report : CostReport
+            Prints as a table; ``to_frame()``, ``to_dict()``.
+        """
+        check_is_fitted(self)
+        return report_costs(
+            self,
+            X,
+            y,
+            sample_weight,
+            scoring=scoring or "accuracy",
+            compare=compare,
+            run=self._run,
+            combine_all=self._combine_all,
+            title=f"Ensemble of {len(self.estimators_)} members · {self.average} mean",
+            exits_early=False,
+        )
+
     def _check_parameters(self):
-        if not self._resolve_weights().any():
+        if not resolve_weights(self.weights, self.estimators).any():
             raise ValueError(f"weights={self.weights!r}; expected at least one above zero")
         self._check_costs()
 
-    def _resolve_weights(self):
-        """Return one weight per member that is not dropped."""
-        weights = np.ones(len(self.estimators)) if self.weights is None else self.weights
-        return values_per_member("weights", weights, self.estimators)
+    def _predict(self, X) -> RoutingResult:
+        """Call all members for a batch."""
+        X, n_samples = self._check_X(X)
+        return self._run(self.fitted_.members.stages, X, n_samples)
 
-    def _run(self, stages, X, n_samples):
+    def _run(self, stages, X, n_samples) -> RoutingResult:
+        """Call all stages for prepared rows, in threads if that is asked for."""
         if effective_n_jobs(self.n_jobs) == 1:
-            probas = [stage.predict_proba(X, n_samples) for stage in stages]
+            outputs = [stage.predict_proba(X, n_samples) for stage in stages]
         else:
             # Members release the interpreter lock or are remote; data need not be copied.
             # joblib's own, as scikit-learn's resets the warning filters in each thread, which
             # all threads share.
             config = get_config()
-            probas = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-                delayed(_ask)(stage, X, n_samples, config) for stage in stages
+            outputs = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
+                delayed(_predict_configured)(stage, X, n_samples, config) for stage in stages
             )
-        proba = fill_unanswered(self._all_together(probas), self._class_shares)
-        if any(proba is answer for answer in probas):
+        shares = self.fitted_.members.class_shares
+        proba = fill_unanswered(self._combine_all(outputs), shares)
+        if any(proba is output for output in outputs):
             # What the caller may write to must not be the member's own.
             proba = proba.copy()
         return RoutingResult(proba, len(stages) - 1, len(stages) - 1)
 
-    def _all_together(self, proba):
+    def _combine_all(self, outputs):
+        """Return the mean of the members' probabilities (n_samples, n_classes)."""
+        weights = self.fitted_.weights
         if self.average == "geometric":
-            return geometric_mean(proba, self.weights_, allow_abstain=self.allow_abstain)
-        running = ProbaCombiner("mean", allow_abstain=self.allow_abstain)
-        for member_proba, weight in zip(proba, self.weights_, strict=True):
+            return geometric_mean(outputs, weights, allow_abstain=self.allow_abstain)
+        combiner = ProbaCombiner("mean", allow_abstain=self.allow_abstain)
+        for output, weight in zip(outputs, weights, strict=True):
             if weight > 0:
-                running.add(member_proba, weight)
-        return running.proba
-
-    def _report_title(self):
-        return f"Ensemble of {len(self._stages)} members · {self.average} mean"
+                combiner.add(output, weight)
+        return combiner.proba
 
 
-def _ask(stage, X, n_samples, config):
-    """Ask one member under the scikit-learn configuration of the calling thread."""
+def _predict_configured(stage, X, n_samples, config):
+    """Call one member under the scikit-learn configuration of the calling thread."""
     with config_context(**config):
         return stage.predict_proba(X, n_samples)

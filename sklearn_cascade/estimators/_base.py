@@ -1,10 +1,11 @@
-"""What every estimator with members shares: checking and fitting them, their costs."""
+"""The base of every estimator with members: its list of them, their fits, costs and columns."""
 
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
@@ -13,21 +14,15 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import VisualBlock, n_rows, routing_enabled
-from sklearn_cascade.core import (
-    DEFAULT_UNIT,
-    as_numbers,
-    check_sample_weight,
-    fill_abstained,
-    numbers_by_name,
-    row_costs,
-)
-from sklearn_cascade.estimators._fitting import Fits, Member, describe_members, fitted_classes
+from sklearn_cascade.core import DEFAULT_UNIT, as_numbers, check_sample_weight, numbers_by_name
+from sklearn_cascade.estimators._fitting import Fits, MemberFit, fitted_classes, plan_fits
 from sklearn_cascade.estimators._labels import Labels, encode_labels
-from sklearn_cascade.estimators._routing import RoutingResult, Stage, record_stages
-from sklearn_cascade.inspection import CascadePrediction, MeasuredCosts, build_report, measure_costs
+from sklearn_cascade.estimators._routing import Stage
+from sklearn_cascade.estimators._state import FittedAttribute, FittedMembers
+from sklearn_cascade.inspection import MeasuredCosts, measure_costs
 
 DROP = "drop"
-# Input tags that hold for the committee when they hold for all its members.
+# Input tags that hold for the whole when they hold for all members.
 _ALL_OF = (
     "one_d_array",
     "two_d_array",
@@ -41,15 +36,70 @@ _ALL_OF = (
 )
 
 
-class NamedMembers:
-    """Mixin for estimators that hold a list of ``(name, classifier)`` pairs as `estimators`.
+class FitData(NamedTuple):
+    """The arguments of a fit, checked."""
 
-    Gives ``name`` and ``name__param`` as parameters, and derives tags and the diagram from the
-    members.
+    X: object
+    labels: Labels
+    sample_weight: np.ndarray | None  # (n_samples,)
+    members: list[MemberFit]
+    fit_params: dict
+
+    def routed_params(self) -> dict:
+        """Return the metadata that may go to the splitter."""
+        weight = {} if self.sample_weight is None else {"sample_weight": self.sample_weight}
+        return {**self.fit_params, **weight}
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether some rows weigh more than others."""
+        return self.sample_weight is not None and np.ptp(self.sample_weight) > 0
+
+
+class BaseCascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta):
+    """Abstract base of `CascadeClassifier`, `AveragingEnsemble` and `CascadeSearchCV`.
+
+    It holds a list of ``(name, classifier)`` pairs as `estimators`: ``name`` and ``name__param``
+    are parameters, and tags and the diagram come from the members. The fit of a final class sets
+    ``fitted_``, a frozen dataclass with the field ``members``.
     """
 
+    # Sample weights are used by the fit itself, so nobody needs to request them.
+    __metadata_request__fit = {"sample_weight": True}
     # How the diagram lays the members out.
     _block_kind = "parallel"
+
+    classes_ = FittedAttribute(
+        lambda fitted: fitted.members.classes,
+        "Labels of `y` and of all frozen members, sorted: ndarray of shape (n_classes,).",
+    )
+    costs_ = FittedAttribute(
+        lambda fitted: fitted.members.costs,
+        "Cost of one row in each member that is not dropped: ndarray of shape (n_active,).",
+        advice="set the parameter costs and fit again",
+    )
+    cost_unit_ = FittedAttribute(lambda fitted: fitted.members.cost_unit, "Unit of the costs: str.")
+    cost_conditions_ = FittedAttribute(
+        lambda fitted: fitted.members.cost_conditions,
+        "How the costs were measured: dict or None.",
+        optional=True,
+    )
+    estimators_ = FittedAttribute(
+        lambda fitted: [stage.estimator for stage in fitted.members.stages],
+        "Fitted members, dropped ones left out: list of classifiers.",
+    )
+    named_estimators_ = FittedAttribute(
+        lambda fitted: Bunch(**{stage.name: stage.estimator for stage in fitted.members.stages}),
+        "Fitted members by name: `sklearn.utils.Bunch`.",
+    )
+    n_features_in_ = FittedAttribute(
+        lambda fitted: _of_first_member(fitted, "n_features_in_"),
+        "Number of features: int, only if the first member has it.",
+    )
+    feature_names_in_ = FittedAttribute(
+        lambda fitted: _of_first_member(fitted, "feature_names_in_"),
+        "Names of the features: ndarray of shape (n_features,), only if the first member has them.",
+    )
 
     def get_params(self, deep=True):
         """Get the parameters of this estimator and of its members.
@@ -99,46 +149,95 @@ class NamedMembers:
         super().set_params(**params)
         return self
 
-    def _active_members(self):
-        """Return the (name, classifier) pairs that are not dropped."""
-        return [(name, est) for name, est in self.estimators if not is_dropped(est)]
+    def get_metadata_routing(self):
+        """Get the metadata routing of this estimator.
 
-    def _check_estimators(self):
-        """Raise unless `estimators` is a list of distinct, usable names with classifiers."""
-        if not isinstance(self.estimators, (list, tuple)) or not self.estimators:
-            raise ValueError(
-                f"estimators={self.estimators!r}; expected a list of (name, classifier) pairs, "
-                f"at least one"
-            )
-        if len(_well_formed(self.estimators)) < len(self.estimators):
-            raise ValueError(
-                f"estimators={self.estimators!r}; every entry has to be a (name, classifier) "
-                f"pair with a text as its name"
-            )
-        self._check_names([name for name, _ in self.estimators])
-        if not self._active_members():
-            raise ValueError(
-                "estimators: all members are 'drop'; at least one has to be a classifier"
-            )
-        for name, estimator in self._active_members():
-            _check_classifier(name, estimator)
+        Returns
+        -------
+        routing : MetadataRouter
+            Consumer of `sample_weight`, and router to the members' ``fit``, and to the splitter
+            where there is one.
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        for name, estimator in active_members(self.estimators):
+            mapping = MethodMapping().add(caller="fit", callee="fit")
+            router.add(**{name: estimator}, method_mapping=mapping)
+        if hasattr(self, "cv"):
+            mapping = MethodMapping().add(caller="fit", callee="split")
+            router.add(splitter=self.cv, method_mapping=mapping)
+        return router
 
-    def _check_names(self, names):
-        """Raise for names that occur twice, hold "__", or mean something else here."""
-        reserved = {*self.get_params(deep=False), "splitter"}
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"estimators: the name {name!r} occurs {names.count(name)} times")
-            if "__" in name or name in reserved or not name:
-                raise ValueError(
-                    f"estimators: the name {name!r} cannot be used; names must not be empty, hold "
-                    f"'__' or equal one of {sorted(reserved)}"
-                )
+    @abstractmethod
+    def _check_parameters(self):
+        """Raise for parameters that do not fit together; called before anything is fitted."""
+
+    def _begin_fit(self, X, y, sample_weight, fit_params) -> FitData:
+        """Check everything that can be checked before a member is fitted."""
+        self._validate_params()
+        _check_estimators(self.estimators, {*self.get_params(deep=False), "splitter"})
+        self._check_parameters()
+        if fit_params and not routing_enabled():
+            raise ValueError(
+                f"fit got {sorted(fit_params)}; expected no other metadata than sample_weight, "
+                f"unless sklearn.set_config(enable_metadata_routing=True) is in force and the "
+                f"members request it with set_fit_request"
+            )
+        X, y = indexable(X, y)
+        sample_weight = check_sample_weight(sample_weight, X)
+        members = plan_fits(self, active_members(self.estimators), sample_weight, fit_params)
+        frozen = [fitted_classes(m.name, m.estimator) for m in members if m.frozen]
+        labels = encode_labels(y, frozen)
+        if len(labels.seen if len(frozen) < len(members) else labels.classes) < 2:
+            raise ValueError(
+                f"y holds 1 class, {labels.seen.tolist()}; a classifier needs rows of at least "
+                f"two classes"
+            )
+        # Not fitted until all of it is.
+        self.__dict__.pop("fitted_", None)
+        return FitData(X, labels, sample_weight, members, fit_params)
+
+    def _fitted_members(self, fits: Fits, data: FitData) -> FittedMembers:
+        """Return the fitted members with their costs, measured if that is asked for."""
+        labels, allow_abstain = data.labels, getattr(self, "allow_abstain", False)
+        stages = tuple(
+            Stage(k, member.name, estimator, columns, len(labels.classes), allow_abstain)
+            for k, (member, (estimator, columns)) in enumerate(
+                zip(data.members, fits.members, strict=False)
+            )
+        )
+        shares = labels.shares(data.sample_weight) if allow_abstain else None
+        costs = resolve_costs(self.costs, self.cost_unit, self.estimators, stages, data.X)
+        return FittedMembers(stages, labels.classes, shares, *costs)
+
+    def _check_costs(self):
+        """Raise early for costs that name no member or have another count."""
+        if not (isinstance(self.costs, str) and self.costs == "measured"):
+            resolve_costs(self.costs, self.cost_unit, self.estimators)
+
+    def _check_X(self, X):
+        """Return X with rows that can be taken, and their number; raise where it has none."""
+        # Looking is much cheaper than `check_is_fitted`, which builds the tags of all members.
+        if "fitted_" not in self.__dict__:
+            check_is_fitted(self)
+        # Arrays, the fastest way to predict one row, need no look.
+        if isinstance(X, np.ndarray) and X.ndim:
+            n_samples = X.shape[0]
+        else:
+            (X,) = indexable(X)
+            n_samples = n_rows(X)
+        if n_samples == 0:
+            raise ValueError("Found array with 0 sample(s) in X; at least one row is required")
+        first = self.fitted_.members.stages[0]
+        # Parts of one ensemble want the same X: it is checked and converted once.
+        return (first.estimator.prepare(X) if first.adds_up else X), n_samples
+
+    def __sklearn_is_fitted__(self):
+        return "fitted_" in self.__dict__
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         try:
-            members = [get_tags(estimator) for _, estimator in self._active_members()]
+            members = [get_tags(estimator) for _, estimator in active_members(self.estimators)]
         except Exception:
             # Tags are read before `fit` has had a chance to report a malformed list.
             return tags
@@ -166,319 +265,20 @@ class NamedMembers:
         return VisualBlock(self._block_kind, estimators, names=names)
 
 
-class MemberOwner(
-    NamedMembers, ClassifierMixin, MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta
-):
-    """Abstract base of the committees and of the search for one."""
-
-    # The owners use weights themselves, so nobody needs to request them.
-    __metadata_request__fit = {"sample_weight": True}
-
-    @property
-    def estimators_(self):
-        """Fitted members, dropped ones left out: list of classifiers."""
-        return [stage.estimator for stage in self._fitted_stages("estimators_")]
-
-    @property
-    def named_estimators_(self):
-        """Fitted members by name: `sklearn.utils.Bunch`."""
-        return Bunch(**{s.name: s.estimator for s in self._fitted_stages("named_estimators_")})
-
-    def get_metadata_routing(self):
-        """Get the metadata routing of this estimator.
-
-        Returns
-        -------
-        routing : MetadataRouter
-            Consumer of `sample_weight`, and router to the members' ``fit``, and to the splitter
-            where there is one.
-        """
-        router = MetadataRouter(owner=self).add_self_request(self)
-        for name, estimator in self._active_members():
-            mapping = MethodMapping().add(caller="fit", callee="fit")
-            router.add(**{name: estimator}, method_mapping=mapping)
-        if hasattr(self, "cv"):
-            mapping = MethodMapping().add(caller="fit", callee="split")
-            router.add(splitter=self.cv, method_mapping=mapping)
-        return router
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "_stages")
-
-    @abstractmethod
-    def _check_parameters(self):
-        """Raise for parameters that do not fit together; called before anything is fitted."""
-
-    def _fitted_stages(self, attribute):
-        """Return the stages, or raise as for any attribute that only `fit` sets."""
-        if not hasattr(self, "_stages"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
-        return self._stages
-
-    def _stage_names(self):
-        """Return the names of the fitted members."""
-        return [stage.name for stage in self._stages]
-
-    def _begin_fit(self, X, y, sample_weight, fit_params):
-        """Check everything that can be checked before a member is fitted."""
-        self._validate_params()
-        self._check_estimators()
-        self._check_parameters()
-        if fit_params and not routing_enabled():
-            raise ValueError(
-                f"fit got {sorted(fit_params)}; expected no other metadata than sample_weight, "
-                f"unless sklearn.set_config(enable_metadata_routing=True) is in force and the "
-                f"members request it with set_fit_request"
-            )
-        X, y = indexable(X, y)
-        sample_weight = check_sample_weight(sample_weight, X)
-        active = self._active_members()
-        members = describe_members(self, active, sample_weight, fit_params)
-        frozen = [fitted_classes(m.name, m.estimator) for m in members if m.frozen]
-        labels = encode_labels(y, frozen)
-        if len(labels.seen if len(frozen) < len(members) else labels.classes) < 2:
-            raise ValueError(
-                f"y holds 1 class, {labels.seen.tolist()}; a classifier needs rows of at least "
-                f"two classes"
-            )
-        # Not fitted until all of it is.
-        self.__dict__.pop("_stages", None)
-        return X, labels, sample_weight, members
-
-    def _adopt_members(self, fits: Fits, labels: Labels, sample_weight, members: list[Member]):
-        """Return the fitted members as stages, and set what both committees know of them."""
-        shape = (len(labels.classes), self.allow_abstain)
-        stages = [
-            Stage(place, member.name, estimator, columns, *shape)
-            for place, (member, (estimator, columns)) in enumerate(
-                zip(members, fits.members, strict=True)
-            )
-        ]
-        self._class_shares = labels.shares(sample_weight) if self.allow_abstain else None
-        self.classes_ = labels.classes
-        for attribute in ("n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(attribute, None)
-            if hasattr(stages[0].estimator, attribute):
-                setattr(self, attribute, getattr(stages[0].estimator, attribute))
-        return stages
-
-    def _set_costs(self, X, stages):
-        """Set the cost of a row in each stage, with its unit and conditions."""
-        costs = self.costs
-        if isinstance(costs, str):
-            costs = measure_costs([(stage.name, stage.estimator) for stage in stages], X)
-        resolved = resolve_costs(costs, self.cost_unit, self.estimators)
-        self.costs_, self.cost_unit_, self.cost_conditions_ = resolved
-
-    def _check_costs(self):
-        """Raise early for costs that name nobody or count wrongly."""
-        if not (isinstance(self.costs, str) and self.costs == "measured"):
-            resolve_costs(self.costs, self.cost_unit, self.estimators)
-
-
-class Committee(MemberOwner):
-    """Abstract base of `AveragingEnsemble` and `CascadeClassifier`."""
-
-    _exits_early = False
-
-    def predict(self, X):
-        """Predict the most probable class of each row.
-
-        Parameters
-        ----------
-        X : array-like or object with n_samples rows
-            Whatever the members take.
-
-        Returns
-        -------
-        y_pred : ndarray of shape (n_samples,)
-            Labels from `classes_`.
-        """
-        proba = self._pass(X).proba
-        return self.classes_[proba.argmax(axis=1)]
-
-    def predict_proba(self, X):
-        """Predict class probabilities.
-
-        Parameters
-        ----------
-        X : array-like or object with n_samples rows
-            Whatever the members take.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_classes)
-            Columns as in `classes_`.
-        """
-        return self._pass(X).proba
-
-    def predict_details(self, X):
-        """Predict, and tell which stage answered each row and what it cost, in one pass.
-
-        Parameters
-        ----------
-        X : array-like or object with n_samples rows
-            Whatever the members take.
-
-        Returns
-        -------
-        prediction : CascadePrediction
-            Arrays ``label``, ``proba``, ``exit_stage`` and ``cost``, the last in `cost_unit_`.
-        """
-        passage = self._pass(X).expand()
-        return CascadePrediction(
-            self.classes_[passage.proba.argmax(axis=1)],
-            passage.proba,
-            passage.exit_stage,
-            row_costs(passage.last_called, self.costs_),
-        )
-
-    def cost_report(self, X, y=None, sample_weight=None, *, scoring=None, compare=True):
-        """Report what rows cost, and with `y` how good the answers are.
-
-        Parameters
-        ----------
-        X : array-like or object with n_samples rows
-            Rows like those to come, best not those of the fit.
-        y : array-like of shape (n_samples,), default=None
-            True labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-        scoring : str or callable, default=None
-            Scorer for `y`; by default this estimator's own, or accuracy.
-        compare : bool, default=True
-            With `y`, ask every member for all rows, once, so that each alone and all together
-            stand beside the committee. False keeps to the rows that reach each member.
-
-        Returns
-        -------
-        report : CostReport
-            Prints as a table; ``to_frame()``, ``to_dict()``.
-        """
-        given = X
-        X, n_samples = self._enter(X)
-        indexable(X, y)
-        weight = check_sample_weight(sample_weight, X)
-        recorded = None
-        if compare and (y is not None or self._stages[0].adds_up):
-            recorded = record_stages(self._stages, X, n_samples)
-        if recorded is None:
-            alone, passage = None, self._run(self._stages, X, n_samples).expand()
-        else:
-            alone = [stage.proba for stage in recorded]
-            if self._stages[0].adds_up and alone[-1] is None:
-                # A part failed, so nobody knows what the whole would say.
-                alone = None
-            passage = self._run(recorded, np.arange(n_samples), n_samples).expand()
-        return build_report(
-            title=self._report_title(),
-            exits_early=self._exits_early,
-            names=self._stage_names(),
-            costs=self.costs_,
-            unit=self.cost_unit_,
-            conditions=self.cost_conditions_,
-            passage=passage,
-            y=None if y is None else np.asarray(y),
-            classes=self.classes_,
-            sample_weight=weight,
-            scoring=scoring or getattr(self, "scoring", None) or "accuracy",
-            alone=None if alone is None or y is None else [self._answered(p) for p in alone],
-            together=None if alone is None else self._answered(self._all_together(alone)),
-            whole=None if alone is None else self._compare_with_whole(given, passage, alone),
-            certificate=getattr(self, "certificate_", None),
-        )
-
-    @abstractmethod
-    def _run(self, stages, X, n_samples) -> RoutingResult:
-        """Answer a batch by asking the members."""
-
-    @abstractmethod
-    def _all_together(self, proba):
-        """Return the answer of all members, without any early exit."""
-
-    def _compare_with_whole(self, X, passage, alone):
-        """Return how parts of one ensemble compare with the whole; None for other members."""
-        return None
-
-    @abstractmethod
-    def _report_title(self):
-        """Return the words that head the report."""
-
-    def _answered(self, proba):
-        """Return the answers with class shares where all abstain; None stays None."""
-        return None if proba is None else fill_abstained(proba, self._class_shares)
-
-    def _pass(self, X) -> RoutingResult:
-        """Answer a batch."""
-        X, n_samples = self._enter(X)
-        return self._run(self._stages, X, n_samples)
-
-    def _enter(self, X):
-        """Return X with rows that can be taken, and their number."""
-        # Looking is much cheaper than `check_is_fitted`, which builds the tags of all members.
-        if not hasattr(self, "_stages"):
-            check_is_fitted(self)
-        # Arrays, the fastest way to ask for one row, need no look.
-        if isinstance(X, np.ndarray) and X.ndim:
-            n_samples = X.shape[0]
-        else:
-            (X,) = indexable(X)
-            n_samples = n_rows(X)
-        if n_samples == 0:
-            raise ValueError("Found array with 0 sample(s) in X; at least one row is required")
-        first = self._stages[0]
-        # Parts of one ensemble want the same X: it is checked and converted once.
-        return (first.estimator.prepare(X) if first.adds_up else X), n_samples
-
-
 def is_dropped(estimator) -> bool:
     """Tell whether an entry is switched off; never compares arbitrary objects with a string."""
     return isinstance(estimator, str) and estimator == DROP
 
 
-def _well_formed(estimators):
-    """Return the entries that are (text, object) pairs."""
-    if not isinstance(estimators, (list, tuple)):
-        return []
-    return [
-        entry
-        for entry in estimators
-        if isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str)
-    ]
-
-
-def _check_classifier(name, estimator):
-    """Raise unless a member can be asked for probabilities."""
-    kind = type(estimator).__name__
-    if isinstance(estimator, type) or not hasattr(estimator, "fit"):
-        raise ValueError(
-            f"estimators: {name!r} is {estimator!r}; expected a classifier with fit and "
-            f"predict_proba, or 'drop'. A function becomes one through PrefitClassifier"
-        )
-    if not hasattr(estimator, "predict_proba"):
-        raise ValueError(
-            f"estimators: {name!r} ({kind}) has no predict_proba, which committees need; "
-            f"wrap it in sklearn.calibration.CalibratedClassifierCV"
-        )
+def active_members(estimators) -> list[tuple]:
+    """Return the (name, classifier) pairs that are not dropped."""
+    return [(name, estimator) for name, estimator in estimators if not is_dropped(estimator)]
 
 
 def values_per_member(parameter: str, value, estimators, defaults: Mapping | None = None):
-    """Return one finite, non-negative number per member that is not dropped.
+    """Return one finite, non-negative number per member that is not dropped: (n_active,).
 
-    Parameters
-    ----------
-    parameter : str
-        Name for the errors.
-    value : array-like of shape (len(estimators),) or mapping from name to number
-        A list counts dropped members, like `estimators` does.
-    estimators : list of (name, estimator)
-        All entries.
-    defaults : mapping, default=None
-        Values of the names that a mapping leaves out.
-
-    Returns
-    -------
-    values : ndarray of shape (n_active,)
+    A list counts dropped members, as `estimators` does; a mapping may leave out `defaults`.
     """
     names = [name for name, _ in estimators]
     active = [not is_dropped(estimator) for _, estimator in estimators]
@@ -486,24 +286,21 @@ def values_per_member(parameter: str, value, estimators, defaults: Mapping | Non
     return values[active]
 
 
-def resolve_costs(costs, cost_unit, estimators):
-    """Return the cost of a row in each active member, its unit, and how it was measured.
+def resolve_weights(weights, estimators) -> np.ndarray:
+    """Return one weight per member that is not dropped: (n_active,)."""
+    return values_per_member(
+        "weights", np.ones(len(estimators)) if weights is None else weights, estimators
+    )
 
-    Parameters
-    ----------
-    costs : None, array-like, mapping or MeasuredCosts
-        None: what the members declare in an attribute `cost`, else one each.
-    cost_unit : str or None
-        Unit given by the user.
-    estimators : list of (name, estimator)
-        All entries.
 
-    Returns
-    -------
-    costs : ndarray of shape (n_active,)
-    unit : str
-    conditions : dict or None
+def resolve_costs(costs, cost_unit: str | None, estimators, stages: Sequence[Stage] = (), X=None):
+    """Return the cost of a row in each active member (n_active,), its unit and its conditions.
+
+    "measured" measures the `stages` on X. None takes what the members declare in an attribute
+    ``cost``, otherwise one each.
     """
+    if isinstance(costs, str) and stages:
+        costs = measure_costs([(stage.name, stage.estimator) for stage in stages], X)
     if isinstance(costs, str):
         raise ValueError(
             f"costs={costs!r}; expected 'measured', None, one number per member or a mapping from "
@@ -517,7 +314,7 @@ def resolve_costs(costs, cost_unit, estimators):
     unit, conditions = DEFAULT_UNIT["given"], None
     if isinstance(costs, MeasuredCosts):
         unit, conditions = costs.unit, costs.conditions
-    silent = [n for n, est in estimators if not is_dropped(est) and n not in declared]
+    silent = [name for name, _ in active_members(estimators) if name not in declared]
     if costs is None and declared and silent:
         raise ValueError(
             f"costs=None leaves out {silent}: {sorted(declared)} declare a cost of their own; "
@@ -531,31 +328,79 @@ def resolve_costs(costs, cost_unit, estimators):
 
 
 def check_thresholds(thresholds, estimators) -> np.ndarray:
-    """Return one threshold per active stage but the last.
+    """Return one threshold per active stage but the last: (n_active - 1,).
 
-    A list counts dropped members, like `estimators` does, or leaves them all out.
+    A list counts dropped members, as `estimators` does, or leaves them all out.
     """
     active = np.array([not is_dropped(estimator) for _, estimator in estimators])
     if isinstance(thresholds, Real):
-        values = np.full(len(estimators), float(thresholds))
+        values = np.full(active.sum() - 1, float(thresholds))
     else:
-        given = as_numbers("thresholds", thresholds)
-        if given.shape == (active.sum() - 1,):
-            return _without_nan(given, thresholds)
-        if given.shape != (len(estimators) - 1,):
+        values = as_numbers("thresholds", thresholds)
+        if values.shape == (len(estimators) - 1,):
+            values = np.append(values, np.inf)[active][:-1]
+        elif values.shape != (active.sum() - 1,):
             raise ValueError(
-                f"thresholds={thresholds!r} has {given.size} values; expected 'auto', one number, "
-                f"or one for each of the {len(estimators)} estimators but the last"
+                f"thresholds={thresholds!r} has {values.size} values; expected 'auto', one "
+                f"number, or one for each of the {len(estimators)} estimators but the last"
             )
-        values = np.append(given, np.inf)
-    return _without_nan(values[active][:-1], thresholds)
-
-
-def _without_nan(values: np.ndarray, thresholds) -> np.ndarray:
-    """Return the values, or raise where one is NaN."""
     if np.isnan(values).any():
         raise ValueError(
             f"thresholds={thresholds!r} holds NaN; expected numbers (infinity: never exit here, "
             f"minus infinity: always)"
         )
     return values
+
+
+def _of_first_member(fitted, attribute: str):
+    """Return an attribute of the first fitted member, None where it has none."""
+    stages = fitted.members.stages
+    return getattr(stages[0].estimator, attribute, None) if stages else None
+
+
+def _well_formed(estimators) -> list[tuple]:
+    """Return the entries that are (text, object) pairs."""
+    if not isinstance(estimators, (list, tuple)):
+        return []
+    return [
+        tuple(entry)
+        for entry in estimators
+        if isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str)
+    ]
+
+
+def _check_estimators(estimators, reserved: set[str]) -> None:
+    """Raise unless there is a list of distinct, usable names with classifiers."""
+    if not isinstance(estimators, (list, tuple)) or not estimators:
+        raise ValueError(
+            f"estimators={estimators!r}; expected a list of (name, classifier) pairs, at least one"
+        )
+    if len(_well_formed(estimators)) < len(estimators):
+        raise ValueError(
+            f"estimators={estimators!r}; every entry has to be a (name, classifier) pair with a "
+            f"text as its name"
+        )
+    names = [name for name, _ in estimators]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"estimators: the name {name!r} occurs {names.count(name)} times")
+        if "__" in name or name in reserved or not name:
+            raise ValueError(
+                f"estimators: the name {name!r} cannot be used; names must not be empty, hold '__' "
+                f"or equal one of {sorted(reserved)}"
+            )
+    active = active_members(estimators)
+    if not active:
+        raise ValueError("estimators: all members are 'drop'; at least one has to be a classifier")
+    for name, estimator in active:
+        kind = type(estimator).__name__
+        if isinstance(estimator, type) or not hasattr(estimator, "fit"):
+            raise ValueError(
+                f"estimators: {name!r} is {estimator!r}; expected a classifier with fit and "
+                f"predict_proba, or 'drop'. A function becomes one through PrefitClassifier"
+            )
+        if not hasattr(estimator, "predict_proba"):
+            raise ValueError(
+                f"estimators: {name!r} ({kind}) has no predict_proba, which every member needs; "
+                f"wrap it in sklearn.calibration.CalibratedClassifierCV"
+            )

@@ -1,230 +1,62 @@
-"""Run the members in order and stop as soon as the answer is sure."""
+"""Run the members in order and stop as soon as the prediction is confident enough."""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import StrOptions, warn_caller
-from sklearn_cascade.core import (
-    COMBINATIONS,
-    CONFIDENCES,
-    ProbaCombiner,
-    check_scoring,
-    stage_confidences,
+from sklearn_cascade.core import COMBINATIONS, CONFIDENCES, check_scoring, row_costs
+from sklearn_cascade.estimators._base import (
+    BaseCascade,
+    active_members,
+    check_thresholds,
+    resolve_weights,
 )
-from sklearn_cascade.estimators._base import Committee, check_thresholds, values_per_member
-from sklearn_cascade.estimators._certify import Certifies
-from sklearn_cascade.estimators._fitting import fit_all, split_rows
-from sklearn_cascade.estimators._from_ensemble import FromEnsemble, share_sum
-from sklearn_cascade.estimators._routing import Policy, route
-from sklearn_cascade.exceptions import ScoreNotReachedWarning, UnseenClassWarning
-from sklearn_cascade.inspection import CertificationReport
-from sklearn_cascade.tuning import (
-    N_TIMED,
-    LearnedConfidence,
-    TuningResult,
-    as_learner,
-    combinations_to_try,
-    learn_confidences,
-    seconds_to_judge,
-    tune_cascade,
+from sklearn_cascade.estimators._certify import certify, record_fit
+from sklearn_cascade.estimators._fitting import choose_policy, fit_all, split_rows
+from sklearn_cascade.estimators._from_ensemble import (
+    cascade_of_parts,
+    chain_parts,
+    compare_with_ensemble,
 )
+from sklearn_cascade.estimators._routing import RoutingResult, report_costs, route
+from sklearn_cascade.estimators._state import (
+    FittedAttribute,
+    FittedCascade,
+    FittedMembers,
+    TuningFigures,
+    policy_of,
+)
+from sklearn_cascade.exceptions import (
+    CertificationError,
+    NotCertifiedWarning,
+    UnseenClassWarning,
+)
+from sklearn_cascade.inspection import CascadePrediction, CertificationReport
+from sklearn_cascade.tuning import LearnedConfidence, as_learner
 
 
-class Tunes:
-    """Mixin for the cascade: choosing the combination and the thresholds."""
+class CascadeClassifier(BaseCascade):
+    """Run classifiers in order and stop at the first that is confident enough.
 
-    def _split(self, X, labels, sample_weight, fit_params):
-        """Check the scoring and return the splits; None where the thresholds are given."""
-        if not self._tunes_thresholds() and self._learns() is None:
-            return None
-        weighted = sample_weight is not None and np.ptp(sample_weight) > 0
-        check_scoring(self.scoring, weighted=weighted)
-        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return split_rows(self, X, labels, {**fit_params, **weight})
-
-    def _tune(self, held_out, labels, sample_weight):
-        """Choose what is to be chosen from what the members said of held-out rows."""
-        weight = np.ones(len(labels.y)) if sample_weight is None else sample_weight
-        weight, y = weight[held_out.rows], labels.columns[held_out.rows]
-        learned, confidence = {}, self.confidence
-        if self._learns() is not None:
-            learned = self._learn(held_out, y, weight)
-            self._bill(learned, held_out)
-            confidence = {way: ladder.confidence for way, ladder in learned.items()}
-        if self._tunes_thresholds():
-            self._adopt(self._tuned(held_out, y, weight, labels.classes, confidence))
-        else:
-            (self.combine_,) = learned
-            self.thresholds_ = self._given_thresholds()
-        if learned:
-            stages = learned[self.combine_].stages
-            self._confidences = stages + [None] * (len(self.costs_) - len(stages))
-
-    def _tuned(self, held_out, y, weight, classes, confidence) -> TuningResult:
-        """Return the best combination and thresholds."""
-        return tune_cascade(
-            held_out.proba,
-            y,
-            self.costs_,
-            classes=classes,
-            combine=self.combine,
-            confidence=confidence,
-            weights=self.weights_,
-            scoring=self.scoring,
-            sample_weight=weight,
-            fold=held_out.fold,
-            sample=held_out.rows,
-            class_shares=self._class_shares,
-        )
-
-    def _adopt(self, tuned: TuningResult):
-        """Put what was tuned into force."""
-        if not tuned.reaches_floor:
-            warn_caller(
-                f"combine={self.combine!r} reaches {tuned.score:.6g} on held-out rows at best; "
-                f"{tuned.floor:.6g} is reached by one member alone, hence by combine='last' or "
-                f"'auto'",
-                ScoreNotReachedWarning,
-            )
-        self.combine_ = tuned.combine
-        self.thresholds_ = np.array(tuned.thresholds)
-        self.tuned_score_, self.tuned_cost_ = tuned.score, tuned.cost
-        self.cross_fitted_score_, self.cross_fitted_cost_ = (
-            tuned.cross_fitted_score,
-            tuned.cross_fitted_cost,
-        )
-
-    def _forget_tuning(self):
-        """Drop what an earlier tuning found, and its certificate."""
-        self.certificate_ = None
-        for figure in ("score", "cost", "disagreement"):
-            for attribute in (f"tuned_{figure}_", f"cross_fitted_{figure}_"):
-                self.__dict__.pop(attribute, None)
-        self.__dict__.pop("disagreement_bound_", None)
-
-
-class Learns:
-    """Mixin for the cascade: learning the confidence, and its seconds."""
-
-    def _learns(self) -> LearnedConfidence | None:
-        """Return the learner; None where the confidence is none that is learned."""
-        return as_learner(self.confidence)
-
-    def _check_learner(self):
-        """Raise for what a learner cannot look at."""
-        if self._learns() is not None and self.allow_abstain:
-            raise ValueError(
-                f"confidence={self.confidence!r} with allow_abstain=True; expected "
-                f"allow_abstain=False, or another confidence: nothing is learned from a member "
-                f"that says nothing"
-            )
-
-    def _learn(self, held_out, y, weight) -> dict:
-        """Return a ladder of learned confidences for each combination that competes."""
-        if self._tunes_thresholds():
-            ways = combinations_to_try(self.combine, comparable=True)
-        else:
-            ways = ("mean" if self.combine == "auto" else self.combine,)
-        return learn_confidences(
-            self._learns(),
-            held_out.proba,
-            y,
-            ways=ways,
-            weights=self.weights_,
-            sample_weight=weight,
-            fold=held_out.fold,
-            sample=held_out.rows,
-        )
-
-    def _bill(self, learned: dict, held_out):
-        """Add the seconds of the learned confidence to measured costs; other units stay."""
-        seconds = np.zeros(len(self.costs_))
-        for way, ladder in learned.items():
-            taken = _seconds_per_row(ladder.stages, held_out.proba, way, self.weights_)
-            seconds[: len(taken)] = np.maximum(seconds[: len(taken)], taken)
-        self.confidence_seconds_ = seconds
-        if isinstance(self.costs, str):
-            self.costs_ += seconds
-
-    def _take_learned(self, committee):
-        """Take over what a search learned for this cascade, with what it costs."""
-        if committee.seconds is not None:
-            self._confidences = committee.confidences
-            self.confidence_seconds_, self.costs_ = committee.seconds, committee.costs
-
-
-class Adjusts:
-    """Mixin for the cascade: moving to another operating point without a fit."""
-
-    def with_thresholds(self, thresholds):
-        """Return a fitted copy at another operating point; the members are shared.
-
-        Parameters
-        ----------
-        thresholds : float, array-like of shape (n_estimators - 1,) or CertificationReport
-            As the parameter of the same name; or what `certify` returned, which then stays with
-            the copy as `certificate_` until it is fitted.
-
-        Returns
-        -------
-        cascade : CascadeClassifier
-            With `thresholds` as parameter and in force, and `combine` as it is in force.
-
-        Raises
-        ------
-        ValueError
-            If the thresholds do not fit the estimators, these were changed since the fit, or the
-            report is about another cascade.
-        """
-        check_is_fitted(self)
-        if [name for name, _ in self._active_members()] != self._stage_names():
-            raise ValueError(
-                f"estimators={self.estimators!r} were changed since the fit, which knew "
-                f"{self._stage_names()}; expected a fit in between"
-            )
-        certificate = None
-        if isinstance(thresholds, CertificationReport):
-            certificate = thresholds
-            self._check_certificate(certificate)
-            thresholds = list(certificate.thresholds)
-        other = copy.copy(self)
-        other.thresholds = thresholds
-        # A fit of the copy is to mean the same.
-        other.combine = self.combine_
-        other.thresholds_ = check_thresholds(thresholds, self.estimators)
-        other._forget_tuning()
-        other.certificate_ = certificate
-        return other
-
-    def _check_certificate(self, report):
-        """Raise where a report is about another cascade."""
-        ours = (tuple(self._stage_names()), self.combine_)
-        if (report.names, report.combine) != ours:
-            raise ValueError(
-                f"thresholds: the report is about {list(report.names)} with "
-                f"combine={report.combine!r}; this cascade has {list(ours[0])} with "
-                f"combine={ours[1]!r}: expected a report of this cascade's own certify"
-            )
-
-
-class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committee):
-    """Run classifiers in order and stop at the first that is sure enough.
-
-    The members answer in the order of the list, usually from cheap to dear. After each stage the
-    answer so far is the mean of the stages run (Wang et al., 2022 [1]_), the last one's
-    (Streeter, 2018 [2]_) or the surest one's; a row whose confidence reaches the stage's
-    threshold exits with it, and the others go on. A row pays for every stage that ran for it.
+    The members run in the order of the list, usually from cheap to expensive. After each stage the
+    prediction so far is the mean of the stages run (Wang et al., 2022 [1]_), that of the last
+    stage (Streeter, 2018 [2]_) or that of the most confident one. A row whose confidence reaches
+    the stage's threshold exits with it, and the others go on. A row pays for every stage that
+    ran for it.
 
     Parameters
     ----------
     estimators : list of (str, classifier)
         Members with ``predict_proba``, in running order; "drop" in place of a classifier
-        switches one off. Frozen ones (`sklearn.frozen.FrozenEstimator`, `PrefitClassifier`) are
+        switches it off. Frozen ones (`sklearn.frozen.FrozenEstimator`, `PrefitClassifier`) are
         used as they are, all others are cloned and fitted.
     thresholds : "auto", float or array-like of shape (n_estimators - 1,), default="auto"
         Confidence at which a row exits: one number for all stages, or one for each of
@@ -234,13 +66,13 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
         thresholds whose held-out score is not below the best of any single member and of no
         early exit, from out-of-fold probabilities.
     combine : {"auto", "mean", "last", "most_confident"}, default="auto"
-        Answer with the mean of the stages run so far, with the last of them, or with the one of
-        the highest confidence, so that an earlier stage may keep its answer. "auto" takes the
-        best of these on the held-out rows, "most_confident" among them where the confidence is learned,
-        hence comparable; and the mean where thresholds are given.
+        Predict with the mean of the stages run so far, with the last of them, or with the one of
+        the highest confidence, so that an earlier stage may keep its prediction. "auto" takes the
+        best of the first two on the held-out rows, and considers the third where the confidence is
+        learned and hence comparable between stages; where thresholds are given it is the mean.
     confidence : str, LearnedConfidence or callable, default="max_proba"
-        How sure an answer is. "max_proba": its largest probability. "margin": the largest minus
-        the second. "entropy": one minus the normalised entropy. "learned": the estimated
+        How confident a prediction is. "max_proba": its largest probability. "margin": the largest
+        minus the second. "entropy": one minus the normalised entropy. "learned": the estimated
         probability that it is right, from held-out rows, also with thresholds given; see
         `LearnedConfidence`. "vote_margin": for parts of one ensemble, see `from_ensemble`. Or a
         function of the probabilities of shape (n_samples, n_classes) that returns an array of
@@ -253,14 +85,14 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
     cost_unit : str, default=None
         Name of the unit of `costs`, such as "MFLOPs" or "USD".
     scoring : str or callable, default="accuracy"
-        What "auto" holds. "accuracy", "balanced_accuracy", "neg_log_loss" and
-        "neg_brier_score" are optimised exactly; any other scorer picks among the points that
-        trade accuracy against cost best.
+        What "auto" preserves. "accuracy", "balanced_accuracy", "neg_log_loss" and
+        "neg_brier_score" are optimised exactly; any other scorer picks among the points
+        of the Pareto front of accuracy and cost.
     cv : int, cross-validation generator or iterable, default=5
         Splits for "auto". An integer means stratified folds.
     on_stage_error : {"raise", "keep_previous"}, default="raise"
-        When a stage after the first fails: raise, or keep the answer of the stages before it for
-        the rows concerned, with a `StageFailedWarning`.
+        When a stage after the first fails: raise, or keep the prediction of the stages before it
+        for the rows concerned, with a `StageFailedWarning`.
     allow_abstain : bool, default=False
         A row of NaN from a member means "don't know": the row goes on, and the member is
         left out of its mean.
@@ -272,6 +104,9 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
 
     Attributes
     ----------
+    fitted_ : FittedCascade
+        All that the fit found, in one frozen object. The other attributes are read-only views of
+        it: `with_thresholds` gives a copy at another operating point.
     classes_ : ndarray of shape (n_classes,)
         Labels of `y` and of all frozen members, sorted.
     estimators_ : list of classifiers
@@ -292,7 +127,7 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
     cost_conditions_ : dict or None
         How the costs were measured.
     confidence_seconds_ : ndarray of shape (n_stages,) or None
-        What a learned confidence takes at most for a row after each stage, in seconds; part of
+        Seconds that a learned confidence takes at most for a row after each stage; part of
         `costs_` where these are measured. None with any other confidence.
     tuned_score_, tuned_cost_ : float
         Score and mean cost on the held-out rows that chose the thresholds, hence optimistic;
@@ -300,7 +135,7 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
     cross_fitted_score_, cross_fitted_cost_ : float
         The same, cross-fitted: thresholds chosen on all folds but one, and scored on that one.
     certificate_ : CertificationReport or None
-        What `certify` promised of these thresholds, where `with_thresholds` was given that.
+        What `certify` found for these thresholds, where `with_thresholds` was given its report.
     n_features_in_ : int
         Number of features; only if the first member has it.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -308,9 +143,9 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
 
     See Also
     --------
-    AveragingEnsemble : Run all members and average.
+    AveragingEnsemble : Run all members and average their probabilities.
     PrefitClassifier : Bring any function as a member.
-    make_cost_scorer : Weigh score against cost in a stock search.
+    make_cost_scorer : Weigh score against cost in any scikit-learn search.
 
     References
     ----------
@@ -341,7 +176,56 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
     """
 
     _block_kind = "serial"
-    _exits_early = True
+
+    combine_ = FittedAttribute(
+        lambda fitted: fitted.policy.combine,
+        "Combination in force: str.",
+        advice="set the parameter combine and fit again",
+    )
+    thresholds_ = FittedAttribute(
+        lambda fitted: np.array(fitted.policy.thresholds, dtype=np.float64),
+        "Thresholds in force: ndarray of shape (n_stages - 1,).",
+        advice="with_thresholds(...) returns a copy at other thresholds",
+    )
+    weights_ = FittedAttribute(
+        lambda fitted: np.array(fitted.policy.weights),
+        "Weights of the members that are not dropped: ndarray of shape (n_stages,).",
+        advice="set the parameter weights and fit again",
+    )
+    confidence_seconds_ = FittedAttribute(
+        lambda fitted: fitted.confidence_seconds,
+        "Seconds that a learned confidence takes per row: ndarray of shape (n_stages,) or None.",
+        optional=True,
+    )
+    tuned_score_ = FittedAttribute(
+        lambda fitted: fitted.tuning.score, "Score on the rows that chose the thresholds: float."
+    )
+    tuned_cost_ = FittedAttribute(
+        lambda fitted: fitted.tuning.cost, "Mean cost on the rows that chose the thresholds: float."
+    )
+    cross_fitted_score_ = FittedAttribute(
+        lambda fitted: fitted.tuning.cross_fitted_score,
+        "Score on rows that had no part in the choice of the thresholds: float.",
+    )
+    cross_fitted_cost_ = FittedAttribute(
+        lambda fitted: fitted.tuning.cross_fitted_cost,
+        "Mean cost on rows that had no part in the choice of the thresholds: float.",
+    )
+    tuned_disagreement_ = FittedAttribute(
+        lambda fitted: fitted.tuning.disagreement,
+        "Share of the tuning rows with another label than the full ensemble's: float.",
+    )
+    disagreement_bound_ = FittedAttribute(
+        lambda fitted: fitted.tuning.disagreement_bound,
+        "Upper confidence limit of the disagreement: float.",
+    )
+    certificate_ = FittedAttribute(
+        lambda fitted: fitted.certificate,
+        "The certificate of the thresholds in force: CertificationReport or None.",
+        optional=True,
+        advice="with_thresholds(report) returns a certified copy",
+    )
+
     _parameter_constraints: dict = {
         "estimators": "no_validation",
         "thresholds": [StrOptions({"auto"}), Real, "array-like"],
@@ -418,49 +302,432 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
             If a parameter is out of its range, a member has no ``predict_proba``, `y` has
             one class only, or there are fewer rows than folds.
         """
-        X, labels, sample_weight, members = self._begin_fit(X, y, sample_weight, fit_params)
-        # Before anything is fitted, which may take long, only for the folds to be refused.
-        splits = self._split(X, labels, sample_weight, fit_params) if len(members) > 1 else None
+        data = self._begin_fit(X, y, sample_weight, fit_params)
+        splits = None
+        if len(data.members) > 1 and (self._tunes_thresholds() or as_learner(self.confidence)):
+            # Before anything is fitted, which may take long, only for the folds to be refused.
+            check_scoring(self.scoring, weighted=data.is_weighted)
+            splits = split_rows(self, data.X, data.labels, data.routed_params())
         fits = fit_all(
-            members, X, labels, splits, allow_abstain=self.allow_abstain, n_jobs=self.n_jobs
+            data.members,
+            data.X,
+            data.labels,
+            splits,
+            allow_abstain=self.allow_abstain,
+            n_jobs=self.n_jobs,
         )
-        stages = self._adopt_members(fits, labels, sample_weight, members)
-        self._warn_of_unseen_classes(stages)
-        self.weights_ = self._resolve_weights()
-        self._set_costs(X, stages)
-        self._forget_tuning()
-        self._confidences = stage_confidences(self.confidence, self.weights_)
-        self.confidence_seconds_ = None
+        members = self._fitted_members(fits, data)
+        _warn_of_unseen_classes(members)
+        weights = resolve_weights(self.weights, self.estimators)
         if splits is None:
-            self.combine_ = "mean" if self.combine == "auto" else self.combine
-            self.thresholds_ = self._given_thresholds()
-            self._remember_fit(X, members)
+            combine = "mean" if self.combine == "auto" else self.combine
+            policy = policy_of(members, combine, self.confidence, weights, self._given_thresholds())
+            fitted = FittedCascade(members, policy)
         else:
-            self._tune(fits.held_out, labels, sample_weight)
-            self._remember_fit(X, members, fits.held_out, labels, sample_weight)
-        # A learned confidence looks at what each part says by itself, which no sum tells.
-        shares = self.confidence_seconds_ is None
-        self._stages = share_sum(stages, self.weights_, self.combine_) if shares else stages
+            thresholds = None if self._tunes_thresholds() else self._given_thresholds()
+            fitted = choose_policy(
+                self, members, fits.held_out, data.labels, data.sample_weight, weights, thresholds
+            )
+        record = record_fit(
+            fitted,
+            data.X,
+            unused=splits is None and all(member.frozen for member in data.members),
+            held_out=fits.held_out,
+            labels=data.labels,
+            sample_weight=data.sample_weight,
+        )
+        self.fitted_ = replace(fitted, members=chain_parts(fitted), record=record)
         return self
 
-    def _adopt_stages(self, stages, classes, X=None):
-        """Become fitted with members that were fitted elsewhere, at the thresholds given."""
-        self.classes_, self._class_shares, self.certificate_ = classes, None, None
-        self.weights_ = self._resolve_weights()
-        self._confidences = stage_confidences(self.confidence, self.weights_)
-        self.confidence_seconds_ = None
-        self._set_costs(X, stages)
-        self.combine_, self.thresholds_ = self.combine, self._given_thresholds()
-        for attribute in ("n_features_in_", "feature_names_in_"):
-            if hasattr(stages[0].estimator, attribute):
-                setattr(self, attribute, getattr(stages[0].estimator, attribute))
-        self._stages = share_sum(stages, self.weights_, self.combine_)
+    def predict(self, X):
+        """Predict the most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Labels from `classes_`.
+        """
+        proba = self._predict(X).proba
+        return self.fitted_.members.classes[proba.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Columns as in `classes_`.
+        """
+        return self._predict(X).proba
+
+    def predict_details(self, X):
+        """Predict, with the stage that answered each row and what the row cost, in one pass.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        prediction : CascadePrediction
+            Arrays ``label``, ``proba``, ``exit_stage`` and ``cost``, the last in `cost_unit_`.
+        """
+        result, members = self._predict(X).expand(), self.fitted_.members
+        return CascadePrediction(
+            members.classes[result.proba.argmax(axis=1)],
+            result.proba,
+            result.exit_stage,
+            row_costs(result.last_called, members.costs),
+        )
+
+    def cost_report(self, X, y=None, sample_weight=None, *, scoring=None, compare=True):
+        """Report what rows cost, and with `y` how good the predictions are.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Rows like those to come, best not those of the fit.
+        y : array-like of shape (n_samples,), default=None
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        scoring : str or callable, default=None
+            Scorer for `y`; by default that of the parameter.
+        compare : bool, default=True
+            With `y`, call every member for all rows, once, so that each member alone and all
+            together stand beside the cascade. False keeps to the rows that reach each member.
+
+        Returns
+        -------
+        report : CostReport
+            Prints as a table; ``to_frame()``, ``to_dict()``.
+        """
+        check_is_fitted(self)
+        return report_costs(
+            self,
+            X,
+            y,
+            sample_weight,
+            scoring=scoring or self.scoring,
+            compare=compare,
+            run=self._run,
+            combine_all=self._combine_all,
+            title=self._report_title(),
+            exits_early=True,
+            certificate=self.fitted_.certificate,
+            compare_with_ensemble=partial(compare_with_ensemble, self),
+        )
+
+    def with_thresholds(self, thresholds):
+        """Return a fitted copy at another operating point; the members are shared.
+
+        Parameters
+        ----------
+        thresholds : float, array-like of shape (n_estimators - 1,) or CertificationReport
+            As the parameter of the same name; or the report of `certify`, which then stays with
+            the copy as `certificate_` until it is fitted.
+
+        Returns
+        -------
+        cascade : CascadeClassifier
+            With `thresholds` as parameter and in force, and `combine` as it is in force.
+
+        Raises
+        ------
+        ValueError
+            If the thresholds do not fit the estimators, these were changed since the fit, or the
+            report is about another cascade.
+        """
+        check_is_fitted(self)
+        fitted = self.fitted_
+        names, combine = fitted.members.names, fitted.policy.combine
+        if [name for name, _ in active_members(self.estimators)] != names:
+            raise ValueError(
+                f"estimators={self.estimators!r} were changed since the fit, which knew {names}; "
+                f"expected a fit in between"
+            )
+        certificate = None
+        if isinstance(thresholds, CertificationReport):
+            certificate = thresholds
+            if (list(certificate.names), certificate.combine) != (names, combine):
+                raise ValueError(
+                    f"thresholds: the report is about {list(certificate.names)} with "
+                    f"combine={certificate.combine!r}; this cascade has {names} with "
+                    f"combine={combine!r}: expected a report of this cascade's own certify"
+                )
+            thresholds = list(certificate.thresholds)
+        checked = check_thresholds(thresholds, self.estimators)
+        policy = fitted.policy._replace(thresholds=checked.tolist())
+        fitted = replace(fitted, policy=policy, tuning=TuningFigures(), certificate=certificate)
+        # A fit of the copy is to mean the same, hence its combination.
+        return self._with_fitted(fitted, thresholds=thresholds, combine=combine)
+
+    def certify(
+        self,
+        X,
+        y=None,
+        *,
+        risk="accuracy_gap",
+        reference="cascade",
+        epsilon=0.01,
+        delta=0.1,
+        tuning_size=None,
+        sample_weight=None,
+        max_weight=None,
+        max_mean_cost=None,
+        on_refusal="raise",
+        random_state=None,
+    ):
+        """Find the cheapest thresholds whose loss on new rows is small, with a guarantee.
+
+        With probability 1 - `delta` over draws of the certification rows, early exit at the
+        thresholds returned costs at most `epsilon` of accuracy on new rows, or nothing is
+        certified. This cascade does not change: ``cascade.with_thresholds(report)`` puts the
+        thresholds into force.
+
+        **The certificate holds for new rows drawn like the calibration rows; if the population
+        drifts it can fail without any visible sign - a new segment making up one percent of the
+        rows, on which an early model is confidently wrong, is enough to break a one-percent
+        guarantee - so keep running every model on a small random sample of production rows and
+        re-certify.**
+
+        **It is void where the rows chose anything**: those that members were trained on,
+        thresholds, confidence or calibration were tuned on, or that a search or an earlier
+        ``certify`` with other settings has seen (to try k settings, divide `delta` by k).
+        Rows that this cascade's own fit used are recognised and refused; others cannot be. Rows
+        have to be independent: of rows that belong together pass only one.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Calibration rows, drawn like those to come. Every member is called for each of them,
+            once.
+        y : array-like of shape (n_samples,), default=None
+            True labels; None for "disagreement". A label that no member knows counts as wrong
+            for the cascade and its reference.
+        risk : {"accuracy_gap", "disagreement"}, default="accuracy_gap"
+            What is bounded: the accuracy of the reference minus the cascade's, by the exact paired
+            test of `noninferiority_pvalue`; or the share of rows that get another label than from
+            the reference, which needs no labels, by the exact binomial test.
+        reference : {"cascade", "best_member", "every_member"} or str, default="cascade"
+            What the cascade is compared with: itself without early exit; the member that is best on
+            the tuning rows; each member; or the member of this name. For the parts of one
+            ensemble a member is the ensemble up to that part.
+        epsilon : float, default=0.01
+            Largest loss, as a share of the rows.
+        delta : float, default=0.1
+            Probability that the certificate is wrong.
+        tuning_size : float or int, default=None
+            Rows of `X` set aside at random to draw the path of thresholds, which then certify
+            nothing: a share or a number. None: 0.2, or no row where the fit tuned thresholds, as
+            its held-out rows serve.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows: the loss is then the weighted mean. Row i is kept with probability
+            ``sample_weight[i] / max_weight``, and the rows kept count alike.
+        max_weight : float, default=None
+            Largest weight that a row can have. None takes the largest given, which is
+            exact only if that is known to be the largest there is.
+        max_mean_cost : float, default=None
+            Also guarantee, within `delta`, half of which this takes, that the mean cost of new
+            rows is no larger.
+        on_refusal : {"raise", "warn"}, default="raise"
+            Where nothing can be certified: raise, or warn and return the report, whose thresholds
+            never exit.
+        random_state : int, RandomState instance or None, default=None
+            Draws the rows set aside and those kept by weight. None is a fixed seed: trying seeds
+            until one certifies makes the certificate void.
+
+        Returns
+        -------
+        report : CertificationReport
+            Prints as a table; ``to_dict()``, ``to_frame()``.
+
+        Raises
+        ------
+        CertificationError
+            If nothing can be certified and `on_refusal` is "raise"; its ``report`` tells why.
+        ValueError
+            If a parameter is out of its range, or the fit has used the rows.
+
+        See Also
+        --------
+        noninferiority_pvalue : The test.
+        min_certification_samples : Rows that it takes at the very least.
+
+        References
+        ----------
+        A. N. Angelopoulos, S. Bates, E. J. Candès, M. I. Jordan, L. Lei. "Learn then Test:
+        Calibrating Predictive Algorithms to Achieve Risk Control." 2021.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import make_classification
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklearn.neighbors import KNeighborsClassifier
+        >>> from sklearn_cascade import CascadeClassifier
+        >>> X, y = make_classification(3000, 8, n_informative=6, random_state=0)
+        >>> members = [("linear", LogisticRegression()), ("neighbors", KNeighborsClassifier())]
+        >>> cascade = CascadeClassifier(members, costs=[1, 20]).fit(X[:1000], y[:1000])
+        >>> report = cascade.certify(X[1000:], y[1000:], epsilon=0.02)
+        >>> report.certified, report.saving > 1
+        (True, True)
+        >>> certified = cascade.with_thresholds(report)
+        >>> certified.certificate_ is report
+        True
+        """
+        asked = {
+            "risk": risk,
+            "reference": reference,
+            "epsilon": epsilon,
+            "delta": delta,
+            "max_mean_cost": max_mean_cost,
+        }
+        rows, n_samples = self._check_X(X)
+        indexable(rows, y)
+        if on_refusal not in ("raise", "warn"):
+            raise ValueError(f"on_refusal={on_refusal!r}; expected 'raise' or 'warn'")
+        report = certify(
+            self.fitted_,
+            asked,
+            rows,
+            y,
+            original_X=X,
+            n_samples=n_samples,
+            tuning_size=tuning_size,
+            sample_weight=sample_weight,
+            max_weight=max_weight,
+            random_state=random_state,
+        )
+        if not report.certified:
+            if on_refusal == "raise":
+                raise CertificationError(report.message, report)
+            warn_caller(report.message, NotCertifiedWarning)
+        return report
+
+    @classmethod
+    def from_ensemble(
+        cls,
+        fitted,
+        *,
+        max_disagreement=None,
+        X_tune=None,
+        stopping="probabilistic",
+        checkpoints=None,
+        costs=None,
+        cost_unit=None,
+        delta=None,
+    ):
+        """Turn one fitted forest, bagging or soft voting into a cascade of its own parts.
+
+        **What it does not give**: better answers. Labels are kept; the probabilities of rows
+        that exit early are those of the members run, hence rougher than the ensemble's,
+        often with a worse log loss than an ensemble truncated to the same cost. Where
+        probabilities matter, truncate, or calibrate the cascade.
+
+        A row goes through as many members as it takes to know the label that all of them would
+        give. No member is called twice, and the members add to one running sum, so a row that
+        never exits costs what it costs in the ensemble and gets its probabilities bit for bit
+        (given that the ensemble's ``n_jobs`` does not reorder its own sum; members of a soft vote
+        that return float32 are summed in float64 here, with less rounding than there).
+
+        Parameters
+        ----------
+        fitted : classifier
+            RandomForestClassifier, ExtraTreesClassifier, BaggingClassifier or soft
+            VotingClassifier, fitted. It is shared, not copied.
+        max_disagreement : float, default=None
+            Largest share of rows that may get another label than the ensemble's, for example
+            0.005. The confidence is then "vote_margin", the margin of the leading class in standard
+            errors, with one threshold for all parts, tuned on `X_tune`.
+        X_tune : array-like of shape (n_samples, n_features), default=None
+            Rows like those to come, without labels, and **none that the ensemble was trained
+            on**: there it agrees with itself far too early.
+        stopping : {"probabilistic", "exact"}, default="probabilistic"
+            Where `max_disagreement` is None: exit once the probability that the answer differs
+            from the ensemble's is at most `delta` by Serfling's inequality, which takes the
+            members of a forest for a random draw; or only once the members left could not change
+            the label.
+        checkpoints : sequence of int, default=None
+            As in `split_ensemble`. None means 55 %, 60 % and so on of the members for "exact",
+            since no label is certain before half of them agree.
+        costs : array-like of shape (n_stages,), dict or "measured", default=None
+            Cost of one row in each part. None counts members; the members of a voting classifier
+            differ, so theirs are measured on `X_tune`. "measured" does so for any ensemble.
+        cost_unit : str, default=None
+            Unit of `costs`.
+        delta : float, default=None
+            Probability that the bound fails: of `max_disagreement` over draws of `X_tune`
+            (None: 0.05), or of "probabilistic" for a row (None: 0.01).
+
+        Returns
+        -------
+        cascade : CascadeClassifier
+            Fitted. With `max_disagreement` it has ``tuned_disagreement_``, the share of
+            `X_tune` with another label, and ``disagreement_bound_``, its upper confidence limit.
+
+        Raises
+        ------
+        TypeError
+            If the ensemble's parts do not add up to the whole.
+        ValueError
+            If a parameter is out of its range, or `X_tune` has too few rows to show that
+            the disagreement is small enough.
+
+        See Also
+        --------
+        split_ensemble : The stages alone.
+
+        References
+        ----------
+        R. J. Serfling. "Probability Inequalities for the Sum in Sampling without Replacement."
+        Annals of Statistics, 1974.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn.ensemble import RandomForestClassifier
+        >>> from sklearn_cascade import CascadeClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> forest = RandomForestClassifier(200, random_state=0).fit(X[:900], y[:900])
+        >>> cascade = CascadeClassifier.from_ensemble(forest)
+        >>> bool((cascade.predict(X[900:]) == forest.predict(X[900:])).mean() > 0.99)
+        True
+        >>> bool(cascade.predict_details(X[900:]).cost.mean() < 150)
+        True
+        """
+        return cascade_of_parts(
+            cls,
+            fitted,
+            max_disagreement=max_disagreement,
+            X_tune=X_tune,
+            stopping=stopping,
+            checkpoints=checkpoints,
+            costs=costs,
+            cost_unit=cost_unit,
+            delta=delta,
+        )
 
     def _check_parameters(self):
-        if (self._resolve_weights() == 0).any():
+        if (resolve_weights(self.weights, self.estimators) == 0).any():
             raise ValueError(f"weights={self.weights!r}; expected numbers above zero")
         self._check_costs()
-        self._check_learner()
+        if as_learner(self.confidence) is not None and self.allow_abstain:
+            raise ValueError(
+                f"confidence={self.confidence!r} with allow_abstain=True; expected "
+                f"allow_abstain=False, or another confidence: nothing is learned from a member "
+                f"that abstains"
+            )
         if not self._tunes_thresholds():
             check_thresholds(self.thresholds, self.estimators)
         given = self.combine in ("auto", "mean") and not self._tunes_thresholds()
@@ -481,61 +748,59 @@ class CascadeClassifier(FromEnsemble, Adjusts, Certifies, Tunes, Learns, Committ
             return np.empty(0)
         return check_thresholds(self.thresholds, self.estimators)
 
-    def _resolve_weights(self):
-        """Return one weight per member that is not dropped."""
-        weights = np.ones(len(self.estimators)) if self.weights is None else self.weights
-        return values_per_member("weights", weights, self.estimators)
+    def _with_fitted(self, fitted, **params):
+        """Return a copy with another fitted state, and with the parameters that belong to it.
 
-    def _warn_of_unseen_classes(self, stages):
-        """Warn for stages before the last that can never answer some class."""
-        for stage in stages[:-1]:
-            if stage.columns is not None and len(stage.columns) < len(self.classes_):
-                unseen = np.delete(self.classes_, stage.columns).tolist()
-                warn_caller(
-                    f"the member {stage.name!r} has never seen {unseen}: it will take their rows "
-                    f"for other classes, maybe confidently, so that they exit with a wrong answer",
-                    UnseenClassWarning,
-                )
+        The one place that builds a fitted cascade without a fit.
+        """
+        other = copy.copy(self)
+        for name, value in params.items():
+            setattr(other, name, value)
+        other.fitted_ = fitted
+        return other
 
-    def _policy(self):
-        """Return how the stages are combined and when a row exits."""
-        return Policy(
-            self.combine_,
-            self._confidences,
-            self.thresholds_.tolist(),
-            self.weights_.tolist(),
-            self._class_shares,
-            self.on_stage_error == "keep_previous",
-            self.confidence_seconds_ is not None,
-        )
+    def _predict(self, X) -> RoutingResult:
+        """Route a batch through the stages."""
+        X, n_samples = self._check_X(X)
+        return self._run(self.fitted_.members.stages, X, n_samples)
 
-    def _run(self, stages, X, n_samples):
-        return route(stages, X, n_samples, self._policy())
+    def _run(self, stages, X, n_samples) -> RoutingResult:
+        """Route prepared rows through the stages, or through what these returned before."""
+        keep_on_error = self.on_stage_error == "keep_previous"
+        return route(stages, X, n_samples, self.fitted_.policy, keep_on_error=keep_on_error)
 
-    def _all_together(self, proba):
-        if self._stages[0].adds_up:
-            return proba[-1]
-        answered = [place for place, answer in enumerate(proba) if answer is not None]
-        running = self._policy().begin()
-        for place in answered:
-            running.add(proba[place], self.weights_[place], self._confidences[place])
-        return running.proba
+    def _combine_all(self, outputs):
+        """Return the answer of all members (n_samples, n_classes), without any early exit."""
+        if self.fitted_.members.stages[0].adds_up:
+            return outputs[-1]
+        policy = self.fitted_.policy
+        combiner = policy.begin()
+        for output, weight, confidence in zip(
+            outputs, self.weights_, policy.confidences, strict=True
+        ):
+            if output is not None:
+                combiner.add(output, weight, confidence)
+        return combiner.proba
 
     def _report_title(self):
+        """Return the words that head the report."""
         kind = self.confidence if isinstance(self.confidence, str) else "own confidence"
-        kind = kind if self.confidence_seconds_ is None else "learned"
+        kind = "learned" if self.fitted_.policy.learned else kind
         answer = {
             "mean": "mean of the stages run",
             "last": "last stage run",
-            "most_confident": "surest stage run",
-        }
-        return f"Cascade of {len(self._stages)} stages · {answer[self.combine_]} · {kind}"
+            "most_confident": "most confident stage run",
+        }[self.fitted_.policy.combine]
+        return f"Cascade of {len(self.fitted_.members.stages)} stages · {answer} · {kind}"
 
 
-def _seconds_per_row(stages, proba, combine: str, weights) -> list[float]:
-    """Return what each learned confidence takes for a row, in a batch."""
-    running, seconds = ProbaCombiner("mean" if combine == "mean" else "last", remember=True), []
-    for stage, answer, weight in zip(stages, proba, weights, strict=False):
-        running.add(answer[:N_TIMED], weight)
-        seconds.append(seconds_to_judge(running, stage))
-    return seconds
+def _warn_of_unseen_classes(members: FittedMembers) -> None:
+    """Warn for stages before the last that can never predict some class."""
+    for stage in members.stages[:-1]:
+        if stage.columns is not None and len(stage.columns) < len(members.classes):
+            unseen = np.delete(members.classes, stage.columns).tolist()
+            warn_caller(
+                f"the member {stage.name!r} has never seen {unseen}: it will take their rows "
+                f"for other classes, maybe confidently, so that they exit with a wrong answer",
+                UnseenClassWarning,
+            )

@@ -1,11 +1,16 @@
-"""Fitting a member: on which labels, with which metadata."""
+"""What a fit does: fit every member, on all rows and in folds, then choose the policy.
+
+`fit_all` fits the members on the right labels with the right metadata, and collects what they
+predict for held-out rows; `choose_policy` takes these to tuning and returns the fitted cascade.
+"""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from numbers import Integral
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
@@ -16,7 +21,14 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from sklearn_cascade._compat import n_rows, routing_enabled, subset_params, take_rows, warn_caller
+from sklearn_cascade._compat import (
+    n_rows,
+    routing_enabled,
+    subset_params,
+    take_rows,
+    warn_caller,
+)
+from sklearn_cascade.core import ProbaCombiner
 from sklearn_cascade.estimators._labels import (
     Labels,
     class_columns,
@@ -24,39 +36,39 @@ from sklearn_cascade.estimators._labels import (
     needs_original_labels,
 )
 from sklearn_cascade.estimators._routing import Stage
-from sklearn_cascade.exceptions import IgnoredWeightsWarning
+from sklearn_cascade.estimators._state import (
+    FittedCascade,
+    FittedMembers,
+    TuningFigures,
+    policy_of,
+)
+from sklearn_cascade.exceptions import IgnoredWeightsWarning, ScoreNotReachedWarning
 from sklearn_cascade.members._parallel import gather, limit_to_worker, scatter
+from sklearn_cascade.tuning import (
+    N_TIMED,
+    as_learner,
+    combinations_to_try,
+    learn_confidences,
+    seconds_to_judge,
+    tune_cascade,
+)
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
 
 
-class Member(NamedTuple):
-    """One member as it is about to be fitted.
-
-    Attributes
-    ----------
-    name : str
-        Its name.
-    estimator : classifier
-        As the user gave it.
-    frozen : bool
-        Used as it is.
-    on_labels : bool
-        Fitted on the user's labels instead of codes.
-    fit_params : dict
-        Keywords for its ``fit``.
-    """
+class MemberFit(NamedTuple):
+    """One member as it is about to be fitted."""
 
     name: str
-    estimator: object
-    frozen: bool
-    on_labels: bool
-    fit_params: dict
+    estimator: object  # as the user gave it
+    frozen: bool  # used as it is
+    on_labels: bool  # fitted on the user's labels instead of codes
+    fit_params: dict  # keywords for its ``fit``
 
-    def fit(self, X, labels: Labels, rows: np.ndarray | None = None):
+    def fit(self, X, labels: Labels, rows: np.ndarray | None = None) -> tuple:
         """Return a clone fitted on all rows or on some, or the frozen member as it is.
 
-        With it comes the committee's column of each of its own; None where they are equal.
+        With it comes the cascade's column of each of its own; None where they are equal.
         """
         if self.frozen:
             known = fitted_classes(self.name, self.estimator)
@@ -67,34 +79,36 @@ class Member(NamedTuple):
             X, y, codes = take_rows(X, rows), y[rows], codes[rows]
         # A fold may lack a class; codes have no gaps all the same.
         present, codes = np.unique(codes, return_inverse=True)
-        fitted = self._fit_clone(X, y if self.on_labels else codes, params)
+        fitted = clone(self.estimator)
+        try:
+            fitted = fitted.fit(X, y if self.on_labels else codes, **params)
+        except Exception as error:
+            if sys.version_info >= (3, 11):
+                error.add_note(f"This happened while the member {self.name!r} was fitted.")
+            raise
         known = fitted_classes(self.name, fitted)
         if not self.on_labels:
             known = labels.seen[present][known.astype(int)]
         return fitted, class_columns(known, labels.classes)
 
-    def _fit_clone(self, X, y, params):
-        """Fit a clone; its error says which member it was."""
-        fitted = clone(self.estimator)
-        try:
-            return fitted.fit(X, y, **params)
-        except Exception as error:
-            if sys.version_info >= (3, 11):
-                error.add_note(f"This happened while the member {self.name!r} was fitted.")
-            raise
 
-
-def describe_members(owner, members, sample_weight, fit_params) -> list[Member]:
+def plan_fits(owner, members: list[tuple], sample_weight, fit_params: dict) -> list[MemberFit]:
     """Look at each member before the fit: frozen or not, its labels, its share of the metadata."""
     params = _params_by_member(owner, members, sample_weight, fit_params)
-    described = []
+    planned = []
     for name, estimator in members:
         frozen = is_frozen(estimator)
         if frozen:
-            _check_frozen_fitted(name, estimator)
+            try:
+                check_is_fitted(estimator)
+            except NotFittedError as error:
+                raise ValueError(
+                    f"estimators: {name!r} is frozen but not fitted, and frozen members are never "
+                    f"fitted here: fit it before it is wrapped, or give it unwrapped ({error})"
+                ) from error
         on_labels = frozen or needs_original_labels(estimator)
-        described.append(Member(name, estimator, frozen, on_labels, params[name]))
-    return described
+        planned.append(MemberFit(name, estimator, frozen, on_labels, params[name]))
+    return planned
 
 
 def fitted_classes(name: str, estimator) -> np.ndarray:
@@ -108,35 +122,22 @@ def fitted_classes(name: str, estimator) -> np.ndarray:
     return np.asarray(classes)
 
 
-def _check_frozen_fitted(name: str, estimator) -> None:
-    """Raise, naming the member, where a frozen member was never fitted."""
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError as error:
-        raise ValueError(
-            f"estimators: {name!r} is frozen but not fitted, and frozen members are never fitted "
-            f"here: fit it before it is wrapped, or give it unwrapped ({error})"
-        ) from error
-
-
 def _params_by_member(owner, members, sample_weight, fit_params) -> dict[str, dict]:
-    """Return the keywords for each member's ``fit``, by routing or by hand."""
-    if routing_enabled():
-        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-        routed = process_routing(owner, "fit", **weight, **fit_params)
+    """Return the keywords for each member's ``fit``, by metadata routing or by inspection."""
+    if not routing_enabled():
         return {
-            name: dict(routed[name]["fit"])
-            if sample_weight is None or hasattr(estimator, "get_metadata_routing")
-            # It cannot ask for them: some libraries know nothing of routing.
-            else _weight_keyword(name, estimator, sample_weight)
+            name: {} if sample_weight is None else _weight_keyword(name, estimator, sample_weight)
             for name, estimator in members
         }
-    if sample_weight is None:
-        return {name: {} for name, _ in members}
-    params = {}
-    for name, estimator in members:
-        params[name] = _weight_keyword(name, estimator, sample_weight)
-    return params
+    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+    routed = process_routing(owner, "fit", **weight, **fit_params)
+    return {
+        name: dict(routed[name]["fit"])
+        if sample_weight is None or hasattr(estimator, "get_metadata_routing")
+        # It cannot request them: some libraries know nothing of routing.
+        else _weight_keyword(name, estimator, sample_weight)
+        for name, estimator in members
+    }
 
 
 def _weight_keyword(name: str, estimator, sample_weight) -> dict:
@@ -145,10 +146,10 @@ def _weight_keyword(name: str, estimator, sample_weight) -> dict:
         return {}
     if has_fit_parameter(estimator, "sample_weight"):
         return {"sample_weight": sample_weight}
-    if isinstance(estimator, Pipeline) and has_fit_parameter(
-        estimator.steps[-1][1], "sample_weight"
-    ):
-        return {f"{estimator.steps[-1][0]}__sample_weight": sample_weight}
+    if isinstance(estimator, Pipeline):
+        last_name, last = estimator.steps[-1]
+        if has_fit_parameter(last, "sample_weight"):
+            return {f"{last_name}__sample_weight": sample_weight}
     warn_caller(
         f"the member {name!r} ({type(estimator).__name__}) is fitted without the sample weights, "
         f"as its fit has no parameter sample_weight; metadata routing can bring them there",
@@ -158,44 +159,24 @@ def _weight_keyword(name: str, estimator, sample_weight) -> dict:
 
 
 class HeldOut(NamedTuple):
-    """What the members said about rows that they did not see.
+    """What the members predict for rows that they were not fitted on."""
 
-    Attributes
-    ----------
-    proba : list of ndarray of shape (n_held_out, n_classes)
-        One per member.
-    rows : ndarray of int of shape (n_held_out,)
-        Position of each held-out row in X; a row may occur once per split that tests it.
-    fold : ndarray of int of shape (n_held_out,)
-        The split that held it out.
-    """
-
-    proba: list[np.ndarray]
-    rows: np.ndarray
-    fold: np.ndarray
+    proba: list[np.ndarray]  # one (n_held_out, n_classes) per member
+    samples: np.ndarray  # (n_held_out,): index in X; it occurs once per split that tests it
+    fold: np.ndarray  # (n_held_out,): the split that held it out
 
 
 class Fits(NamedTuple):
-    """What the fits of all members left.
+    """What the fits of all members left."""
 
-    Attributes
-    ----------
-    members : list of (classifier, ndarray of int or None)
-        Each member fitted on all rows, frozen ones as they are, with the committee's column of
-        each of its own.
-    seconds : float
-        What the fits on all rows took, added up.
-    held_out : HeldOut or None
-        With splits.
-    """
-
+    # Each member fitted on all rows, frozen ones as they are, with the columns of its classes.
     members: list[tuple]
-    seconds: float
-    held_out: HeldOut | None
+    seconds: float  # of the fits on all rows, added up
+    held_out: HeldOut | None  # with splits
 
 
 def fit_all(
-    members: list[Member],
+    members: list[MemberFit],
     X,
     labels: Labels,
     splits: Splits | None = None,
@@ -204,85 +185,81 @@ def fit_all(
     allow_abstain: bool = False,
     n_jobs=None,
 ) -> Fits:
-    """Fit each trainable member on all rows, and once per fold; ask each frozen one once."""
+    """Fit each trainable member on all rows, and once per fold; call each frozen one once."""
     splits = splits or []
-    places = [place for place, member in enumerate(members) if not member.frozen]
-    fits = _in_order(places, [None] * refit + [*range(len(splits))])
-    arguments = [X, labels, *splits, *(members[place] for place in places)]
-    with scatter(arguments) as (given, known, *sent):
-        split = {None: None, **dict(enumerate(sent[: len(splits)]))}
-        member = dict(zip(places, sent[len(splits) :], strict=True))
-        # Else several fits of a dear member would go to one worker in a batch.
+    trainable = [position for position, member in enumerate(members) if not member.frozen]
+    folds: list = [None] * refit + [*range(len(splits))]
+    # One fit of each member comes first, so that what cannot be fitted fails soon; then the others,
+    # from the last member back, as the expensive ones stand last: none is left over for the end.
+    fits = [(position, fold) for fold in folds[:1] for position in trainable]
+    fits += [(position, fold) for position in reversed(trainable) for fold in folds[1:]]
+    arguments = [X, labels, *splits, *(members[position] for position in trainable)]
+    with scatter(arguments) as (sent_X, sent_labels, *sent):
+        split: dict = {None: None, **dict(enumerate(sent[: len(splits)]))}
+        member = dict(zip(trainable, sent[len(splits) :], strict=True))
+        # Otherwise several fits of an expensive member would go to one worker in a batch.
         parallel = Parallel(n_jobs=n_jobs, batch_size=1)
-        done = parallel(
-            delayed(_fit)(member[place], place, given, known, split[fold], allow_abstain)
-            for place, fold in fits
+        results = parallel(
+            delayed(_fit)(
+                member[position], position, sent_X, sent_labels, split[fold], allow_abstain
+            )
+            for position, fold in fits
         )
-    found = dict(zip(fits, done, strict=True))
+    found = dict(zip(fits, results, strict=True))
     # What is lined up below need not be held twice.
-    del done
+    del results
     held_out = _hold_out(members, X, labels, splits, found, allow_abstain) if splits else None
     if not refit:
         return Fits([], 0.0, held_out)
     # Frozen members stay in this process: they may hold a connection, or be large.
     whole = [
-        (*member.fit(X, labels), 0.0) if member.frozen else found[place, None]
-        for place, member in enumerate(members)
+        (*member.fit(X, labels), 0.0) if member.frozen else found[position, None]
+        for position, member in enumerate(members)
     ]
     return Fits([each[:2] for each in whole], sum(each[2] for each in whole), held_out)
 
 
-def _in_order(places: list[int], folds: list) -> list[tuple]:
-    """Return the fits as pairs (member, fold).
-
-    One of each member comes first, so that what cannot be fitted fails soon; then the others,
-    from the last member back, as the dear ones stand last: none is left over for the end.
-    """
-    first = [(place, fold) for fold in folds[:1] for place in places]
-    return first + [(place, fold) for place in reversed(places) for fold in folds[1:]]
-
-
-def _fit(member, place: int, X, labels, split, allow_abstain: bool):
-    """Return a member fitted on all rows with its seconds, or what it says of held-out rows."""
+def _fit(member, position: int, X, labels, split, allow_abstain: bool):
+    """Return a member fitted on all rows with its seconds, or its output for the held-out rows."""
     member, X, labels, split = gather(member, X, labels, split)
     with limit_to_worker():
         if split is not None:
-            return _answer(member, place, X, labels, split, allow_abstain)
+            return _predict_held_out(member, position, X, labels, split, allow_abstain)
         start = perf_counter()
         return (*member.fit(X, labels), perf_counter() - start)
 
 
 def _hold_out(members, X, labels, splits: Splits, found: dict, allow_abstain: bool) -> HeldOut:
-    """Line up what the members said of held-out rows; ask frozen ones for all rows."""
-    rows = np.concatenate([test for _, test in splits])
+    """Line up the outputs for held-out rows; call frozen members for all rows."""
+    samples = np.concatenate([test for _, test in splits])
     fold = np.repeat(np.arange(len(splits)), [len(test) for _, test in splits])
-    # In the order of X, so that what a frozen member said of all rows is used as it is.
-    order = np.argsort(rows, kind="stable")
-    rows, fold = rows[order], fold[order]
-    every_row_once = np.array_equal(rows, np.arange(n_rows(X)))
+    # In the order of X, so that the output of a frozen member for all rows is used as it is.
+    order = np.argsort(samples, kind="stable")
+    samples, fold = samples[order], fold[order]
+    every_row_once = np.array_equal(samples, np.arange(n_rows(X)))
     proba = []
-    for place, member in enumerate(members):
+    for position, member in enumerate(members):
         if not member.frozen:
-            parts = [found.pop((place, k)) for k in range(len(splits))]
+            parts = [found.pop((position, k)) for k in range(len(splits))]
             proba.append(np.concatenate(parts)[order])
             continue
-        answer = _answer(member, place, X, labels, None, allow_abstain)
-        proba.append(answer if every_row_once else answer[rows])
-    return HeldOut(proba, rows, fold)
+        output = _predict_held_out(member, position, X, labels, None, allow_abstain)
+        proba.append(output if every_row_once else output[samples])
+    return HeldOut(proba, samples, fold)
 
 
-def _answer(member: Member, place: int, X, labels: Labels, split, allow_abstain: bool):
+def _predict_held_out(member: MemberFit, position: int, X, labels: Labels, split, allow_abstain):
     """Return one member's probabilities for the test rows of a split, or for all rows."""
     train, part = None, X
     if split is not None:
         train, part = split[0], take_rows(X, split[1])
     fitted, columns = member.fit(X, labels, train)
-    stage = Stage(place, member.name, fitted, columns, len(labels.classes), allow_abstain)
+    stage = Stage(position, member.name, fitted, columns, len(labels.classes), allow_abstain)
     return stage.predict_proba(part, n_rows(part))
 
 
 def split_rows(owner, X, labels: Labels, params: dict) -> Splits:
-    """Return (train, test) positions, with groups and the like routed to the splitter."""
+    """Return (train, test) indices, with groups and the like routed to the splitter."""
     splitter = check_cv(owner.cv, labels.codes, classifier=True)
     if owner.random_state is not None and (owner.cv is None or isinstance(owner.cv, Integral)):
         splitter = StratifiedKFold(splitter.n_splits, shuffle=True, random_state=owner.random_state)
@@ -297,7 +274,7 @@ def split_rows(owner, X, labels: Labels, params: dict) -> Splits:
     if routing_enabled():
         routed = process_routing(owner, "fit", **params)["splitter"]["split"]
     splits = [
-        (_positions(train), _positions(test))
+        (_as_indices(train), _as_indices(test))
         for train, test in splitter.split(X, labels.codes, **routed)
     ]
     if not splits or not sum(len(test) for _, test in splits):
@@ -305,7 +282,85 @@ def split_rows(owner, X, labels: Labels, params: dict) -> Splits:
     return splits
 
 
-def _positions(rows) -> np.ndarray:
-    """Return row positions, also of a mask."""
+def _as_indices(rows) -> np.ndarray:
+    """Return indices of rows, also from a mask."""
     rows = np.asarray(rows)
     return np.flatnonzero(rows) if rows.dtype == bool else rows
+
+
+def choose_policy(
+    cascade,
+    members: FittedMembers,
+    held_out: HeldOut,
+    labels: Labels,
+    sample_weight: np.ndarray | None,
+    weights: Any,
+    thresholds: np.ndarray | None,
+) -> FittedCascade:
+    """Return the fitted cascade with the combination and thresholds that held-out rows choose.
+
+    A learned confidence is fitted first, for each combination that is tried; where the costs are
+    measured, its seconds are part of them. Thresholds that are given are kept.
+    """
+    weight = np.ones(len(labels.y)) if sample_weight is None else sample_weight
+    weight, y = weight[held_out.samples], labels.columns[held_out.samples]
+    learner = as_learner(cascade.confidence)
+    confidence, fitted_confidences, seconds = cascade.confidence, {}, None
+    folds = {"sample_weight": weight, "fold": held_out.fold, "sample": held_out.samples}
+    if learner is not None:
+        combinations = (
+            combinations_to_try(cascade.combine, comparable=True)
+            if thresholds is None
+            else ("mean" if cascade.combine == "auto" else cascade.combine,)
+        )
+        fitted_confidences = learn_confidences(
+            learner, held_out.proba, y, ways=combinations, weights=weights, **folds
+        )
+        confidence = {name: found.confidence for name, found in fitted_confidences.items()}
+        seconds = _confidence_seconds(fitted_confidences, held_out.proba, weights)
+        if isinstance(cascade.costs, str):
+            members = replace(members, costs=members.costs + seconds)
+    tuning = TuningFigures()
+    if thresholds is None:
+        tuned = tune_cascade(
+            held_out.proba,
+            y,
+            members.costs,
+            classes=labels.classes,
+            combine=cascade.combine,
+            confidence=confidence,
+            weights=weights,
+            scoring=cascade.scoring,
+            class_shares=members.class_shares,
+            **folds,
+        )
+        if not tuned.reaches_floor:
+            warn_caller(
+                f"combine={cascade.combine!r} reaches {tuned.score:.6g} on held-out rows at best; "
+                f"{tuned.floor:.6g} is reached by one member alone, hence by combine='last' or "
+                f"'auto'",
+                ScoreNotReachedWarning,
+            )
+        combine, thresholds = tuned.combine, np.array(tuned.thresholds)
+        tuning = TuningFigures(
+            tuned.score, tuned.cost, tuned.cross_fitted_score, tuned.cross_fitted_cost
+        )
+    else:
+        (combine,) = fitted_confidences
+    chosen = cascade.confidence
+    if fitted_confidences:
+        chosen = list(fitted_confidences[combine].stages)
+        chosen += [None] * (len(members.stages) - len(chosen))
+    policy = policy_of(members, combine, chosen, weights, thresholds)
+    return FittedCascade(members, policy, seconds, tuning)
+
+
+def _confidence_seconds(fitted_confidences: dict, proba, weights) -> np.ndarray:
+    """Return the most seconds that a learned confidence takes for a row of a batch: (n_stages,)."""
+    seconds = np.zeros(len(proba))
+    for combine, found in fitted_confidences.items():
+        combiner = ProbaCombiner("mean" if combine == "mean" else "last", remember=True)
+        for k, model in enumerate(found.stages):
+            combiner.add(proba[k][:N_TIMED], weights[k])
+            seconds[k] = max(seconds[k], seconds_to_judge(combiner, model))
+    return seconds

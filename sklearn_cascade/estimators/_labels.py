@@ -1,4 +1,4 @@
-"""Labels of the training rows, of the members and of the committee, and how they line up."""
+"""Labels of the training rows, of the members and of the cascade, and how they line up."""
 
 from __future__ import annotations
 
@@ -17,24 +17,12 @@ _LABELS = ("pos_label", "class_names")
 
 
 class Labels(NamedTuple):
-    """The labels of a fit.
+    """The labels of a fit."""
 
-    Attributes
-    ----------
-    y : ndarray of shape (n_samples,)
-        Labels as the user gave them.
-    codes : ndarray of int of shape (n_samples,)
-        Position of each label among `seen`.
-    seen : ndarray of shape (n_seen,)
-        Distinct labels of `y`.
-    classes : ndarray of shape (n_classes,)
-        Distinct labels of `y` and of all frozen members.
-    """
-
-    y: np.ndarray
-    codes: np.ndarray
-    seen: np.ndarray
-    classes: np.ndarray
+    y: np.ndarray  # (n_samples,): labels as the user gave them
+    codes: np.ndarray  # (n_samples,): position of each label among `seen`
+    seen: np.ndarray  # (n_seen,): distinct labels of `y`
+    classes: np.ndarray  # (n_classes,): distinct labels of `y` and of all frozen members
 
     @property
     def columns(self) -> np.ndarray:
@@ -74,9 +62,9 @@ def is_frozen(estimator) -> bool:
 def needs_original_labels(estimator) -> bool:
     """Tell whether a trainable member has to be fitted on the user's labels.
 
-    Others are fitted on the codes 0, 1, ..., which every library takes. A member that wraps
-    a frozen one, or whose ``class_weight`` dict or ``pos_label`` names labels (CatBoost:
-    ``class_weights``, ``class_names``), also as values to search over, would not understand those.
+    Others are fitted on the codes 0, 1, ..., which every library accepts. Codes would mean nothing
+    to a member that wraps a frozen one, or whose parameters name labels: ``class_weight``,
+    ``pos_label`` (CatBoost: ``class_weights``, ``class_names``), also as values to search over.
     """
     params = estimator.get_params(deep=True)
     return any(_names_labels(key, value) for key, value in params.items())
@@ -100,7 +88,7 @@ def class_columns(known: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
 
 
 def align_columns(proba: np.ndarray, columns: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return a member's probabilities in the committee's columns, zero for unknown classes."""
+    """Return a member's probabilities in the cascade's columns, zero for unknown classes."""
     aligned = np.zeros((proba.shape[0], n_classes))
     aligned[:, columns] = proba
     # A row of NaN stays one: "don't know" is about every class.

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import indexable
 
 from sklearn_cascade._compat import take_rows, warn_caller
-from sklearn_cascade.core import ConfidenceModel, ProbaCombiner, check_proba, exits, fill_abstained
+from sklearn_cascade.core import (
+    ProbaCombiner,
+    check_proba,
+    check_sample_weight,
+    exits,
+    fill_abstained,
+)
 from sklearn_cascade.estimators._labels import align_columns
 from sklearn_cascade.exceptions import (
     AllAbstainedWarning,
@@ -18,24 +25,15 @@ from sklearn_cascade.exceptions import (
     MemberFailedError,
     StageFailedWarning,
 )
+from sklearn_cascade.inspection import CostReport, build_report
 
 
 class RoutingResult(NamedTuple):
-    """What became of each row.
+    """What became of each row; one number for all rows while they all took the same way."""
 
-    Attributes
-    ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        The answer.
-    exit_stage : int or ndarray of int of shape (n_samples,)
-        The stage that answered, counted from 0; one number while all rows went together.
-    last_called : int or ndarray of int of shape (n_samples,)
-        The last stage that ran; beyond the exit stage where that one failed.
-    """
-
-    proba: np.ndarray
-    exit_stage: int | np.ndarray
-    last_called: int | np.ndarray
+    proba: np.ndarray  # (n_samples, n_classes)
+    exit_stage: Any  # (n_samples,): the stage that answered
+    last_called: Any  # (n_samples,): the last that ran, beyond it where that failed
 
     def expand(self) -> RoutingResult:
         """Return the same with one number per row throughout."""
@@ -45,73 +43,51 @@ class RoutingResult(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """How the stages are combined and when a row exits.
+    """How the stages are combined and when a row exits."""
 
-    Attributes
-    ----------
-    combine : str
-        "mean", "last" or "most_confident".
-    confidences : list of str, callable or ConfidenceModel
-        How sure the answer after each stage is; after the last it matters for "most_confident" only.
-    thresholds : list of float
-        One per stage but the last.
-    weights : list of float
-        One per stage.
-    class_shares : ndarray of shape (n_classes,) or None
-        Answer where all stages abstain; None where none may.
-    keep_on_error : bool
-        Rows of a stage that fails keep the answer of the stages before it.
-    learned : bool
-        The confidences look at what each stage said by itself.
-    """
-
-    combine: str
-    confidences: list[str | Callable | ConfidenceModel]
-    thresholds: list[float]
-    weights: list[float]
-    class_shares: np.ndarray | None
-    keep_on_error: bool
-    learned: bool
+    combine: str  # "mean", "last" or "most_confident"
+    # One per stage: a name, a function or a fitted model; after the last stage it matters for
+    # "most_confident" only.
+    confidences: list
+    thresholds: list[float]  # one per stage but the last
+    weights: list[float]  # one per stage
+    class_shares: np.ndarray | None  # (n_classes,): the answer where all stages abstain
+    learned: bool  # the confidences depend on what each stage predicted by itself
 
     def begin(self) -> ProbaCombiner:
-        """Return an answer to which the stages are added."""
+        """Return a combiner to which the stages are added."""
         return ProbaCombiner(
-            self.combine,
-            allow_abstain=self.class_shares is not None,
-            remember=self.learned,
+            self.combine, allow_abstain=self.class_shares is not None, remember=self.learned
         )
 
 
-def route(stages: Sequence, X, n_samples: int, policy: Policy) -> RoutingResult:
-    """Run a batch through the stages.
+def route(
+    stages: Sequence[Stage | RecordedStage],
+    X,
+    n_samples: int,
+    policy: Policy,
+    *,
+    keep_on_error: bool = False,
+) -> RoutingResult:
+    """Run a batch of at least one row through the stages, in order.
 
-    Parameters
-    ----------
-    stages : sequence of Stage or recorded stage
-        In running order: ``predict_proba(X, n_samples)`` gives the probabilities of some rows; parts of one
-        ensemble add to the sum so far, by ``add_to_sum(running, X)``.
-    X : object with n_samples rows
-        Whatever the members take; rows are taken with their type kept.
-    n_samples : int
-        Number of rows, at least one.
-    policy : Policy
-        How to combine, and when to stop.
-
-    Returns
-    -------
-    passage : RoutingResult
+    With `keep_on_error` the rows of a stage that fails keep the answer of the stages before it.
     """
-    running, weights, confidences = policy.begin(), policy.weights, policy.confidences
+    combiner, weights, confidences = policy.begin(), policy.weights, policy.confidences
     # While all rows travel together there is nothing to index or to copy.
-    rows, proba, exit_stage, failed = None, None, 0, None
+    rows: np.ndarray | None = None
+    failed: np.ndarray | None = None
+    proba: Any = None
+    exit_stage: Any = 0
     for k, stage in enumerate(stages):
         try:
             if stage.adds_up:
-                answer = stage.add_to_sum(running, X)
+                answer = stage.add_to_sum(combiner, X)
             else:
-                answer = running.add(stage.predict_proba(X, n_samples), weights[k], confidences[k])
+                output = stage.predict_proba(X, n_samples)
+                answer = combiner.add(output, weights[k], confidences[k])
         except (MemberFailedError, InvalidProbabilitiesError) as error:
-            if k == 0 or not policy.keep_on_error:
+            if k == 0 or not keep_on_error:
                 raise
             failed = np.arange(n_samples) if rows is None else rows
             warn_caller(StageFailedWarning(k, failed, str(error)))
@@ -122,7 +98,7 @@ def route(stages: Sequence, X, n_samples: int, policy: Policy) -> RoutingResult:
             proba[rows], exit_stage[rows] = answer, k
         if k == len(stages) - 1:
             break
-        leaving = exits(running.confidence(confidences[k]), policy.thresholds[k])
+        leaving = exits(combiner.confidence(confidences[k]), policy.thresholds[k])
         n_leaving = np.count_nonzero(leaving)
         if n_leaving == n_samples:
             break
@@ -133,75 +109,49 @@ def route(stages: Sequence, X, n_samples: int, policy: Policy) -> RoutingResult:
             staying = np.flatnonzero(~leaving)
             rows = staying if rows is None else rows[staying]
             X, n_samples = take_rows(X, staying), len(staying)
-            running.take(staying)
+            combiner.take(staying)
     if rows is None and (exit_stage == 0 or policy.combine == "last"):
         # What the caller may write to must not be the member's own.
         proba = proba.copy()
+    result = RoutingResult(proba, exit_stage, exit_stage)
     if failed is None and policy.class_shares is None:
-        return RoutingResult(proba, exit_stage, exit_stage)
-    return _finish(RoutingResult(proba, exit_stage, exit_stage), failed, policy.class_shares)
-
-
-def _finish(passage: RoutingResult, failed, class_shares) -> RoutingResult:
-    """Note the call that failed, and answer the rows nobody answered."""
-    proba, exit_stage, last_called = passage.expand()
+        return result
+    result = result.expand()
     if failed is not None:
-        last_called[failed] += 1
-    return RoutingResult(fill_unanswered(proba, class_shares), exit_stage, last_called)
+        result.last_called[failed] += 1
+    return result._replace(proba=fill_unanswered(result.proba, policy.class_shares))
 
 
 def fill_unanswered(proba: np.ndarray, class_shares: np.ndarray | None) -> np.ndarray:
-    """Answer the rows on which every member abstained by the class shares, with one warning."""
+    """Give rows on which every member abstained the class shares, with one warning."""
     if class_shares is None:
         return proba
-    lost = np.isnan(proba[:, 0])
-    if lost.any():
+    unanswered = np.isnan(proba[:, 0])
+    if unanswered.any():
         warn_caller(
-            f"every member abstained on {int(lost.sum())} rows, which are answered by the class "
-            f"shares of the training rows",
+            f"every member abstained on {int(unanswered.sum())} rows, which get the class shares "
+            f"of the training rows",
             AllAbstainedWarning,
         )
     return fill_abstained(proba, class_shares)
 
 
 class Stage(NamedTuple):
-    """A fitted member at its place.
+    """A fitted member at its position."""
 
-    Attributes
-    ----------
-    position : int
-        Place in the running order, from 0.
-    name : str
-        Its name.
-    estimator : classifier
-        Fitted.
-    columns : ndarray of int or None
-        Column of the committee for each of its own; None where they agree.
-    n_classes : int
-        Number of the committee's classes.
-    allow_abstain : bool
-        Accept rows of NaN.
-    adds_up : bool
-        A part of one ensemble that adds its members to the running sum of the parts before.
-    """
-
-    position: int
+    position: int  # in the running order, from 0
     name: str
-    estimator: object
-    columns: np.ndarray | None
-    n_classes: int
-    allow_abstain: bool
-    adds_up: bool = False
+    estimator: Any  # fitted
+    columns: np.ndarray | None  # column in the cascade of each of its own; None where they agree
+    n_classes: int  # of the cascade
+    allow_abstain: bool  # accept rows of NaN
+    adds_up: bool = False  # a part of one ensemble: adds its members to the sum of those before
 
     def predict_proba(self, X, n_samples: int) -> np.ndarray:
-        """Return its probabilities for some rows: shape (n_samples, n_classes).
+        """Return the member's probabilities, checked, in the columns of the cascade.
 
-        Raises
-        ------
-        MemberFailedError
-            If the member raises.
-        InvalidProbabilitiesError
-            If its answer is not a matrix of probabilities.
+        Raises `MemberFailedError` where the member raises, and `InvalidProbabilitiesError` where it
+        returns something else than probabilities.
         """
         model = self.estimator
         # Straight to the model: the wrapper looks every attribute up anew.
@@ -220,9 +170,9 @@ class Stage(NamedTuple):
         )
         return proba if columns is None else align_columns(proba, columns, n_classes)
 
-    def add_to_sum(self, running: ProbaCombiner, X) -> np.ndarray:
+    def add_to_sum(self, combiner: ProbaCombiner, X) -> np.ndarray:
         """Add this part to the sum so far; return the answer (n_samples, n_classes)."""
-        return running.set_sum(self.add_to(running.total, X), self.estimator.divisor)
+        return combiner.set_sum(self.add_to(combiner.total, X), self.estimator.divisor)
 
     def add_to(self, total: np.ndarray | None, X) -> np.ndarray:
         """Return a running sum with this part's members added, for prepared X."""
@@ -232,103 +182,110 @@ class Stage(NamedTuple):
             raise self._failure(self.estimator, error) from error
 
     def _failure(self, model, error: Exception) -> MemberFailedError:
-        """Return the error that tells which member failed, and how."""
+        """Return the error that says which member failed, and how."""
         cause = f"{type(error).__name__}: {error}"
         return MemberFailedError(self.name, self.position, type(model).__name__, cause)
 
 
 class RecordedStage:
-    """A member's answers to all rows; takes the member's place in a pass over row numbers.
+    """What a member returned for all rows; takes the member's place in a pass over row numbers.
 
-    Parameters
-    ----------
-    stage : Stage
-        The member.
-    X : object with n_samples rows
-        All rows.
-    n_samples : int
-        Their number.
-
-    Attributes
-    ----------
-    proba : ndarray of shape (n_samples, n_classes) or None
-        Its answers; None where it failed.
+    Where it failed on all rows, it is called again for the rows that reach it: it may have failed
+    on others, and whether that counts shows only then.
     """
 
-    adds_up = False
-
-    def __init__(self, stage: Stage, X, n_samples: int) -> None:
-        self._stage, self._X, self.proba = stage, X, None
-        # It may fail on rows that never reach it; whether that counts shows when it is asked.
-        with suppress(MemberFailedError, InvalidProbabilitiesError):
-            self.proba = stage.predict_proba(X, n_samples)
+    def __init__(self, stage: Stage, X, proba=None, total=None) -> None:
+        self._stage, self._X, self._total = stage, X, total
+        self.adds_up = stage.adds_up
+        self.proba = proba  # (n_samples, n_classes); for a part, of all parts so far; None: failed
 
     def predict_proba(self, rows: np.ndarray, n_samples: int) -> np.ndarray:
-        """Return the recorded answer for some rows, or ask again for just these."""
+        """Return the recorded probabilities of some rows, or call the member for just these."""
         if self.proba is None:
             return self._stage.predict_proba(take_rows(self._X, rows), n_samples)
         return self.proba[rows]
 
-
-class RecordedPart:
-    """The running sum of one ensemble up to a part, for all rows.
-
-    Parameters
-    ----------
-    total : ndarray of shape (n_samples, n_classes)
-        The sum.
-    divisor : float
-        What it is divided by.
-
-    Attributes
-    ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        Answers of all members up to this part.
-    """
-
-    adds_up = True
-
-    def __init__(self, total: np.ndarray, divisor: float) -> None:
-        self._total, self._divisor = total, divisor
-        self.proba = total / divisor
-
-    def add_to_sum(self, running: ProbaCombiner, rows) -> np.ndarray:
+    def add_to_sum(self, combiner: ProbaCombiner, rows: np.ndarray) -> np.ndarray:
         """Return the answer of the parts so far, for some rows."""
-        return running.set_sum(self._total[rows], self._divisor)
+        if self._total is None:
+            return self._stage.add_to_sum(combiner, take_rows(self._X, rows))
+        return combiner.set_sum(self._total[rows], self._stage.estimator.divisor)
 
 
-class UnrecordedPart:
-    """A part that failed on all rows, or comes after one that did: asked for what reaches it.
-
-    Parameters
-    ----------
-    stage : Stage
-        The part.
-    X : object with n_samples rows
-        All rows, prepared.
-    """
-
-    adds_up = True
-    proba = None
-
-    def __init__(self, stage: Stage, X) -> None:
-        self._stage, self._X = stage, X
-
-    def add_to_sum(self, running: ProbaCombiner, rows) -> np.ndarray:
-        """Return the answer of the parts so far, for some rows."""
-        return self._stage.add_to_sum(running, take_rows(self._X, rows))
-
-
-def record_stages(stages: Sequence[Stage], X, n_samples: int) -> list:
-    """Ask every member for all rows, once."""
-    if not stages[0].adds_up:
-        return [RecordedStage(stage, X, n_samples) for stage in stages]
-    recorded, total = [], None
-    for place, stage in enumerate(stages):
-        try:
-            # The sum goes on in place.
-            total = stage.add_to(None if total is None else total.copy(), X)
-        except MemberFailedError:
-            return recorded + [UnrecordedPart(late, X) for late in stages[place:]]
-        recorded.append(RecordedPart(total, stage.estimator.divisor))
+def record_stages(stages: Sequence[Stage], X, n_samples: int) -> list[RecordedStage]:
+    """Call every member for all rows, once."""
+    recorded, total, failed = [], None, False
+    for stage in stages:
+        proba = None
+        with suppress(MemberFailedError, InvalidProbabilitiesError):
+            if not stage.adds_up:
+                proba = stage.predict_proba(X, n_samples)
+            elif not failed:
+                failed = True
+                # A copy, because the sum goes on in place.
+                total = stage.add_to(None if total is None else total.copy(), X)
+                proba, failed = total / stage.estimator.divisor, False
+        recorded.append(RecordedStage(stage, X, proba, None if proba is None else total))
     return recorded
+
+
+def report_costs(
+    model,
+    X,
+    y,
+    sample_weight,
+    *,
+    scoring,
+    compare: bool,
+    run: Callable,
+    combine_all: Callable,
+    title: str,
+    exits_early: bool,
+    certificate=None,
+    compare_with_ensemble: Callable | None = None,
+) -> CostReport:
+    """Return the cost report of a fitted cascade or ensemble.
+
+    `run(stages, X, n_samples)` is one pass, and `combine_all(proba)` the answer without early exit.
+    With `compare` every member is called for all rows, once. For the parts of one ensemble,
+    `compare_with_ensemble(X, result, alone)` sets the result beside that ensemble.
+    """
+    original_X = X
+    X, n_samples = model._check_X(X)
+    indexable(X, y)
+    weight = check_sample_weight(sample_weight, X)
+    members = model.fitted_.members
+    are_parts = members.stages[0].adds_up
+    alone = None
+    if compare and (y is not None or are_parts):
+        recorded = record_stages(members.stages, X, n_samples)
+        alone = [stage.proba for stage in recorded]
+        result = run(recorded, np.arange(n_samples), n_samples).expand()
+        if are_parts and alone[-1] is None:
+            # A part failed, so nobody knows what the full ensemble would have answered.
+            alone = None
+    else:
+        result = run(members.stages, X, n_samples).expand()
+
+    def answered(proba):
+        return None if proba is None else fill_abstained(proba, members.class_shares)
+
+    return build_report(
+        title=title,
+        exits_early=exits_early,
+        names=members.names,
+        costs=members.costs,
+        unit=members.cost_unit,
+        conditions=members.cost_conditions,
+        passage=result,
+        y=None if y is None else np.asarray(y),
+        classes=members.classes,
+        sample_weight=weight,
+        scoring=scoring,
+        alone=None if alone is None or y is None else [answered(proba) for proba in alone],
+        together=None if alone is None else answered(combine_all(alone)),
+        whole=None
+        if alone is None or compare_with_ensemble is None
+        else compare_with_ensemble(original_X, result, alone),
+        certificate=certificate,
+    )

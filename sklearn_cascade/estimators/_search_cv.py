@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -12,10 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import CallbackSupportMixin, FitTasks, StrOptions, with_callbacks
 from sklearn_cascade.core import COMBINATIONS, CONFIDENCES, check_scoring, score_answers
-from sklearn_cascade.estimators._base import MemberOwner
+from sklearn_cascade.estimators._base import BaseCascade, active_members
 from sklearn_cascade.estimators._cascade import CascadeClassifier
-from sklearn_cascade.estimators._certify import fingerprints
 from sklearn_cascade.estimators._fitting import fit_all, split_rows
+from sklearn_cascade.estimators._from_ensemble import adopt_stages
+from sklearn_cascade.estimators._row_hashes import hash_rows
+from sklearn_cascade.estimators._state import FitRecord, FittedSearch, TuningFigures
 from sklearn_cascade.search import (
     OperatingPoint,
     Options,
@@ -35,140 +38,45 @@ _CONSTRAINTS = ("min_score", "max_score_loss", "max_cost", "max_worst_cost")
 
 
 def is_refitted(search):
-    """Tell whether the search can answer; raise as for any method that only `refit` gives."""
+    """Tell whether the search can predict; raise as for any method that only `refit` gives."""
     if not search.refit:
         raise AttributeError(
-            f"refit={search.refit!r}, so there is no fitted cascade to ask; expected refit=True"
+            f"refit={search.refit!r}, so there is no fitted cascade; expected refit=True"
         )
     return True
 
 
-class ThroughBest:
-    """Mixin for a search with `best_estimator_`: predictions, report and score are its own."""
-
-    @available_if(is_refitted)
-    def predict(self, X):
-        """Predict the most probable class of each row with the committee chosen.
-
-        Parameters
-        ----------
-        X : array-like or object with n_samples rows
-            Whatever the members take.
-
-        Returns
-        -------
-        y_pred : ndarray of shape (n_samples,)
-            Labels from `classes_`.
-        """
-        check_is_fitted(self)
-        return self.best_estimator_.predict(X)
-
-    @available_if(is_refitted)
-    def predict_proba(self, X):
-        """Predict class probabilities with the committee chosen.
-
-        Parameters
-        ----------
-        X : array-like or object with n_samples rows
-            Whatever the members take.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_classes)
-            Columns as in `classes_`.
-        """
-        check_is_fitted(self)
-        return self.best_estimator_.predict_proba(X)
-
-    @available_if(is_refitted)
-    def predict_details(self, X):
-        """Predict, and tell which stage answered each row and what it cost.
-
-        Parameters
-        ----------
-        X : array-like or object with n_samples rows
-            Whatever the members take.
-
-        Returns
-        -------
-        prediction : CascadePrediction
-            Arrays ``label``, ``proba``, ``exit_stage`` and ``cost``.
-        """
-        check_is_fitted(self)
-        return self.best_estimator_.predict_details(X)
-
-    @available_if(is_refitted)
-    def score(self, X, y, sample_weight=None):
-        """Return the score of the committee chosen, by `scoring`.
-
-        Parameters
-        ----------
-        X : array-like or object with n_samples rows
-            Whatever the members take.
-        y : array-like of shape (n_samples,)
-            True labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        score : float
-            Larger is better.
-        """
-        proba = self.predict_proba(X)
-        return score_answers(self.scoring, proba, np.asarray(y), self.classes_, sample_weight)
-
-    @available_if(is_refitted)
-    def cost_report(self, X, y=None, sample_weight=None, *, scoring=None, compare=True):
-        """Report what rows cost the committee chosen, and with `y` how good its answers are.
-
-        Parameters
-        ----------
-        X, y, sample_weight, scoring, compare : object
-            As in `CascadeClassifier.cost_report`.
-
-        Returns
-        -------
-        report : CostReport
-            Prints as a table; ``to_frame()``, ``to_dict()``.
-        """
-        check_is_fitted(self)
-        return self.best_estimator_.cost_report(
-            X, y, sample_weight, scoring=scoring or self.scoring, compare=compare
-        )
-
-
-class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
+class CascadeSearchCV(CallbackSupportMixin, BaseCascade):
     """Search all cascades of a pool of classifiers by cross-validation.
 
     Every member is fitted once per fold, and once more on all rows, whatever the number of
-    combinations: what it said of the rows held out is enough to look at every cascade of at
-    most `max_stages` members with every vector of a grid of thresholds (Wang et al., 2022 [1]_).
+    combinations: its predictions for the held-out rows are enough to evaluate every cascade of at
+    most `max_stages` members at every vector of a grid of thresholds (Wang et al., 2022 [1]_).
 
     Parameters
     ----------
     estimators : list of (str, classifier)
         Members with ``predict_proba``, in any order; "drop" in place of a classifier switches
-        one off. Frozen ones (`sklearn.frozen.FrozenEstimator`, `PrefitClassifier`) are asked
-        once for all rows, which they should not have been fitted on; all others are cloned and
+        it off. Frozen ones (`sklearn.frozen.FrozenEstimator`, `PrefitClassifier`) predict once
+        for all rows, which they should not have been fitted on; all others are cloned and
         fitted.
     max_stages : int, default=4
         The most members in one cascade.
     order : {"cost", "any"}, default="cost"
         Run the members of a set cheapest first, or try every order.
     combine : {"auto", "mean", "last", "most_confident"}, default="auto"
-        Answer with the mean of the stages run so far, with the last of them or with the surest;
-        "auto" tries the first two, and all where the confidence is learned.
+        Predict with the mean of the stages run so far, with the last of them or with the most
+        confident one; "auto" tries the first two, and all where the confidence is learned.
     confidence : str, LearnedConfidence or callable, default="max_proba"
-        How sure an answer is, as in `CascadeClassifier`: "max_proba", "margin", "entropy",
-        "learned" or a function; how a learned one is searched is told in `search_cascades`.
+        How confident a prediction is, as in `CascadeClassifier`: "max_proba", "margin", "entropy",
+        "learned" or a function; `search_cascades` says how a learned one is searched.
     n_thresholds : int, default=64
         Thresholds tried at each stage, besides never to exit.
     method : {"auto", "exhaustive", "greedy"}, default="auto"
         As in `search_cascades`.
     scoring : str or callable, default="accuracy"
         "accuracy", "balanced_accuracy", "neg_log_loss" and "neg_brier_score" are searched
-        exactly; any other scorer is applied to the accuracy front.
+        exactly; any other scorer is applied to the Pareto front of the accuracy.
     costs : "measured", array-like of shape (n_estimators,), dict or None, default="measured"
         Cost of one row in each member. "measured": seconds per row, taken on the rows of the fit.
         None: what the members declare (`PrefitClassifier`), or 1 each where none does.
@@ -182,29 +90,32 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         Limit of the mean cost of a row.
     max_worst_cost : float, default=None
         Limit of the cost of a row that goes through every stage; sets of members beyond it are
-        not looked at.
+        not evaluated.
     cv : int, cross-validation generator or iterable, default=5
         Splits. An integer means stratified folds.
     refit : bool, default=True
-        Fit the members on all rows, so that the search can answer; needed to measure costs.
+        Fit the members on all rows, so that the search can predict; needed to measure costs.
     n_jobs : int, default=None
         Jobs for fitting, and threads for searching. None is 1 unless in
         a `joblib.parallel_config` context.
     random_state : int, RandomState instance or None, default=None
         Shuffles the rows before an integer `cv` cuts folds. None keeps their order.
     verbose : int, default=0
-        Above 0: say what is searched, and how far it is.
+        Above 0: print what is searched, and the progress.
 
     Attributes
     ----------
+    fitted_ : FittedSearch
+        The members fitted on all rows, in one frozen object.
     front_ : ParetoFront
-        All committees that nothing beats, all members alone, and all ensembles.
+        All cascades that no other dominates, all members alone, and all ensembles.
     cv_results_ : dict of ndarray of shape (n_rows,)
         A row for each row of `front_`: ``params``, ``mean_test_score``, ``std_test_score``,
-        ``split<k>_test_score``, the same for ``cost``, ``rank_test_score``, and ``cross_fitted_score``
-        with ``cross_fitted_cost``, which `front_` explains; NaN where nothing is tuned.
+        ``split<k>_test_score``, the same for ``cost``, ``rank_test_score``, and
+        ``cross_fitted_score`` with ``cross_fitted_cost``, which `front_` explains; NaN where
+        nothing is tuned.
     best_index_ : int
-        Row of the committee chosen.
+        Row of the cascade or ensemble chosen.
     best_params_ : dict
         Its ``members``, ``combine`` and ``thresholds``.
     best_score_, best_cost_ : float
@@ -215,9 +126,9 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
     optimism_ : float
         By how much `best_score_` is above `cross_fitted_score_`.
     best_estimator_ : CascadeClassifier
-        The committee chosen, fitted on all rows; only with `refit`.
+        The cascade or ensemble chosen, fitted on all rows; only with `refit`.
     n_evaluated_ : int
-        Threshold vectors looked at, in all folds.
+        Threshold vectors evaluated, in all folds.
     refit_time_ : float
         Seconds for fitting the members on all rows, added up; only with `refit`.
     classes_ : ndarray of shape (n_classes,)
@@ -353,46 +264,42 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         Raises
         ------
         InfeasibleConstraintError
-            If no committee satisfies the constraints; says what comes nearest.
+            If no cascade satisfies the constraints; its message names the nearest ones.
         ValueError
             If a parameter is out of its range, a member has no ``predict_proba``, `y` has
             one class only, or there are fewer rows than folds.
         """
-        X, labels, sample_weight, members = self._begin_fit(X, y, sample_weight, fit_params)
-        check_scoring(
-            self.scoring, weighted=sample_weight is not None and np.ptp(sample_weight) > 0
-        )
-        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-        splits = split_rows(self, X, labels, {**fit_params, **weight})
+        data = self._begin_fit(X, y, sample_weight, fit_params)
+        check_scoring(self.scoring, weighted=data.is_weighted)
+        splits = split_rows(self, data.X, data.labels, data.routed_params())
         for attribute in ("refit_time_", "best_estimator_"):
             self.__dict__.pop(attribute, None)
-        tasks = FitTasks(self, 2, X=X, y=y)
+        tasks = FitTasks(self, 2, X=data.X, y=y)
         with tasks.part("fits of members"):
-            fits = fit_all(members, X, labels, splits, refit=self.refit, n_jobs=self.n_jobs)
-        stages = []
-        if self.refit:
-            stages = self._adopt_members(fits, labels, sample_weight, members)
-            self.refit_time_ = fits.seconds
-        self.classes_, self.n_splits_ = labels.classes, len(splits)
-        self._set_costs(X, stages)
+            fits = fit_all(
+                data.members, data.X, data.labels, splits, refit=self.refit, n_jobs=self.n_jobs
+            )
+        members = self._fitted_members(fits, data)
+        self.n_splits_ = len(splits)
         with tasks.part("search"):
-            self._search(fits.held_out, labels, sample_weight)
-        self._stages, self._used_rows = stages, fingerprints(X)
+            self._search(fits.held_out, data.labels, data.sample_weight, members)
+        self.fitted_ = FittedSearch(members, FitRecord(hash_rows(data.X)))
         if self.refit:
-            self.best_estimator_ = self._build(self.front_[self.best_index_])
-            self.best_estimator_.cross_fitted_score_ = self.cross_fitted_score_
-            self.best_estimator_.cross_fitted_cost_ = self.cross_fitted_cost_
+            self.refit_time_ = fits.seconds
+            self.best_estimator_ = self._build(
+                self.front_[self.best_index_], self.cross_fitted_score_, self.cross_fitted_cost_
+            )
         tasks.end()
         return self
 
     def select(self, *, min_score=None, max_score_loss=None, max_cost=None, max_worst_cost=None):
-        """Return the best committee under other constraints, fitted; nothing is fitted again.
+        """Return the best cascade under other constraints, fitted; nothing is fitted again.
 
         Parameters
         ----------
         min_score, max_score_loss, max_cost, max_worst_cost : float, default=None
-            As the parameters of the same names, which are not looked at, but for a limit of the
-            worst case that the search kept to.
+            As the parameters of the same names, whose values do not count here, except that the
+            search has left out what costs more than its own `max_worst_cost`.
 
         Returns
         -------
@@ -402,17 +309,107 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         Raises
         ------
         InfeasibleConstraintError
-            If no committee satisfies the constraints; says what comes nearest.
+            If no cascade satisfies the constraints; its message names the nearest ones.
         """
         check_is_fitted(self)
         is_refitted(self)
-        return self._build(
-            self.front_.select(
-                min_score=min_score,
-                max_score_loss=max_score_loss,
-                max_cost=max_cost,
-                max_worst_cost=max_worst_cost,
-            )
+        point = self.front_.select(
+            min_score=min_score,
+            max_score_loss=max_score_loss,
+            max_cost=max_cost,
+            max_worst_cost=max_worst_cost,
+        )
+        return self._build(point)
+
+    @available_if(is_refitted)
+    def predict(self, X):
+        """Predict the most probable class of each row with the cascade chosen.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Labels from `classes_`.
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.predict(X)
+
+    @available_if(is_refitted)
+    def predict_proba(self, X):
+        """Predict class probabilities with the cascade chosen.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Columns as in `classes_`.
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.predict_proba(X)
+
+    @available_if(is_refitted)
+    def predict_details(self, X):
+        """Predict, with the stage that answered each row and what the row cost.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+
+        Returns
+        -------
+        prediction : CascadePrediction
+            Arrays ``label``, ``proba``, ``exit_stage`` and ``cost``.
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.predict_details(X)
+
+    @available_if(is_refitted)
+    def score(self, X, y, sample_weight=None):
+        """Return the score of the cascade chosen, by `scoring`.
+
+        Parameters
+        ----------
+        X : array-like or object with n_samples rows
+            Whatever the members take.
+        y : array-like of shape (n_samples,)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            Larger is better.
+        """
+        proba = self.predict_proba(X)
+        return score_answers(self.scoring, proba, np.asarray(y), self.classes_, sample_weight)
+
+    @available_if(is_refitted)
+    def cost_report(self, X, y=None, sample_weight=None, *, scoring=None, compare=True):
+        """Report what rows cost the cascade chosen, and with `y` how good its predictions are.
+
+        Parameters
+        ----------
+        X, y, sample_weight, scoring, compare : object
+            As in `CascadeClassifier.cost_report`.
+
+        Returns
+        -------
+        report : CostReport
+            Prints as a table; ``to_frame()``, ``to_dict()``.
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.cost_report(
+            X, y, sample_weight, scoring=scoring or self.scoring, compare=compare
         )
 
     def _check_parameters(self):
@@ -431,21 +428,21 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         """Return the constraints by name."""
         return {constraint: getattr(self, constraint) for constraint in _CONSTRAINTS}
 
-    def _search(self, held_out, labels, sample_weight):
+    def _search(self, held_out, labels, sample_weight, members):
         """Search the held-out rows, once for all of them and once without each fold."""
-        weight = None if sample_weight is None else sample_weight[held_out.rows]
-        names = [name for name, _ in self._active_members()]
+        weight = None if sample_weight is None else sample_weight[held_out.samples]
+        names = [name for name, _ in active_members(self.estimators)]
         recordings = record(
             held_out.proba,
-            labels.y[held_out.rows],
+            labels.y[held_out.samples],
             names=names,
-            costs=self.costs_,
+            costs=members.costs,
             classes=labels.classes,
             sample_weight=weight,
         )
         counted = slice(None) if recordings.counted is None else recordings.counted
-        fold, sample = held_out.fold[counted], held_out.rows[counted]
-        # No row is judged by a choice it had a part in, also where folds overlap.
+        fold, sample = held_out.fold[counted], held_out.samples[counted]
+        # No row is scored by a choice it had a part in, also where folds overlap.
         parts, others = training_rows(fold, sample)
         options = Options(**{name: getattr(self, name) for name in Options._fields})
         billed = isinstance(self.costs, str)
@@ -454,7 +451,7 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         self.front_, *fronts = run_search(
             recordings,
             options,
-            self.cost_unit_,
+            members.cost_unit,
             rows=[None, *others] if cross_fitted else [None],
             names=names,
         )
@@ -473,29 +470,41 @@ class CascadeSearchCV(CallbackSupportMixin, ThroughBest, MemberOwner):
         self.best_cost_ = float(self.cv_results_["mean_test_cost"][self.best_index_])
         self.optimism_ = self.best_score_ - self.cross_fitted_score_
 
-    def _build(self, row) -> CascadeClassifier:
-        """Return a row of the front as a fitted cascade; the members are shared."""
-        given, stages = dict(self.estimators), {stage.name: stage for stage in self._stages}
-        costs = dict(zip(stages, self.costs_.tolist(), strict=True))
+    def _build(self, point: OperatingPoint, *cross_fitted: float) -> CascadeClassifier:
+        """Return a point of the front as a fitted cascade; the members are shared."""
+        members = self.fitted_.members
+        given, stages = dict(self.estimators), dict(zip(members.names, members.stages, strict=True))
+        costs = dict(zip(members.names, members.costs.tolist(), strict=True))
         cascade = CascadeClassifier(
-            [(name, given[name]) for name in row.members],
-            thresholds=list(row.thresholds),
-            combine=row.combine,
+            [(name, given[name]) for name in point.members],
+            thresholds=list(point.thresholds),
+            combine=point.combine,
             confidence=self.confidence,
-            costs=[costs[name] for name in row.members],
-            cost_unit=self.cost_unit_,
+            costs=[costs[name] for name in point.members],
+            cost_unit=members.cost_unit,
             scoring=self.scoring,
             cv=self.cv,
             n_jobs=self.n_jobs,
             random_state=self.random_state,
         )
-        chosen = [stages[name]._replace(position=k) for k, name in enumerate(row.members)]
-        cascade._adopt_stages(chosen, self.classes_)
-        cascade._used_rows = self._used_rows
-        cascade._take_learned(self.front_.application.committee(row))
-        cascade.cost_conditions_ = self.cost_conditions_
-        cascade.tuned_score_, cascade.tuned_cost_ = row.score, row.mean_cost
-        return cascade
+        chosen = tuple(stages[name]._replace(position=k) for k, name in enumerate(point.members))
+        spec = self.front_.application.committee(point)
+        is_learned = spec.seconds is not None
+        learned = spec.confidences if is_learned else None
+        fitted = adopt_stages(cascade, chosen, members.classes, learned=learned)
+        return cascade._with_fitted(
+            replace(
+                fitted,
+                members=replace(
+                    fitted.members,
+                    costs=spec.costs if is_learned else fitted.members.costs,
+                    cost_conditions=members.cost_conditions,
+                ),
+                confidence_seconds=spec.seconds,
+                tuning=TuningFigures(point.score, point.mean_cost, *cross_fitted),
+                record=self.fitted_.record,
+            )
+        )
 
 
 def params_of(row: OperatingPoint) -> dict:

@@ -529,7 +529,7 @@ def build(committee, sources: list[Source], target: Target) -> ConvertedCascade:
 
 def build_alone(committee, sources: list[Source], target_opset) -> ConvertedCascade:
     """Return a committee for a file of its own, in which nets may be newer than skl2onnx."""
-    models = [member_estimator(stage) for stage in committee._stages]
+    models = [member_estimator(stage) for stage in committee.fitted_.members.stages]
     foreign = [model for model in models if is_foreign(model)]
     newest = max([LOWEST_OPSET, *map(foreign_opset, foreign)])
     if len(foreign) == len(models):

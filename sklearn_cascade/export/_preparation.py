@@ -79,7 +79,9 @@ def selects_by_name(estimator) -> bool:
 def _selects_by_name(part) -> bool:
     """Tell whether one part, or a member of it, picks columns by their names."""
     if is_committee(part):
-        return any(selects_by_name(stage.estimator) for stage in committee_of(part)._stages)
+        return any(
+            selects_by_name(stage.estimator) for stage in committee_of(part).fitted_.members.stages
+        )
     if isinstance(part, EnsemblePart):
         return selects_by_name(part.ensemble)
     if isinstance(part, OnnxClassifier):

@@ -98,7 +98,7 @@ def is_committee(estimator) -> bool:
 
 def is_fitted(committee) -> bool:
     """Tell whether a committee is fitted, and not the blank one that a parameter holds."""
-    return "_stages" in vars(committee)
+    return "fitted_" in vars(committee)
 
 
 def committee_of(estimator):
@@ -129,7 +129,7 @@ def blueprint_of(committee) -> Blueprint:
     else:
         combine = committee.combine_
     return Blueprint(
-        stages=list(committee._stages),
+        stages=list(committee.fitted_.members.stages),
         combine=combine,
         confidences=_confidences(committee) if cascades else [],
         thresholds=thresholds,
@@ -153,7 +153,7 @@ def is_used(blueprint: Blueprint, k: int) -> bool:
 
 def _confidences(cascade) -> list[Confidence]:
     """Return the confidence of each stage that is compared with anything."""
-    known = cascade._policy().confidences
+    known = cascade.fitted_.policy.confidences
     if cascade.combine_ != "most_confident" or len(known) == 1:
         known = known[:-1]
     return [_confidence(confidence) for confidence in known]

@@ -192,7 +192,8 @@ def _check_arguments(estimator, X, atol) -> None:
 def _inputs_of(prepared, X) -> Inputs:
     """Return the inputs of the file."""
     exact = is_committee(prepared) and all(
-        is_foreign(prepare(stage.estimator).estimator) for stage in committee_of(prepared)._stages
+        is_foreign(prepare(stage.estimator).estimator)
+        for stage in committee_of(prepared).fitted_.members.stages
     )
     return Inputs(X, by_column=selects_by_name(prepared), exact=exact)
 

@@ -439,7 +439,7 @@ def after_each_stage(committee, alone: Sequence) -> Iterator[tuple[int, ProbaCom
 
     For the surest stage, that is each stage by itself.
     """
-    policy = committee._policy()
+    policy = committee.fitted_.policy
     if policy.combine == "most_confident":
         policy = policy._replace(combine="last")
     running = policy.begin()
@@ -472,7 +472,7 @@ def _distances(
     behind = np.full((n_samples, n_stages), np.inf)
     if not plan.confidences:
         return gaps, behind
-    known, sure = committee._policy().confidences, np.full((n_samples, n_stages), np.nan)
+    known, sure = committee.fitted_.policy.confidences, np.full((n_samples, n_stages), np.nan)
     for k, running in after_each_stage(committee, alone):
         if plan.judges(k):
             sure[:, k] = running.confidence(known[k])

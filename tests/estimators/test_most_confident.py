@@ -55,7 +55,7 @@ def test_earlier_stage_keeps_its_prediction_while_it_is_more_confident():
     assert_allclose(found.proba, [[0.7, 0.3], [0.9, 0.1], [0.2, 0.8]])
     assert_array_equal(found.exit_stage, [2, 0, 1])
     assert_array_equal(found.cost, [111, 1, 11])
-    assert "surest stage run" in str(cascade.cost_report(numbered_rows(3)))
+    assert "most confident stage run" in str(cascade.cost_report(numbered_rows(3)))
 
 
 def test_members_that_abstain_or_fail_leave_the_most_confident_prediction():

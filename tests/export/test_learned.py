@@ -153,7 +153,7 @@ def test_row_that_rounding_takes_across_is_a_tie():
     model = to_onnx(cascade, X)
     model.graph.output.append(helper.make_tensor_value_info("stage0/confidence", 11, [None]))
     there = run(model, X)["stage0/confidence"]
-    here = cascade._policy().confidences[0](first.predict_proba(X), [])
+    here = cascade.fitted_.policy.confidences[0](first.predict_proba(X), [])
     row = np.abs(there - here).argmax()
     # Rounding of a probability alone moves it by 3e-8.
     assert abs(there[row] - here[row]) > 5e-5

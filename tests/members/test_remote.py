@@ -238,8 +238,8 @@ def test_example_runs():
     assert done.returncode == 0, done.stderr
     assert "StageFailedWarning: stage 1 failed, so" in done.stdout
     healthy, broken = (
-        int(line.split()[3]) for line in done.stdout.splitlines() if "answered by service" in line
+        int(line.split()[3]) for line in done.stdout.splitlines() if "predicted by service" in line
     )
     assert healthy > 0
     assert broken == 0
-    assert f"Rows concerned: {healthy}, all answered" in done.stdout
+    assert f"Rows concerned: {healthy}, all predicted by the linear model" in done.stdout

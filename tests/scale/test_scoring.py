@@ -50,7 +50,9 @@ def assert_same(predictions, expected):
 
 def test_dask_frame_is_scored_part_by_part(frame, cascade, expected, tmp_path):
     """Check probabilities, label, exit stage and cost of every row of the files written."""
-    run_blocks("answer", "dask-frame", frame=frame, cascade=cascade, folder=str(tmp_path / "out"))
+    run_blocks(
+        "predict-part", "dask-frame", frame=frame, cascade=cascade, folder=str(tmp_path / "out")
+    )
     written = sorted((tmp_path / "out").glob("*.parquet"))
     assert len(written) == N_PARTS
     assert expected["exit_stage"].value_counts().min() > 50
@@ -61,10 +63,10 @@ def test_part_without_rows_has_the_same_columns(frame, cascade, expected, tmp_pa
     """Check a frame that lost all rows of a part to a filter."""
     few = frame[frame["id"] >= 700]
     found = run_blocks(
-        "answer", "dask-frame", frame=few, cascade=cascade, folder=str(tmp_path / "out")
+        "predict-part", "dask-frame", frame=few, cascade=cascade, folder=str(tmp_path / "out")
     )
-    assert_same(found["answers"].compute(), expected.loc[700:])
-    assert found["answers"].get_partition(0).compute().dtypes.equals(found["empty"].dtypes)
+    assert_same(found["predictions"].compute(), expected.loc[700:])
+    assert found["predictions"].get_partition(0).compute().dtypes.equals(found["empty"].dtypes)
 
 
 def test_dask_array_is_scored_block_by_block(dask_client, table, cascade, expected):
@@ -75,21 +77,23 @@ def test_dask_array_is_scored_block_by_block(dask_client, table, cascade, expect
     plain.fit(table[FEATURES].to_numpy()[::2], table["y"][::2])
     array = arrays.from_array(table[FEATURES].to_numpy(), chunks=(500, 3))
     found = run_blocks("dask-array", array=array, cascade=plain, model=delayed(plain))
-    assert found["answers"].shape == (len(table), 6)
-    answers = found["answers"].compute()
+    assert found["predictions"].shape == (len(table), 6)
+    answers = found["predictions"].compute()
     np.testing.assert_allclose(answers, expected.to_numpy(), rtol=1e-9, atol=1e-12)
 
 
 def test_spark_frame_is_scored_part_by_part(spark, spark_table, cascade, expected, tmp_path):
     """Check the same of the files that Spark wrote."""
     folder = str(tmp_path / "out")
-    run_blocks("answer", "spark", spark=spark, table=spark_table, cascade=cascade, folder=folder)
+    run_blocks(
+        "predict-part", "spark", spark=spark, table=spark_table, cascade=cascade, folder=folder
+    )
     assert_same(pd.read_parquet(folder).set_index("id"), expected)
 
 
 def test_dask_reports_of_parts_make_one(frame, cascade, table):
     """Check all figures of the merged report against the one of a single machine."""
-    found = run_blocks("answer", "report-dask", **started_with(frame, cascade))
+    found = run_blocks("predict-part", "report-dask", **started_with(frame, cascade))
     assert len(found["others"]) == N_PARTS - 1
     expected = cascade.cost_report(table[FEATURES], table["y"], compare=False)
     assert found["total"].to_dict() == expected.to_dict()
@@ -121,7 +125,7 @@ def mortal(cascade, marker, n_calls):
 def test_killed_dask_worker_costs_no_row(frame, cascade, expected, tmp_path):
     """Check all predictions if a worker dies in the middle of the table."""
     dying, folder = mortal(cascade, tmp_path / "died", 2), tmp_path / "out"
-    run_blocks("answer", "dask-frame", frame=frame, cascade=dying, folder=str(folder))
+    run_blocks("predict-part", "dask-frame", frame=frame, cascade=dying, folder=str(folder))
     assert (tmp_path / "died").exists()
     assert_same(pd.read_parquet(folder), expected)
 
@@ -129,7 +133,7 @@ def test_killed_dask_worker_costs_no_row(frame, cascade, expected, tmp_path):
 def test_killed_dask_worker_counts_no_row_twice(frame, cascade, table, tmp_path):
     """Check the merged report if a worker dies in the middle of the table."""
     dying = mortal(cascade, tmp_path / "died", 2)
-    found = run_blocks("answer", "report-dask", **started_with(frame, dying))
+    found = run_blocks("predict-part", "report-dask", **started_with(frame, dying))
     assert (tmp_path / "died").exists()
     expected = cascade.cost_report(table[FEATURES], table["y"], compare=False)
     assert found["total"].to_dict() == expected.to_dict()
@@ -138,7 +142,9 @@ def test_killed_dask_worker_counts_no_row_twice(frame, cascade, table, tmp_path)
 def test_killed_spark_task_costs_no_row(spark, spark_table, cascade, expected, tmp_path):
     """Check all predictions if a task dies after the first batch of its part."""
     dying, folder = mortal(cascade, tmp_path / "died", 1), str(tmp_path / "out")
-    run_blocks("answer", "spark", spark=spark, table=spark_table, cascade=dying, folder=folder)
+    run_blocks(
+        "predict-part", "spark", spark=spark, table=spark_table, cascade=dying, folder=folder
+    )
     assert (tmp_path / "died").exists()
     assert_same(pd.read_parquet(folder).set_index("id"), expected)
 

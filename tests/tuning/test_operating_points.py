@@ -17,8 +17,8 @@ from sklearn_cascade.tuning._operating_points import (
     front_points,
     threshold_grid,
 )
-from tests.tuning.test_stage_statistics import plain_ladder
 from tests.strategies import swept_ladders
+from tests.tuning.test_stage_statistics import plain_ladder
 
 # Scores and costs of at most a few dozen rows, summed in another order.
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}

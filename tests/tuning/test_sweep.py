@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sklearn_cascade.core import effective_threshold
 from sklearn_cascade.tuning import StageStatistics, sweep_thresholds
 from tests.core.test_costs import COSTS, STAGES, TABLE, TRUTH
-from tests.tuning.test_stage_statistics import plain_ladder
 from tests.strategies import swept_ladders, thresholds
+from tests.tuning.test_stage_statistics import plain_ladder
 
 
 def row_by_row(ladder, vector):

@@ -5,7 +5,7 @@ Train the digit nets again
 Makes everything in this folder but README.md: six small convolutional nets for scikit-learn's
 digits as ONNX files, and ``split.npz``, the rows that trained them and the rows that did not.
 Prints README.md's table. Takes half a minute of one core; needs torch, onnx, onnxruntime and
-scikit-learn. To use the nets, none of this has to run.
+scikit-learn. Not needed to use the nets.
 """
 
 import argparse
@@ -122,19 +122,19 @@ def export(net, name, metadata):
     """Return a trained net as an ONNX model, its scaling and its softmax inside."""
     nodes = [helper.make_node("Div", ["pixels", "sixteen"], ["scaled"])]
     weights, last = {"sixteen": torch.tensor(16.0)}, "scaled"
-    for place, layer in enumerate(net):
+    for index, layer in enumerate(net):
         # Folded into the convolution before it.
         if not isinstance(layer, nn.BatchNorm2d):
-            output = f"layer{place}"
-            node, own = as_node(layer, net[min(place + 1, len(net) - 1)], last, output)
+            output = f"layer{index}"
+            node, own = as_node(layer, net[min(index + 1, len(net) - 1)], last, output)
             nodes.append(node)
             weights |= own
             last = output
     nodes.append(helper.make_node("Softmax", [last], ["probabilities"], axis=1))
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 1, 8, 8])
-    answer = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10])
+    output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10])
     tensors = [numpy_helper.from_array(w.detach().numpy(), key) for key, w in weights.items()]
-    graph = helper.make_graph(nodes, name, [pixels], [answer], tensors)
+    graph = helper.make_graph(nodes, name, [pixels], [output], tensors)
     # IR version 8 is the one of opset 17, which old runtimes read too.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})

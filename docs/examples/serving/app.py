@@ -1,6 +1,6 @@
-"""A web server for a cascade: in Python, as its ONNX file, and with a dear member behind HTTP.
+"""A web server for a cascade: in Python, as its ONNX file, and with a member behind HTTP.
 
-``python app.py --help`` tells the limits; ``/docs`` of a running server tells the addresses.
+``python app.py --help`` lists the limits, ``/docs`` of a running server the addresses.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from sklearn_cascade.exceptions import StageFailedWarning
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line sets; sizes in rows and bytes, times in seconds."""
+    """Options of the command line; sizes in rows and bytes, times in seconds."""
 
     folder: str = "output/serving"
-    dear_url: str = ""
-    dear_timeout: float = 0.5
+    service_url: str = ""
+    service_timeout: float = 0.5
     max_rows: int = 1000
     max_bytes: int = 1_000_000
     body_timeout: float = 10.0
@@ -40,19 +40,19 @@ class Settings:
     stop_timeout: int = 30
 
 
-# A body of NaN holds thousands of errors: the first will do, and nothing of it is sent back.
+# A body of NaN holds thousands of errors: only the first is reported, and no input is sent back.
 Number = Annotated[float, Field(ge=LOWEST, le=HIGHEST, allow_inf_nan=False)]
 Row = Annotated[list[Number], FailFast()]
 
 
 class Batch(BaseModel):
-    """Rows to answer."""
+    """Rows to predict."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     rows: Annotated[list[Row], FailFast()]
 
 
-# What the OpenAPI page tells; the bytes are read and checked here, not by FastAPI.
+# For the OpenAPI page; the bytes are read and checked here, not by FastAPI.
 BODY = {"required": True, "content": {"application/json": {"schema": Batch.model_json_schema()}}}
 
 
@@ -60,7 +60,7 @@ def create_app(settings):
     """Return the application; it loads its models when it starts."""
     app = FastAPI(title="A cascade of two stages", lifespan=running)
     app.state.settings, app.state.metrics = settings, Metrics()
-    # Older versions of FastAPI take `max_body_size`, and ignore it without a word.
+    # Older versions of FastAPI accept `max_body_size` and ignore it.
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_bytes)
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     app.add_exception_handler(ClientDisconnect, lambda request, error: Response(status_code=400))
@@ -71,16 +71,16 @@ def create_app(settings):
 
 @asynccontextmanager
 async def running(app):
-    """Load the models, and leave when all requests are answered."""
+    """Load the models; close the client when the server stops."""
     state, settings = app.state, app.state.settings
     report_failed_stages()
     client = None
-    if settings.dear_url:
+    if settings.service_url:
         client = RemoteProba(
-            settings.dear_url, timeout=settings.dear_timeout, n_connections=N_REMOTE_THREADS
+            settings.service_url, timeout=settings.service_timeout, n_connections=N_REMOTE_THREADS
         )
     state.served = serve_all(load_or_train(settings.folder), client)
-    # A member that hangs keeps its own threads waiting, and nobody else's.
+    # A member that hangs blocks only the threads of its own model.
     state.threads = {
         name: anyio.CapacityLimiter(served.n_threads) for name, served in state.served.items()
     }
@@ -92,33 +92,33 @@ async def running(app):
 
 def report_failed_stages():
     """Send the cause of each failed stage to the log."""
-    # Any other action keeps all texts that it has seen.
+    # Any other action remembers every message that it has seen.
     warnings.simplefilter("always", StageFailedWarning)
     logging.captureWarnings(True)
 
 
 async def predict(name: str, request: Request) -> Response:
-    """Answer a batch: label, confidence, exit stage and cost of each row."""
+    """Return label, confidence, exit stage and cost of each row of a batch."""
     state = request.app.state
     served = find(state, name)
     body = await read_body(request, state.settings.body_timeout)
     return await anyio.to_thread.run_sync(
-        answer, body, name, served, state, limiter=state.threads[name]
+        respond, body, name, served, state, limiter=state.threads[name]
     )
 
 
 def find(state, name):
-    """Return a way to answer rows."""
+    """Return the served model of that name."""
     if name not in state.served:
         raise HTTPException(404, f"no model {name[:50]!r}; expected one of {sorted(state.served)}")
     return state.served[name]
 
 
 async def read_body(request, timeout):
-    """Return the body, which has to be there in time; the framework counts its bytes."""
+    """Return the body, which has to arrive in time; the framework counts its bytes."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "application/json" or "content-encoding" in request.headers:
-        raise HTTPException(415, "the body is no plain JSON; send Content-Type: application/json")
+        raise HTTPException(415, "the body is not plain JSON; send Content-Type: application/json")
     try:
         with anyio.fail_after(timeout):
             return await request.body()
@@ -128,10 +128,10 @@ async def read_body(request, timeout):
         ) from None
 
 
-def answer(body, name, served, state):
+def respond(body, name, served, state):
     """Return the response to a body, in a thread."""
     X = rows_of(body, served.cascade.n_features_in_, state.settings.max_rows)
-    found, fallback_rows = served.answer(X)
+    found, fallback_rows = served.predict(X)
     state.metrics.count(name, served, found, fallback_rows)
     return JSONResponse(
         {
@@ -147,11 +147,11 @@ def answer(body, name, served, state):
 
 
 def rows_of(body, n_features, max_rows):
-    """Return the rows of a body, or say what is wrong with it."""
+    """Return the rows of a body, or raise an error that names what is wrong with it."""
     try:
         rows = Batch.model_validate_json(body).rows
     except ValidationError as error:
-        raise HTTPException(*told(error)) from None
+        raise HTTPException(*describe(error)) from None
     if len(rows) > max_rows:
         raise HTTPException(
             413, f"{len(rows)} rows; expected at most {max_rows}: send them in parts"
@@ -166,17 +166,17 @@ def rows_of(body, n_features, max_rows):
     return np.array(rows)
 
 
-def told(error):
-    """Return status and text for the first thing that is wrong."""
+def describe(error):
+    """Return status and text of the first error."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in first["loc"])
     if first["type"] == "json_invalid":
-        return 400, f"the body is no JSON: {first['msg']}"
+        return 400, f"the body is not JSON: {first['msg']}"
     return 422, f"{where[:50] or 'the body'}: {first['msg']}"
 
 
 def add_reports(app):
-    """Add what an operator asks for."""
+    """Add the endpoints for operators."""
 
     @app.get("/health")
     def health():
@@ -187,7 +187,7 @@ def add_reports(app):
         settings = asdict(app.state.settings)
         return {
             "limits": {key: settings[key] for key in ("max_rows", "max_bytes")},
-            "models": {name: about(served) for name, served in app.state.served.items()},
+            "models": {name: description(served) for name, served in app.state.served.items()},
         }
 
     @app.get("/models/{name}/monitor")
@@ -195,7 +195,7 @@ def add_reports(app):
         served = find(app.state, name)
         with served.lock:
             return {
-                "says": served.monitor.summary(),
+                "summary": served.monitor.summary(),
                 "text": str(served.monitor),
                 "state": served.monitor.to_dict(),
             }
@@ -205,8 +205,8 @@ def add_reports(app):
         return Response(app.state.metrics.text(), media_type=app.state.metrics.media_type)
 
 
-def about(served):
-    """Return what a client may want to know of a model."""
+def description(served):
+    """Return the properties of a model that a client may need."""
     cascade = served.cascade
     return {
         "stages": list(cascade.named_estimators_),
@@ -218,7 +218,7 @@ def about(served):
 
 
 def main():
-    """Serve until SIGTERM or SIGINT, then answer what has begun."""
+    """Serve until SIGTERM or SIGINT, then finish the requests in progress."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, value in asdict(Settings()).items():
         option = f"--{name.replace('_', '-')}"

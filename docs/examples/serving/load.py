@@ -1,6 +1,6 @@
-"""A bounded load: requests leave on time, whether or not earlier ones are back.
+"""An open-loop load: requests are sent on time, whether or not earlier ones have returned.
 
-``python load.py`` asks a running server, and prints what came back and how long it took.
+``python load.py`` sends requests to a running server, and prints the results and the times.
 """
 
 import argparse
@@ -20,7 +20,7 @@ HEADER = (
 
 @dataclass
 class LoadReport:
-    """What became of the requests of a load, added up."""
+    """The outcomes of a load's requests, added up."""
 
     n_requests: int = 0
     rows_sent: int = 0
@@ -28,17 +28,17 @@ class LoadReport:
     fallback_rows: int = 0
     correct: int = 0
     cost: float = 0.0
-    # Of answered requests, from when they were due.
+    # Of successful requests, from when they were due.
     seconds: list = field(default_factory=list)
     rows_by_stage: Counter = field(default_factory=Counter)
-    # HTTP statuses, "refused" where no connection came about, "cut off" where one ended.
+    # HTTP statuses, "refused" if no connection was made, "cut off" if one ended early.
     outcomes: Counter = field(default_factory=Counter)
 
     def add(self, found, y, seconds):
-        """Add an answer to rows whose labels are known."""
+        """Add a response to rows whose labels are known."""
         per_row = (found[key] for key in ("label", "confidence", "exit_stage", "cost"))
         if {len(values) for values in per_row} != {len(y)}:
-            raise ValueError(f"{len(y)} rows were sent; the answer is of another length: {found}")
+            raise ValueError(f"{len(y)} rows were sent; the response is of another length: {found}")
         self.seconds.append(seconds)
         self.rows_answered += len(y)
         self.fallback_rows += len(found["fallback_rows"])
@@ -58,7 +58,7 @@ class LoadReport:
 
 
 async def send_load(url, model, *, n_requests, n_rows, rate, seed=0, report=None):
-    """Send requests of some rows each at random times, `rate` in a second; return the report."""
+    """Send requests of some rows each at random times, `rate` per second; return the report."""
     report = report or LoadReport()
     rng = np.random.default_rng(seed)
     _, X, _, y = halves()
@@ -67,10 +67,10 @@ async def send_load(url, model, *, n_requests, n_rows, rate, seed=0, report=None
     options = {
         "timeout": 30,
         "limits": httpx.Limits(max_connections=None, max_keepalive_connections=50),
-        "trust_env": False,  # the time of a proxy is not the server's
+        "trust_env": False,  # a proxy would add time of its own
     }
     async with httpx.AsyncClient(base_url=url, **options) as client:
-        # Times count from the first connection on.
+        # Times count from the first connection.
         await client.get("/health")
         start = asyncio.get_running_loop().time()
         path = f"/models/{model}/predict"
@@ -84,7 +84,7 @@ async def send_load(url, model, *, n_requests, n_rows, rate, seed=0, report=None
 
 
 async def send(client, path, X, y, due, report):
-    """Send one request when it is due, and report what became of it."""
+    """Send one request when it is due, and report its outcome."""
     loop = asyncio.get_running_loop()
     await asyncio.sleep(due - loop.time())
     report.n_requests += 1
@@ -102,7 +102,7 @@ async def send(client, path, X, y, due, report):
 
 
 def main():
-    """Send the load that the command line asks for."""
+    """Send the load that the command line describes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--model", default="python", help="python, onnx or remote")

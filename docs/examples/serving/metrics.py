@@ -1,4 +1,4 @@
-"""What the server counts, in the text format of Prometheus."""
+"""The server's counters, in the text format of Prometheus."""
 
 import numpy as np
 from prometheus_client import (
@@ -15,20 +15,24 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 
 class Metrics:
-    """Counters, the same few of them however long the server runs."""
+    """A fixed set of counters, however long the server runs."""
 
     media_type = CONTENT_TYPE_LATEST
 
     def __init__(self):
         self.registry = CollectorRegistry()
         common = {"namespace": "cascade", "registry": self.registry}
-        self.requests = Counter("requests", "Requests answered", ["path", "status"], **common)
+        self.requests = Counter("requests", "Requests completed", ["path", "status"], **common)
         self.seconds = Histogram(
-            "request_seconds", "Time to the end of the answer", ["path"], buckets=SECONDS, **common
+            "request_seconds",
+            "Time to the end of the response",
+            ["path"],
+            buckets=SECONDS,
+            **common,
         )
         self.rows = Counter("rows", "Rows by exit stage", ["model", "stage"], **common)
         self.fallback = Counter(
-            "fallback_rows", "Rows that a failed stage left behind", ["model"], **common
+            "fallback_rows", "Rows on which a stage failed", ["model"], **common
         )
         self.cost = Counter("cost", "Costs, in the cascade's unit", ["model"], **common)
         self.drifted = Gauge(
@@ -36,7 +40,7 @@ class Metrics:
         )
 
     def count(self, name, served, found, fallback_rows):
-        """Add a batch that has been answered."""
+        """Add a batch of predictions."""
         stages = list(served.cascade.named_estimators_)
         counts = np.bincount(found.exit_stage, minlength=len(stages))
         for stage, n_rows in zip(stages, counts.tolist(), strict=True):
@@ -50,12 +54,12 @@ class Metrics:
         return generate_latest(self.registry)
 
     def write(self, path):
-        """Keep the figures of a server that stops."""
+        """Write all figures to a file, when the server stops."""
         write_to_textfile(path, self.registry)
 
 
 class CountRequests:
-    """Middleware that counts each request under the pattern of its path, and its status."""
+    """Middleware that counts each request by the pattern of its path and by its status."""
 
     def __init__(self, app, metrics):
         self.app = app
@@ -80,7 +84,7 @@ class CountRequests:
 
 
 def path_of(scope):
-    """Return the pattern of the path; texts that clients make up share one."""
+    """Return the pattern of the path; unknown paths share one."""
     parts = scope["path"].split("/")
     if len(parts) == 4 and parts[1] == "models" and parts[3] in ("predict", "monitor"):
         return f"/models/{{name}}/{parts[3]}"

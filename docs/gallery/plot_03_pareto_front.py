@@ -1,9 +1,9 @@
 """
-Score against cost: a pool of five, every cascade of it
-=======================================================
+The Pareto front of a pool of five models
+=========================================
 
-Five ordinary classifiers, each fitted once per fold. From what they said of the rows held out, the
-search looks at every cascade of at most four of them, with every vector of a grid of thresholds.
+Five ordinary classifiers are fitted once per fold. From their predictions for the held-out rows,
+the search evaluates every cascade of at most four of them, with every threshold vector of a grid.
 Costs are measured, in seconds per row, on the machine that built this page.
 """
 
@@ -34,16 +34,16 @@ search = CascadeSearchCV(
     random_state=0,
 )
 search.fit(X_train, y_train)
-print(f"{search.n_evaluated_:,} vectors of thresholds from {search.n_splits_ + 1} fits a member")
+print(f"{search.n_evaluated_:,} threshold vectors, from {search.n_splits_ + 1} fits of each member")
 
 # %%
-# The front. A ring marks the cheapest committee that is no worse than the best single model.
+# The Pareto front. A ring marks the cheapest candidate that is no worse than the best single model.
 
 TradeoffDisplay.from_search(search)
 plt.show()
 
 # %%
-# These scores are from the rows that chose it. On rows that took no part:
+# Those scores are from the rows that the choice was made on. On rows that played no part in it:
 
 print(search.best_estimator_.cost_report(X_test, y_test))
 ExitDisplay.from_estimator(search.best_estimator_, X_test, y_test)

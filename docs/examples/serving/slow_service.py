@@ -1,9 +1,9 @@
-"""Stands for a paid service that answers with a forest, and that can be told to fail.
+"""A stand-in for a paid service: a forest behind HTTP, which can be made slow or faulty.
 
 ``POST /predict_proba`` takes ``{"rows": [...]}`` and returns ``{"proba": [...]}``. ``POST /faults``
-takes the share of requests that meet each fault from then on, ``{"delay": 0.1}``, or all that are
-named; ``GET /faults`` tells how many requests and rows met which. A delay ends early where the
-faults are set anew. A drip sends byte after byte, an endless answer all that the client takes.
+sets the share of requests that meet each fault from then on, such as ``{"delay": 0.1}``;
+``GET /faults`` returns how many requests and rows met each. A delay ends early when the faults are
+set again. A drip sends one byte at a time, an endless response as much as the client reads.
 """
 
 import argparse
@@ -19,7 +19,7 @@ FAULTS = ("delay", "drip", "error", "hang-up", "garbage", "endless")
 
 
 class Faults:
-    """Draws the fault of each request, and counts."""
+    """Draws the fault of each request, and counts the faults."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -27,7 +27,7 @@ class Faults:
         self.set({})
 
     def set(self, shares):
-        """Take new shares of requests, and count from zero."""
+        """Set new shares of requests, and count from zero."""
         with self.lock:
             self.over.set()
             self.over = threading.Event()
@@ -53,7 +53,7 @@ class Faults:
 
 
 class Service(BaseHTTPRequestHandler):
-    """Answers one connection."""
+    """Handles one connection."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -62,15 +62,15 @@ class Service(BaseHTTPRequestHandler):
         self.send(200, self.server.faults.counted())
 
     def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/faults":
-            self.server.faults.set(asked)
+            self.server.faults.set(request)
             return self.send(200, self.server.faults.shares)
-        fault, over = self.server.faults.draw(len(asked["rows"]))
-        self.fail(fault, over, np.array(asked["rows"]))
+        fault, over = self.server.faults.draw(len(request["rows"]))
+        self.respond(fault, over, np.array(request["rows"]))
 
-    def fail(self, fault, over, rows):
-        """Answer some rows, or do what the fault is about."""
+    def respond(self, fault, over, rows):
+        """Send the probabilities of some rows, or act out the fault."""
         if fault == "hang-up":
             self.close_connection = True
         elif fault == "error":
@@ -87,7 +87,7 @@ class Service(BaseHTTPRequestHandler):
             self.send(200, {"proba": self.server.model.predict_proba(rows).tolist()})
 
     def send(self, status, content):
-        """Send an answer; the client may have hung up by now."""
+        """Send a response; the client may have closed the connection."""
         body = json.dumps(content).encode()
         try:
             self.send_response(status)
@@ -99,7 +99,7 @@ class Service(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def send_parts(self, parts):
-        """Send an answer that never comes to its end."""
+        """Send a response that never ends."""
         self.close_connection = True
         try:
             self.send_response(200)
@@ -111,18 +111,18 @@ class Service(BaseHTTPRequestHandler):
             pass
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """A thread for each connection."""
+    """A server with a thread for each connection."""
 
     request_queue_size = 128
     daemon_threads = True
 
 
 def main():
-    """Answer until the process ends."""
+    """Serve until the process ends."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", default="output/serving", help="where the cascade is kept")
     parser.add_argument("--port", type=int, default=8001)

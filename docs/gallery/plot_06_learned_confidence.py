@@ -1,9 +1,10 @@
 """
-A confidence that is learned
-============================
+Learned confidence
+==================
 
-Naive Bayes is quick, often wrong, and no less sure of itself where it is. What it gives for
-confidence says little; how likely an answer of it is right can be learned from the rows held out.
+Naive Bayes is fast and often wrong, with the same confidence whether it is right or wrong. Its
+largest probability says little; the probability that a prediction is right can be learned from
+held-out rows.
 """
 
 from itertools import pairwise
@@ -29,9 +30,10 @@ cascades = {
 colors = dict(zip(cascades, ["#777777", "#E69F00", "#0072B2"], strict=True))
 
 # %%
-# Above: either confidence at any threshold, on rows that took no part. With what Bayes says of
-# itself no threshold leads between a cost of 11 and all rows in the trees. Below: rows by their
-# confidence, in steps of a tenth, and how often Bayes is right on them.
+# Above: each confidence at many thresholds, on rows that took no part. With the probabilities of
+# Bayes, no threshold reaches a cost between 11 and that of running the trees on all rows. Below:
+# the share of correct predictions of Bayes, for rows grouped by their confidence in steps of a
+# tenth.
 
 bayes_right = cascades["learned"].estimators_[0].predict(X_test) == y_test
 tried = [-np.inf, *np.arange(0.3, 1, 0.05), *(1 - np.geomspace(0.02, 1e-8, 20)), np.inf]

@@ -1,10 +1,10 @@
 """
-Where a cascade thinks twice
-============================
+A map of where rows exit
+========================
 
-Two features, three classes, and a map of which member answers where. A linear model is cheap; a
-support vector machine is thirty times dearer and follows the curves. The cascade asks it along the
-borders, and nowhere else.
+Two features, three classes, and a map of which member makes the prediction where. A linear model is
+cheap; a support vector machine is thirty times more expensive and follows the curves. The cascade
+runs it along the class borders, and nowhere else.
 """
 
 import matplotlib.pyplot as plt
@@ -36,7 +36,8 @@ report = cascade.cost_report(X_test, y_test)
 print(report)
 
 # %%
-# Above, the answers. Below, who gives them: the svm is asked in the dark part only.
+# Above: the predictions. Below: the exit stage. The support vector machine runs only in the dark
+# part.
 
 x0, x1 = np.meshgrid(np.linspace(-1.6, 3.2, 240), np.linspace(-1.2, 2.3, 180))
 grid = cascade.predict_details(np.column_stack([x0.ravel(), x1.ravel()]))
@@ -49,5 +50,5 @@ for ax, size in [(above, 6), (below, 3)]:
     ax.scatter(*X_test.T, c=[colors[k] for k in y_test], s=size)
     ax.grid(False)
 above.set_title(f"accuracy {report.score:.1%}; linear alone {report.member_scores[0]:.1%}")
-below.set_title(f"{report.exit_rates[1]:.0%} of the rows ask the svm")
+below.set_title(f"{report.exit_rates[1]:.0%} of the rows run the svm")
 plt.show()
