@@ -6,7 +6,7 @@ import argparse
 
 from benchmarks import (
     certify,
-    decide,
+    learned_confidence,
     members,
     onnx,
     onnx_members,
@@ -25,14 +25,20 @@ COMMANDS = {
     "onnx": onnx,
     "onnx-members": onnx_members,
     "certify": certify,
-    "decide": decide,
+    "learned-confidence": learned_confidence,
     "peers": peers,
     "published": published,
     "scale": scale,
     "shape": shape,
 }
-# Those that read recorded data, and whether they do nothing without.
-READ_DATA = {"members": False, "onnx": False, "certify": False, "decide": True, "published": True}
+# Those that read recorded data, and whether they need it.
+READ_DATA = {
+    "members": False,
+    "onnx": False,
+    "certify": False,
+    "learned-confidence": True,
+    "published": True,
+}
 
 
 def main(arguments=None):

@@ -1,15 +1,15 @@
-"""Certificates on populations with known truth: how often they fail, what they save, the time."""
+"""Certificates against naive tuning on populations of known truth: failures, savings, time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.tables import print_header, print_line
 from sklearn_cascade import CascadeClassifier, PrefitClassifier
 from sklearn_cascade.certification import (
     RISKS,
@@ -20,13 +20,13 @@ from sklearn_cascade.certification import (
     pair_outcomes,
     threshold_path,
 )
-from sklearn_cascade.core import candidate_thresholds
+from sklearn_cascade.core import candidate_thresholds, time_calls
 from sklearn_cascade.tuning import StageStatistics, prefix_probabilities, sweep_thresholds
 
 EPSILON = 0.01
 SIZES = (500, 2000, 10_000)
 TUNING_SHARE = 0.2
-# Thresholds per stage among which the best possible is looked for, by the stages that have one.
+# Thresholds per stage in the search for the best possible saving, by the stages that have one.
 FINE_GRID = {1: 400, 2: 60, 3: 26}
 COLUMNS = [
     "population",
@@ -42,33 +42,34 @@ COLUMNS = [
 
 
 class Population(NamedTuple):
-    """Rows whose true loss at any thresholds is known, as they are all there is.
+    """Rows that are all there is, so that the true loss at any thresholds is known.
 
-    The reference is the position of a member, or None: the cascade without early exit.
+    The reference is the index of a member, or None for the cascade without early exit.
     """
 
     name: str
-    answers: StagePredictions
+    predictions: StagePredictions
     costs: np.ndarray
     reference: int | None = None
 
     @property
     def outcomes(self) -> PairedOutcomes:
-        """What exit after each stage loses and corrections."""
-        return pair_outcomes(self.answers, (self.reference,), self.costs, labelled=True)
+        """Regressions and corrections of an exit after each stage."""
+        return pair_outcomes(self.predictions, (self.reference,), self.costs, labelled=True)
 
 
 def run(*, data=None, quick=False, n_draws=200, delta=0.1):
     """Print failures and savings of naive and certified thresholds, and the time of one call."""
     with threadpool_limits(1):
         n_draws = 3 if quick else n_draws
-        print(f"epsilon {EPSILON}, delta {delta}, {n_draws} draws a line\n")
-        print(f"| {' | '.join(COLUMNS)} |")
-        print("|---" * len(COLUMNS) + "|")
+        print(
+            f"epsilon {EPSILON}, delta {delta}, {n_draws} draws of calibration rows a line; a "
+            "certificate fails where the accuracy loss on the population exceeds epsilon\n"
+        )
+        print_header(COLUMNS)
         for population in _populations(data, quick):
             for n in (500,) if quick else SIZES:
-                cells = _line(population, n, n_draws, delta)
-                print(f"| {' | '.join(cells)} |", flush=True)
+                print_line(_line(population, n, n_draws, delta))
         print()
         _print_times(2000 if quick else 20_000)
 
@@ -97,7 +98,7 @@ def made_up(
     reference=None,
     digits=None,
 ) -> Population:
-    """Return members of growing strength, whose answers are correlated; rounded, they tie."""
+    """Return members of growing strength with correlated outputs; rounded, their outputs tie."""
     rng = np.random.default_rng(0)
     shares = np.array(odds) / np.sum(odds)
     y = rng.choice(len(shares), size=n, p=shares)
@@ -109,8 +110,8 @@ def made_up(
         table = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         proba.append(table if digits is None else table.round(digits))
     after = prefix_probabilities(proba, combine, [1.0] * len(proba), False)
-    answers = collect_predictions(after, proba, ["max_proba"] * (len(proba) - 1), y, None)
-    return Population(name, answers, 5.0 ** np.arange(len(proba)), reference)
+    predictions = collect_predictions(after, proba, ["max_proba"] * (len(proba) - 1), y, None)
+    return Population(name, predictions, 5.0 ** np.arange(len(proba)), reference)
 
 
 def _recorded(path: Path) -> Population:
@@ -121,8 +122,9 @@ def _recorded(path: Path) -> Population:
     right = (predicted == label).mean(axis=1)
     better = np.flatnonzero(right > np.append(0, np.maximum.accumulate(right)[:-1]))
     chosen = better[np.unique(np.linspace(0, len(better) - 1, 4).round().astype(int))]
-    answers = StagePredictions(confidence[chosen[:-1]], predicted[chosen], predicted[chosen], label)
-    return Population(path.stem, answers, cost[chosen])
+    labels = predicted[chosen]
+    predictions = StagePredictions(confidence[chosen[:-1]], labels, labels, label)
+    return Population(path.stem, predictions, cost[chosen])
 
 
 def _line(population: Population, n: int, n_draws: int, delta: float) -> list[str]:
@@ -138,32 +140,32 @@ def _line(population: Population, n: int, n_draws: int, delta: float) -> list[st
         path, certifying = split(population, truth, rows)
         thresholds = certified(certifying, path, EPSILON, delta)
         found["certified"].append(score(truth, never if thresholds is None else thresholds))
-    naive, sure = np.array(found["naive"]), np.array(found["certified"])
+    naive, tested = np.array(found["naive"]), np.array(found["certified"])
     return [
         population.name,
         f"{len(truth.costs)} x {truth.n_samples:,}",
         f"{n:,}",
         f"{np.mean(naive[:, 0] > EPSILON):.1%}",
-        f"{np.mean(sure[:, 0] > EPSILON):.1%}",
-        f"{np.mean(sure[:, 1] == full):.1%}",
+        f"{np.mean(tested[:, 0] > EPSILON):.1%}",
+        f"{np.mean(tested[:, 1] == full):.1%}",
         f"{1 - naive[:, 1].mean() / full:.1%}",
-        f"{1 - sure[:, 1].mean() / full:.1%}",
+        f"{1 - tested[:, 1].mean() / full:.1%}",
         f"{best_saving(truth, EPSILON):.1%}",
     ]
 
 
 def split(population: Population, truth: PairedOutcomes, rows: np.ndarray):
-    """Return the path that a fifth of the rows draw, and the outcomes of the others."""
+    """Return the threshold path from a fifth of the rows, and the outcomes of the others."""
     cut = int(TUNING_SHARE * len(rows))
     path = threshold_path(take(truth, rows[:cut]))
     if population.reference is None:
-        # Against itself, no early exit loses nothing: there is nothing to test.
+        # Without early exit the cascade equals its reference: there is nothing to test.
         path = [thresholds for thresholds in path if min(thresholds) < np.inf]
     return path, take(truth, rows[cut:])
 
 
 def certified(certifying: PairedOutcomes, path: list, epsilon: float, delta: float):
-    """Return the cheapest thresholds certified; None where it is refused."""
+    """Return the cheapest certified thresholds; None if none are."""
     risk = RISKS["accuracy_gap"]
     steps = fixed_sequence_test(certifying, path, risk=risk, epsilon=epsilon, delta=delta)
     passed = [step.thresholds for step in steps if step.passed]
@@ -186,16 +188,16 @@ def score(truth: PairedOutcomes, thresholds) -> tuple[float, float]:
 
 
 def best_saving(truth: PairedOutcomes, epsilon: float) -> float:
-    """Return what the cheapest thresholds save that in truth lose no more than they may."""
+    """Return the largest saving of thresholds whose true loss is at most epsilon."""
     gain = truth.corrected[0].astype(float) - truth.regressed[0]
     shares = np.full(truth.n_samples, 1 / truth.n_samples)
+    n_thresholds = FINE_GRID[len(gain) - 1]
     grid = [
-        np.concatenate([[-np.inf], candidate_thresholds(sure, FINE_GRID[len(gain) - 1]), [np.inf]])
-        for sure in truth.confidence
+        np.concatenate([[-np.inf], candidate_thresholds(values, n_thresholds), [np.inf]])
+        for values in truth.confidence
     ]
-    gained, cost = sweep_thresholds(
-        StageStatistics(truth.confidence, gain, truth.costs, shares), grid
-    )
+    statistics = StageStatistics(truth.confidence, gain, truth.costs, shares)
+    gained, cost = sweep_thresholds(statistics, grid)
     return float(1 - cost[gained >= -epsilon * truth.n_samples].min() / truth.costs.sum())
 
 
@@ -206,31 +208,33 @@ def _naive(drawn: PairedOutcomes):
 
 
 def _print_times(n: int) -> None:
-    """Print the seconds of one call on recorded answers, the first and a later one."""
+    """Print the seconds of one call on recorded outputs, the first and a later one."""
+    X, y, members = lookup_members(n, 4, 3)
+    cascade = CascadeClassifier(members, thresholds=0.9).fit(X[:100], y[:100])
+    (first,), (later,) = time_calls([lambda: cascade.certify(X, y)], 2, warm_up=False)
+    print_header(["certify", "first call, s", "later calls, s"])
+    print_line([f"{n:,} rows, 3 stages", f"{first:.2f}", f"{later:.2f}"])
+
+
+def lookup_members(n_samples: int, n_classes: int, n_stages: int):
+    """Return X, y and named members that look up their probabilities by the row number in X."""
     rng = np.random.default_rng(0)
-    y = rng.integers(4, size=n)
+    y = rng.integers(n_classes, size=n_samples)
     members = []
-    for k in range(3):
-        logits = rng.normal(size=(n, 4))
-        logits[np.arange(n), y] += 2 + k
-        table = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        members.append((f"m{k}", PrefitClassifier(_Lookup(table), np.arange(4), cost=5.0**k)))
-    rows = np.arange(n)
-    cascade = CascadeClassifier(members, thresholds=0.9).fit(rows[:100], y[:100])
-    seconds = []
-    for _ in range(2):
-        start = perf_counter()
-        cascade.certify(rows, y)
-        seconds.append(perf_counter() - start)
-    print("| certify | first call, s | later calls, s |\n|---|---|---|")
-    print(f"| {n:,} rows, 3 stages | {seconds[0]:.2f} | {seconds[1]:.2f} |")
+    for k in range(n_stages):
+        logits = rng.normal(size=(n_samples, n_classes))
+        logits[np.arange(n_samples), y] += 2 + k
+        proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        model = PrefitClassifier(Lookup(proba), np.arange(n_classes), cost=5.0**k)
+        members.append((f"m{k}", model))
+    return np.arange(n_samples, dtype=float)[:, None], y, members
 
 
-class _Lookup:
-    """A model that repeats recorded probabilities for row numbers."""
+class Lookup:
+    """A model that returns recorded probabilities for row numbers."""
 
-    def __init__(self, table):
-        self.table = table
+    def __init__(self, proba):
+        self.proba = proba
 
-    def __call__(self, rows):
-        return self.table[rows]
+    def __call__(self, X):
+        return self.proba[X[:, 0].astype(int)]

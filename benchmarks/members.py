@@ -1,4 +1,4 @@
-"""What members add to the models in them: ONNX sessions, and forests split into parts."""
+"""Members against the models in them: the time around an ONNX session, and a split forest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from benchmarks import forests, onnx_overhead
 
 
 def run(*, data=None, quick=False):
-    """Print the time around an ONNX session, and what splitting a forest saves."""
+    """Print the time around an ONNX session, and the saving of a split forest."""
     onnx_overhead.run(data=data, quick=quick)
     print()
     forests.run(quick=quick)

@@ -1,4 +1,4 @@
-"""What one ONNX file for a whole cascade saves, and what its routing adds to its members' time."""
+"""A cascade as one ONNX file against its members alone, the last of them and Python."""
 
 from __future__ import annotations
 
@@ -12,77 +12,78 @@ from time import perf_counter, thread_time
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.onnx_ladders import image_ladder, open_file, table_ladders
+from benchmarks.onnx_cascades import image_cascade, open_file, table_cascades
+from benchmarks.tables import print_header, print_line
 
-# Rows of a call: how many different calls are timed, and how often each, beside Python as well.
+# Rows in a call, different calls, repetitions of each, and repetitions against Python.
 ONE, SOME, MANY, ALL = (1, 300, 21, 3), (32, 40, 15, 3), (1000, 5, 9, 5), (10_000, 1, 9, 5)
 QUICK = (1, 2, 2, 2), (32, 2, 2, 2)
+TIME_COLUMNS = [
+    "cascade",
+    "rows a call",
+    "file",
+    "its members on the rows that reach them",
+    "difference",
+    "ratio",
+    "goal",
+    "last member / file",
+    "Python / file",
+]
 
 
 def run(*, data=None, quick=False):
-    """Print what files hold, how long they take, and which kernels run.
+    """Print size and time of the files, and which kernels run.
 
-    Times are the CPU time of the one thread that works, since other programs would drown what is
-    to be seen. What is compared takes turns: each figure is the mean over different calls of the
-    median over repetitions.
-
-    Parameters
-    ----------
-    data : path, default=None
-        Folder that holds `cifar10_family`, of which a cascade is timed as well.
-    quick : bool, default=False
-        Toy size, for the tests.
+    Times are CPU times of the one thread that works, since other programs would hide differences
+    this small. Compared calls take turns: each figure is the mean over different calls of the
+    median over repetitions. If the folder `data` holds `cifar10_family`, a cascade of it is timed
+    as well.
     """
     with threadpool_limits(1):
         sizes = QUICK if quick else (ONE, SOME, MANY, ALL)
-        timed = [(ladder, sizes) for ladder in table_ladders(quick=quick)]
+        cascades = [(timed, sizes) for timed in table_cascades(quick=quick)]
         if data is not None:
-            ladder = image_ladder(Path(data) / "cifar10_family")
-            timed.append((ladder, QUICK if quick else (ONE, SOME, (len(ladder.X), 1, 9, 5))))
-        print_files([ladder for ladder, _ in timed])
-        print_times(timed)
-        print_kernels([ladder for ladder, _ in timed])
+            images = image_cascade(Path(data) / "cifar10_family")
+            cascades.append((images, QUICK if quick else (ONE, SOME, (len(images.X), 1, 9, 5))))
+        print_files([timed for timed, _ in cascades])
+        print_times(cascades)
+        print_kernels([timed for timed, _ in cascades])
     print(f"\nLoad average at the end: {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
 
 
-def print_files(ladders):
-    """Print size and time of the files, and what the exporter says of them."""
-    print("| ladder | members | rows that reach them | file | export | load |")
-    print("|---|---|---|---|---|---|")
-    for ladder in ladders:
+def print_files(cascades):
+    """Print size and time of the files, and the exporter's advice."""
+    print_header(["cascade", "members", "rows that reach them", "file", "export", "load"])
+    for timed in cascades:
         start = perf_counter()
-        session = open_file(ladder.file)
+        session = open_file(timed.file)
         seconds = perf_counter() - start
-        stage = session.run(["exit_stage"], {"X": ladder.X})[0]
-        reached = " / ".join(f"{np.mean(stage >= k):.2f}" for k in range(len(ladder.sessions)))
-        names = " > ".join(name for name, _ in ladder.cascade.estimators)
-        print(
-            f"| {ladder.title} | {names} | {reached} | {len(ladder.file) / 1e6:.1f} MB "
-            f"| {ladder.export_seconds:.1f} s | {seconds:.2f} s |"
-        )
+        stage = session.run(["exit_stage"], {"X": timed.X})[0]
+        reached = " / ".join(f"{np.mean(stage >= k):.2f}" for k in range(len(timed.sessions)))
+        names = " > ".join(name for name, _ in timed.cascade.estimators)
+        size = f"{len(timed.file) / 1e6:.1f} MB"
+        times = f"{timed.export_seconds:.1f} s", f"{seconds:.2f} s"
+        print_line([timed.title, names, reached, size, *times])
     print()
-    for ladder in ladders:
-        metadata = open_file(ladder.file).get_modelmeta().custom_metadata_map
-        print(f"* {ladder.title}: {json.loads(metadata['verification_figures'])['advice']}.")
+    for timed in cascades:
+        metadata = open_file(timed.file).get_modelmeta().custom_metadata_map
+        print(f"* {timed.title}: {json.loads(metadata['verification_figures'])['advice']}.")
 
 
-def print_times(timed):
-    """Print the file's time beside its members', the dearest member's and Python's."""
-    print(
-        "\n| ladder | rows a call | file | its members on the rows that reach them | difference "
-        "| ratio | goal | dearest member / file | Python / file |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
-    for ladder, sizes in timed:
+def print_times(cascades):
+    """Print the file's time against its members', the last member's on all rows and Python's."""
+    print()
+    print_header(TIME_COLUMNS)
+    for timed, sizes in cascades:
         for size in sizes:
-            _print_time(ladder, *size)
+            _print_time(timed, *size)
 
 
-def _print_time(ladder, n_rows, n_calls, n_repeats, n_in_python):
+def _print_time(timed, n_rows, n_calls, n_repeats, n_in_python):
     """Print one line: a mean over calls of medians over repetitions."""
-    session = open_file(ladder.file)
-    calls = [call_of(ladder, session, block) for block in blocks_of(ladder.X, n_rows, n_calls)]
-    pairs = {"members": n_repeats, "dearest": n_repeats, "python": n_in_python}
+    session = open_file(timed.file)
+    calls = [call_of(timed, session, block) for block in blocks_of(timed.X, n_rows, n_calls)]
+    pairs = {"members": n_repeats, "last": n_repeats, "python": n_in_python}
     series = {name: [call[name] for call in calls] for name in ("file", *pairs)}
     times = {other: _paired(series["file"], series[other], n) for other, n in pairs.items()}
     file, members = times["members"]
@@ -93,13 +94,10 @@ def _print_time(ladder, n_rows, n_calls, n_repeats, n_in_python):
         goal, met = "ratio <= 1.05", ratio <= 1.05
     else:
         goal, met = "", True
-    cells = " | ".join(f"{value * scale:.1f} {unit}" for value in (file, members, file - members))
-    others = " | ".join(f"{times[name][1] / times[name][0]:.2f}" for name in ("dearest", "python"))
-    print(
-        f"| {ladder.title} | {n_rows:,} | {cells} | {ratio:.3f} | {goal}"
-        f"{'' if met else ': missed'} | {others} |",
-        flush=True,
-    )
+    cells = [f"{value * scale:.1f} {unit}" for value in (file, members, file - members)]
+    others = [f"{times[name][1] / times[name][0]:.2f}" for name in ("last", "python")]
+    goal += "" if met else ": missed"
+    print_line([timed.title, f"{n_rows:,}", *cells, f"{ratio:.3f}", goal, *others])
 
 
 def blocks_of(X, n_rows, n_calls):
@@ -108,13 +106,13 @@ def blocks_of(X, n_rows, n_calls):
     return [np.ascontiguousarray(X[part]) for part in np.split(numbers, n_calls)]
 
 
-def call_of(ladder, session, X) -> dict[str, Callable]:
-    """Return what is timed on a block of rows, as functions without arguments."""
+def call_of(timed, session, X) -> dict[str, Callable]:
+    """Return the calls that are timed on a block of rows."""
     stage = session.run(["exit_stage"], {"X": X})[0]
-    reached = [np.ascontiguousarray(X[stage >= k]) for k in range(len(ladder.sessions))]
+    reached = [np.ascontiguousarray(X[stage >= k]) for k in range(len(timed.sessions))]
     own = [
         (member, {"X": rows})
-        for member, rows in zip(ladder.sessions, reached, strict=True)
+        for member, rows in zip(timed.sessions, reached, strict=True)
         if len(rows)
     ]
 
@@ -125,40 +123,40 @@ def call_of(ladder, session, X) -> dict[str, Callable]:
     return {
         "file": lambda: session.run(None, {"X": X}),
         "members": members,
-        "dearest": lambda: ladder.sessions[-1].run(None, {"X": X}),
-        "python": lambda: ladder.cascade.predict_details(X),
+        "last": lambda: timed.sessions[-1].run(None, {"X": X}),
+        "python": lambda: timed.cascade.predict_details(X),
     }
 
 
 def _paired(firsts, seconds, n_repeats):
-    """Return the mean over calls of their median CPU seconds, for two series taken in turns.
+    """Return the mean over calls of their median CPU seconds, for two series that take turns.
 
-    A series is gone through as a whole, so that no call finds the caches warm of its own rows.
+    All calls of a series follow each other, so that none finds its own rows in the caches.
     """
     times = np.empty((2, n_repeats, len(firsts)))
     for turn in range(-1, n_repeats):
         for which, calls in ((0, firsts), (1, seconds))[:: 1 if turn % 2 else -1]:
-            for place, call in enumerate(calls):
+            for k, call in enumerate(calls):
                 start = thread_time()
                 call()
-                # Turn -1 warms up, and is written over.
-                times[which, turn, place] = thread_time() - start
+                # Turn -1 warms up, and is overwritten.
+                times[which, turn, k] = thread_time() - start
     return np.median(times, axis=1).mean(axis=1)
 
 
-def print_kernels(ladders):
-    """Print what the profiler sees for one row that exits at each stage."""
-    print("\n| ladder | row exits at stage | kernels | in its members | in later members |")
-    print("|---|---|---|---|---|")
-    for ladder in ladders:
-        stages = open_file(ladder.file).run(["exit_stage"], {"X": ladder.X})[0]
+def print_kernels(cascades):
+    """Print the kernels that the profiler sees for one row that exits at each stage."""
+    print()
+    print_header(["cascade", "row exits at stage", "kernels", "in its members", "in later members"])
+    for timed in cascades:
+        stages = open_file(timed.file).run(["exit_stage"], {"X": timed.X})[0]
         for stage in np.unique(stages).tolist():
             row = int(np.flatnonzero(stages == stage)[0])
-            kernels = kernels_of(ladder.file, ladder.X[row : row + 1])
+            kernels = kernels_of(timed.file, timed.X[row : row + 1])
             inside = [_stage_of(name) for name in kernels]
             run = sum(k is not None and k <= stage for k in inside)
             later = sum(k is not None and k > stage for k in inside)
-            print(f"| {ladder.title} | {stage} | {len(kernels)} | {run} | {later} |")
+            print_line(map(str, [timed.title, stage, len(kernels), run, later]))
 
 
 def kernels_of(content, X):
@@ -174,5 +172,5 @@ def kernels_of(content, X):
 
 def _stage_of(name):
     """Return the stage of the member that a node belongs to; None for the routing."""
-    place, found, _ = name.partition("/member/")
-    return int(place.rpartition("stage")[2]) if found else None
+    prefix, found, _ = name.partition("/member/")
+    return int(prefix.rpartition("stage")[2]) if found else None

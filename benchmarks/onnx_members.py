@@ -1,4 +1,4 @@
-"""How far the graph of each kind of member is from the member itself, and what is refused."""
+"""The ONNX graph of each kind of member against the member itself: differences and refusals."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from benchmarks.tables import print_header, print_line
 from sklearn_cascade import CascadeClassifier, OnnxClassifier, PrefitClassifier, to_onnx
 from sklearn_cascade.exceptions import ConversionError
 
@@ -46,29 +47,19 @@ _N_FEATURES, _N_CLASSES = 20, 4
 
 
 class Kind(NamedTuple):
-    """A kind of member.
-
-    Attributes
-    ----------
-    name : str
-        What the table calls it.
-    make : callable
-        Takes rows, labels and a number of trees; returns it fitted.
-    rows : callable, default=None
-        Takes an array of rows; returns them as this member wants them.
-    """
+    """A kind of member: how the table names it, how to fit it, and the rows that it takes."""
 
     name: str
-    make: Callable
-    rows: Callable | None = None
+    make: Callable  # of rows, labels and a number of trees; returns it fitted
+    rows: Callable | None = None  # of an array; returns the rows in this member's form
 
-    def look(self, X):
-        """Return rows as this member wants them."""
+    def prepare(self, X):
+        """Return rows in this member's form."""
         return X if self.rows is None else self.rows(X)
 
 
 class Own(ClassifierMixin, BaseEstimator):
-    """A class that no converter knows: always the same shares."""
+    """A class without a converter, which predicts the same for each row."""
 
     def fit(self, X, y):
         """Keep the classes."""
@@ -85,7 +76,7 @@ class Own(ClassifierMixin, BaseEstimator):
 
 
 def with_gaps(X):
-    """Return rows of which some values are missing."""
+    """Return rows with some missing values."""
     X = X.copy()
     X[np.abs(X) < 0.1] = np.nan
     return X
@@ -111,12 +102,12 @@ def as_images(X):
 
 
 def kinds() -> list[Kind]:
-    """Return every kind of member of which this machine has the libraries."""
+    """Return each kind of member whose libraries are installed."""
     return [*_simple(), *_trees(), *_wrapped(), *_boosters(), *_without_converter()]
 
 
 def _simple() -> list[Kind]:
-    """Return members that are a formula."""
+    """Return linear models, nets, naive Bayes and nearest neighbours."""
     logistic = LogisticRegression(max_iter=500)
     sgd = make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss", random_state=0))
     return [
@@ -218,12 +209,12 @@ def _without_converter() -> list[Kind]:
 
 
 def _kind(name, estimator, rows=None) -> Kind:
-    """Return a kind that is fitted as it is."""
+    """Return a kind whose estimator is fitted with its own parameters."""
     return Kind(name, lambda X, y, _: sklearn.clone(estimator).fit(X, y), rows)
 
 
 def _forest(name, make, factor=1, **parameters) -> Kind:
-    """Return a kind of which the number of trees is open, or some times that."""
+    """Return a kind with the given number of trees, or a multiple of it."""
     parameters["random_state"] = 0
 
     def fit(X, y, n_trees):
@@ -259,11 +250,11 @@ def _net() -> bytes:
         helper.make_node("MatMul", ["f", "weights"], ["z"]),
         helper.make_node("Softmax", ["z"], ["probabilities"], axis=1),
     ]
-    ports = [
+    tensors = [
         helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, 4, 4]),
         helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", _N_CLASSES]),
     ]
-    graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], constants)
+    graph = helper.make_graph(nodes, "net", tensors[:1], tensors[1:], constants)
     opsets = [helper.make_opsetid("", 17)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
 
@@ -276,41 +267,34 @@ def problem(n_samples):
 
 
 def run(*, quick=False):
-    """Print one line per kind of member, with its largest difference of a probability.
-
-    Parameters
-    ----------
-    quick : bool, default=False
-        Toy size, for the tests.
-    """
+    """Print one line per kind of member, with its largest difference of a probability."""
     n_train, n_test, n_trees = (200, 200, 5) if quick else (1500, 3500, 100)
     X, y = problem(n_train + n_test)
     print(
         f"Largest difference of a probability, {n_test:,} rows of {_N_FEATURES} columns, "
-        f"{_N_CLASSES} classes, {n_trees} trees; and what `to_onnx` does.\n"
+        f"{_N_CLASSES} classes, {n_trees} trees; and the outcome of `to_onnx`.\n"
     )
-    print("| member | float32 X | float64 X | to_onnx |")
-    print("|---|---|---|---|")
+    print_header(["member", "float32 X", "float64 X", "to_onnx"])
     for kind in kinds():
-        looked_at = kind.look(X)
+        rows = kind.prepare(X)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            member = kind.make(looked_at[:n_train], y[:n_train], n_trees)
-            found = [_outcome(member, _as(looked_at[n_train:], t)) for t in ("f4", "f8")]
+            member = kind.make(rows[:n_train], y[:n_train], n_trees)
+            found = [_outcome(member, _as(rows[n_train:], t)) for t in ("f4", "f8")]
         verdicts = list(dict.fromkeys(verdict for _, verdict in found))
         cells = [difference for difference, _ in found]
-        print(f"| {kind.name} | {' | '.join(cells)} | {', '.join(verdicts)} |", flush=True)
+        print_line([kind.name, *cells, ", ".join(verdicts)])
 
 
 def _as(X, dtype):
-    """Return rows with their numbers in a type."""
+    """Return rows with their numbers in a dtype."""
     if not isinstance(X, pd.DataFrame):
         return X.astype(dtype)
     return X.astype({name: dtype for name in X.columns if X[name].dtype.kind == "f"})
 
 
 def _outcome(member, X) -> tuple[str, str]:
-    """Return a member's largest difference, and what the exporter makes of it, in words."""
+    """Return a member's largest difference, and the exporter's verdict."""
     labels = np.resize(member.classes_, len(X))
     cascade = CascadeClassifier([("member", FrozenEstimator(member))]).fit(X, labels)
     try:
@@ -321,12 +305,12 @@ def _outcome(member, X) -> tuple[str, str]:
             model = to_onnx(cascade, X, verify=False)
         except ConversionError:
             return "-", verdict
-    apart = np.abs(_answer(model, X) - member.predict_proba(X))
-    return f"{apart.max():.1e}", verdict
+    difference = np.abs(_probabilities(model, X) - member.predict_proba(X))
+    return f"{difference.max():.1e}", verdict
 
 
-def _answer(model, X) -> np.ndarray:
-    """Return the probabilities that a file gives."""
+def _probabilities(model, X) -> np.ndarray:
+    """Return the probabilities of a file."""
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )

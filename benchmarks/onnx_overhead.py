@@ -1,4 +1,4 @@
-"""What OnnxClassifier adds to the time of the runtime's own call: one row, and a thousand."""
+"""OnnxClassifier's overhead over the runtime's own call: one row, and a thousand."""
 
 from __future__ import annotations
 
@@ -9,22 +9,17 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.predict import _paired
+from benchmarks.predict import paired_medians
+from benchmarks.tables import print_header, print_line
 from sklearn_cascade import OnnxClassifier
 
 
 def run(*, data=None, quick=False):
     """Print one line per net and number of rows, each with its bound.
 
-    Parameters
-    ----------
-    data : path, default=None
-        Folder that holds `cifar10_family`, whose smallest net is timed as well.
-    quick : bool, default=False
-        Toy size, for the tests.
+    If the folder `data` holds `cifar10_family`, its smallest net is timed as well.
     """
-    print("| net | rows | session.run | OnnxClassifier | difference | ratio | bound |")
-    print("|---|---|---|---|---|---|---|")
+    print_header(["net", "rows", "session.run", "OnnxClassifier", "difference", "ratio", "bound"])
     rng = np.random.default_rng(0)
     nets = [
         ("tabular, 30-256-256-5", tabular_net(rng), (30,)),
@@ -92,13 +87,11 @@ def _print(label, content, X, n_repeats, unit, bound):
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     model = OnnxClassifier(content)
-    alone, through = _paired(
+    alone, through = paired_medians(
         lambda: session.run(["probabilities"], {name: X}),
         lambda: model.predict_proba(X),
         n_repeats,
     )
     scale = {"µs": 1e6, "ms": 1e3}[unit]
-    figures = (alone * scale, through * scale, (through - alone) * scale)
-    cells = " | ".join(f"{value:.3f} {unit}" for value in figures)
-    ratio = through / alone
-    print(f"| {label} | {len(X):,} | {cells} | {ratio:.3f} | {bound} |", flush=True)
+    cells = [f"{x * scale:.3f} {unit}" for x in (alone, through, through - alone)]
+    print_line([label, f"{len(X):,}", *cells, f"{through / alone:.3f}", bound])

@@ -1,4 +1,4 @@
-"""A comparison with peers: same rows, same members, one run; losing lines kept."""
+"""sklearn-cascade against peers on the same rows and members, in one run; losses stay in."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from benchmarks import (
     peers_ours,
     peers_sklearn,
 )
-from benchmarks.peers_tasks import Contestant, Fitted, Outcome, validate_options
+from benchmarks.forests import log_loss
+from benchmarks.peers_tasks import Fitted, Method, Outcome, make_tasks
 
-ROOMS = {
+PEERS = {
     "scikit-fallback": peers_fallback,
     "MAPIE": peers_mapie,
     "BARGAIN": peers_bargain,
@@ -47,27 +48,26 @@ HEADER = (
     "failures and notes",
 )
 HOW = """\
-Everyone gets the same fitted members, frozen, the same rows to tune and the same rows to test, on
+All methods get the same fitted members, frozen, the same rows to tune and the same rows to test, on
 one thread. AutoGluon fits members of its own, of the same three kinds, on the rows to train and to
 tune together; the lines with LightGBM in their name share one LightGBM model. Grids have ten levels
 for each threshold, scikit-fallback's default; this package tries 64.
 
-- cost paid: the rows that each member was asked for on the test rows, counted, times its cost.
-  Costs in µs are the members' own times in this run, credits are made-up prices. For LightGBM,
-  rounds of boosting, counted by a replay that has to give the same scores; for AutoGluon, its
-  own time. Costs are those of a full batch of average rows, so that a
-  cascade may take longer than it pays.
-- cost claimed: what the method itself foretells, where it does; for AutoGluon the time of its
+- cost paid: the test rows that each member predicted, counted, times its cost. Costs in µs are the
+  members' own times in this run, credits are made-up prices. For LightGBM, rounds of boosting,
+  counted by a replay that has to give the same scores; for AutoGluon, its own time. Costs are those
+  of average rows in a full batch, so a cascade may take longer than it pays.
+- cost claimed: the method's own estimate, if it gives one; for AutoGluon the time of its
   leaderboard on validation rows.
-- got: on the test rows, ± half a 95 % interval; **missed** where the interval is beyond what was
-  asked, too. What is certified or controlled holds with probability 0.9 over draws of the rows to
-  tune, and a line is one draw.
-- fit: what a method adds to members that are fitted already. predict: all test rows in one call,
-  the median of five in turns. Both in seconds of the processor, on one thread, so that other work
-  on the machine does not count.
-- log loss: zeros lifted to 1e-6.
+- asked and got: the limit, and the figure on the test rows, ± half a 95 % interval; **missed** if
+  the interval is beyond the limit, too. What is certified or controlled holds with probability 0.9
+  over draws of the rows to tune, and a line is one draw.
+- fit: the time that a method adds to members that are fitted already. predict: all test rows in one
+  call, the median of five in turns. Both are processor times on one thread, so that other work on
+  the machine does not count.
+- log loss: zeros become 1e-6.
 """
-# A method that takes longer to answer the test rows is timed once.
+# A method that needs more seconds to predict the test rows is timed once.
 SLOW = 2.0
 
 
@@ -81,23 +81,23 @@ def run(*, quick=False, out=None, autogluon=None):
     """Print the members of each data set, then a line for each method on each of them."""
     lines = []
 
-    def tell(text=""):
+    def write(text=""):
         lines.append(text)
         print(text, flush=True)
 
     with threadpool_limits(1):
-        tell(HOW)
-        tasks = list(validate_options(quick))
+        write(HOW)
+        tasks = list(make_tasks(quick))
         for task in tasks:
-            tell(_describe(task))
-        tell()
-        tell(f"| {' | '.join(HEADER)} |")
-        tell(f"|{'---|' * len(HEADER)}")
+            write(_describe(task))
+        write()
+        write(f"| {' | '.join(HEADER)} |")
+        write(f"|{'---|' * len(HEADER)}")
         for task in tasks:
             for line in _compare(task, 1 if quick else 5, autogluon):
-                tell(line)
-        for name, required_statistics in _missing(autogluon):
-            tell(f"| all | {name} |{' - |' * 8} not installed: {required_statistics} |")
+                write(line)
+        for name, install in _missing(autogluon):
+            write(f"| all | {name} |{' - |' * 8} not installed: {install} |")
     if out is not None:
         Path(out).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -116,57 +116,57 @@ def _describe(task):
 
 
 def _missing(autogluon):
-    """Yield the peers that are not here, and what installs them."""
-    for name, room in ROOMS.items():
-        if find_spec(room.PACKAGE) is None:
-            yield name, f"`pip install 'sklearn-cascade[{room.EXTRA}]'`"
+    """Yield the peers that are not installed, and how to install them."""
+    for name, peer in PEERS.items():
+        if find_spec(peer.PACKAGE) is None:
+            yield name, f"`pip install 'sklearn-cascade[{peer.EXTRA}]'`"
     if autogluon is None:
-        required_statistics = (
-            "`pip install autogluon.tabular lightgbm` elsewhere, then `--autogluon PYTHON`"
+        yield (
+            "AutoGluon",
+            "`pip install autogluon.tabular lightgbm` elsewhere, then `--autogluon PYTHON`",
         )
-        yield "AutoGluon", required_statistics
 
 
-def _contestants(task, autogluon):
-    """Yield all lines of one data set."""
-    yield from peers_sklearn.contestants(task)
-    yield from peers_ours.contestants(task)
-    for room in ROOMS.values():
-        if find_spec(room.PACKAGE) is not None:
-            # Imported here, so that no fit pays for it; one that fails is told where it is used.
+def _methods(task, autogluon):
+    """Yield the methods for one data set."""
+    yield from peers_sklearn.methods(task)
+    yield from peers_ours.methods(task)
+    for peer in PEERS.values():
+        if find_spec(peer.PACKAGE) is not None:
+            # Imported here, so that no fit pays for it; a failure is reported where it is used.
             with suppress(ImportError):
-                import_module(room.PACKAGE)
-            yield from room.contestants(task)
+                import_module(peer.PACKAGE)
+            yield from peer.methods(task)
     if autogluon is not None:
-        yield from peers_autogluon.contestants(task, autogluon)
+        yield from peers_autogluon.methods(task, autogluon)
 
 
 @dataclass
 class Line:
-    """What is known of one method on one data set."""
+    """The figures of one method on one data set."""
 
-    contestant: Contestant
+    method: Method
     fitted: Fitted | None = None
     seconds: float = 0.0
     labels: np.ndarray | None = None
     proba: np.ndarray | None = None
     paid: tuple = (np.nan, 0.0)
     times: list = field(default_factory=list)
-    remarks: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
 
 
 def _compare(task, n_turns, autogluon):
-    """Let all methods fit and answer once, then time them in turns; yield their lines."""
-    found = [Line(contestant) for contestant in _contestants(task, autogluon)]
+    """Let all methods fit and predict once, then time them in turns; yield their lines."""
+    found = [Line(method) for method in _methods(task, autogluon)]
     for line in found:
         with warnings.catch_warnings(record=True) as caught, _silence():
             warnings.simplefilter("always")
             try:
                 _try(line, task)
-            except Exception as error:  # whatever a peer raises is its result
+            except Exception as error:  # any error is a result
                 line.fitted = None
-                line.remarks.append(f"{type(error).__name__}: {error}")
-        line.remarks = line.remarks or _told(caught)
+                line.notes.append(f"{type(error).__name__}: {error}")
+        line.notes = line.notes or _notes_of(caught)
     timed = [line for line in found if line.fitted is not None and line.fitted.micros is None]
     for _ in range(n_turns - 1):
         for line in timed:
@@ -182,18 +182,18 @@ def _compare(task, n_turns, autogluon):
 
 @contextmanager
 def _silence():
-    """Keep what peers print out of the table."""
+    """Keep the output of peers out of the table."""
     with redirect_stdout(StringIO()) as sink, redirect_stderr(sink):
         yield
 
 
 def _try(line, task):
-    """Fit and answer, counting what is paid."""
+    """Fit and predict, counting the cost that is paid."""
     X = task.test[0]
     start = process_time()
-    line.fitted = line.contestant.fit(task)
+    line.fitted = line.method.fit(task)
     line.seconds = process_time() - start
-    task.forget()
+    task.reset_counts()
     start = process_time()
     line.labels = np.asarray(line.fitted.predict(X))
     line.times.append(process_time() - start)
@@ -201,55 +201,46 @@ def _try(line, task):
     if line.fitted.predict_proba is not None:
         line.proba = np.asarray(line.fitted.predict_proba(X))
     if line.fitted.note:
-        line.remarks.append(line.fitted.note)
+        line.notes.append(line.fitted.note)
 
 
-def _told(caught):
+def _notes_of(caught):
     """Return the first warning of each kind that is about the result."""
-    about = {w.category: str(w.message) for w in reversed(caught) if _matters(w.category)}
-    return [f"{kind.__name__}: {text}" for kind, text in about.items()]
-
-
-def _matters(category):
-    """Return whether a warning is about the result and not about an old name."""
-    return not issubclass(category, DeprecationWarning | FutureWarning | ResourceWarning)
+    others = DeprecationWarning | FutureWarning | ResourceWarning
+    first = {w.category: w.message for w in reversed(caught) if not issubclass(w.category, others)}
+    return [f"{kind.__name__}: {text}" for kind, text in first.items()]
 
 
 def _format(line, task):
     """Return one line of the table."""
-    remarks = "; ".join(_short(remark) for remark in line.remarks) or "-"
+    notes = "; ".join(_short(note) for note in line.notes) or "-"
     if line.fitted is None:
-        return f"| {task.name} | {line.contestant.method} |{' - |' * 8} {remarks} |"
+        return f"| {task.name} | {line.method.name} |{' - |' * 8} {notes} |"
     fitted, truth = line.fitted, task.test[1]
     micros = fitted.micros or median(line.times) / len(truth) * 1e6
     unit = fitted.unit or task.unit
     asked, got = "-", "-"
-    if fitted.promise is not None:
+    if fitted.guarantee is not None:
         outcome = Outcome(line.labels, truth, line.paid, micros)
-        asked, got = fitted.promise.text, fitted.promise.describe(outcome)
+        asked, got = fitted.guarantee.text, fitted.guarantee.describe(outcome)
     cells = (
         task.name,
-        line.contestant.method,
+        line.method.name,
         f"{np.mean(line.labels == truth):.4f}",
-        "-" if line.proba is None else f"{_log_loss(line.proba, truth):.3f}",
+        "-" if line.proba is None else f"{log_loss(line.proba, truth):.3f}",
         f"{line.paid[0]:.4g} {unit}",
         "-" if fitted.claimed is None else f"{fitted.claimed:.4g} {unit}",
         asked,
         got,
         f"{line.seconds if fitted.seconds is None else fitted.seconds:.2f}",
         f"{micros:.3g}",
-        remarks,
+        notes,
     )
     return f"| {' | '.join(cells)} |"
 
 
-def _log_loss(proba, truth):
-    """Return the log loss, with zeros lifted to 1e-6 as a user would."""
-    return -np.mean(np.log(np.maximum(proba[np.arange(len(truth)), truth], 1e-6)))
-
-
 def _short(text):
-    """Return a remark on one line, cut to a cell."""
+    """Return a note on one line, cut to a cell."""
     text = " ".join(text.split()).replace("|", "/")
     return text if len(text) <= 110 else f"{text[:107]}..."
 

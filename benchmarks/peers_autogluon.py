@@ -1,6 +1,6 @@
-"""Side by side: AutoGluon, in the Python of an environment of its own.
+"""AutoGluon for the comparison with peers, run by the Python of an environment of its own.
 
-This file is the program for that Python, too: it imports nothing else of this repository.
+That Python runs this file as a program, which imports nothing else of this repository.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import numpy as np
 BATCH = 1000
 
 
-def contestants(task, python):
-    """Return AutoGluon's lines: its default ensemble, and one with a limit of time."""
-    from benchmarks.peers_tasks import SHARE, Contestant
+def methods(task, python):
+    """Yield AutoGluon's methods: its default ensemble, and one with a time limit."""
+    from benchmarks.peers_tasks import SHARE, Method
 
     limit = float(SHARE * task.micros.sum())
-    yield Contestant("AutoGluon, LR + GBM + XT", lambda task: _ask(task, python, None))
-    yield Contestant("AutoGluon, infer_limit", lambda task: _ask(task, python, limit))
+    yield Method("AutoGluon, LR + GBM + XT", lambda task: _fit(task, python, None))
+    yield Method("AutoGluon, infer_limit", lambda task: _fit(task, python, limit))
 
 
-def _ask(task, python, limit):
-    """Let it fit, answer the test rows and take its own times; limit in µs for a row."""
+def _fit(task, python, limit):
+    """Let AutoGluon fit, predict the test rows and time itself; `limit` is in µs per row."""
     from benchmarks.peers_tasks import Fitted, within_micros
 
     with tempfile.TemporaryDirectory() as folder:
@@ -43,13 +43,13 @@ def _ask(task, python, limit):
         if done.returncode:
             raise RuntimeError(done.stderr.strip().splitlines()[-1])
         found = json.loads(Path(folder, "figures.json").read_text())
-        answers = dict(np.load(Path(folder, "answers.npz")))
-    promise = None if limit is None else within_micros(limit)
+        predictions = dict(np.load(Path(folder, "predictions.npz")))
+    guarantee = None if limit is None else within_micros(limit)
     return Fitted(
-        lambda X: answers["labels"],
-        lambda X: answers["proba"],
+        lambda X: predictions["labels"],
+        lambda X: predictions["proba"],
         found["claimed"],
-        promise,
+        guarantee,
         paid=lambda X: found["micros"],
         unit="µs",
         micros=found["micros"],
@@ -59,7 +59,7 @@ def _ask(task, python, limit):
 
 
 def main(folder, limit):
-    """Fit on the rows in a folder and leave answers and figures there."""
+    """Fit on the rows in a folder, and write predictions and figures to it."""
     import pandas as pd
     from autogluon.tabular import TabularPredictor
 
@@ -75,21 +75,21 @@ def main(folder, limit):
     kept = predictor.persist()
     proba = predictor.predict_proba(test).to_numpy()
     best = predictor.model_best
-    board = predictor.leaderboard().set_index("model")
+    leaderboard = predictor.leaderboard().set_index("model")
     n_val = len(predictor.load_data_internal("val")[1])
     figures = {
         "seconds": seconds,
         "micros": _micros(predictor, test),
-        "claimed": float(board.loc[best, "pred_time_val"]) / n_val * 1e6,
+        "claimed": float(leaderboard.loc[best, "pred_time_val"]) / n_val * 1e6,
         "models": sorted({*kept} - {best}) or [best],
     }
     labels = predictor.predict(test).to_numpy()
-    np.savez(Path(folder, "answers.npz"), labels=labels, proba=proba)
+    np.savez(Path(folder, "predictions.npz"), labels=labels, proba=proba)
     Path(folder, "figures.json").write_text(json.dumps(figures))
 
 
 def _micros(predictor, test):
-    """Return the median microseconds for a row, all rows at once."""
+    """Return the median microseconds per row, all rows at once."""
     times = []
     for _ in range(5):
         start = process_time()

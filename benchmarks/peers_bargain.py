@@ -1,21 +1,21 @@
-"""Side by side: BARGAIN, which answers one batch with a proxy and an oracle."""
+"""BARGAIN for the comparison with peers: a proxy and an oracle that predict one batch."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.peers_tasks import AGREEMENT, Contestant, Fitted, Task, agrees_with
+from benchmarks.peers_tasks import AGREEMENT, Fitted, Method, Task, agrees_with
 
 PACKAGE, EXTRA = "BARGAIN", "bench"
 
 
-def contestants(task: Task):
-    """Return BARGAIN's line: the first member the proxy, the last the oracle."""
-    yield Contestant("BARGAIN, first and last member", _bargain)
+def methods(task: Task):
+    """Yield BARGAIN's method: the first member is the proxy, the last the oracle."""
+    yield Method("BARGAIN, first and last member", _bargain)
 
 
 def _bargain(task):
-    """Make its process ready: nothing is fitted, each batch is sampled anew."""
+    """Return its process: nothing is fitted, each batch is sampled anew."""
     from BARGAIN import BARGAIN_A, Oracle, Proxy
 
     (_, first), *_, (_, last) = task.members
@@ -30,11 +30,11 @@ def _bargain(task):
             label = int(last.predict(record[None])[0])
             return label == answer, label
 
-    def answer(X):
+    def predict(X):
         process = BARGAIN_A(
             First(verbose=False), Last(verbose=False), AGREEMENT, delta=0.1, verbose=False, seed=0
         )
         return np.array(process.process(X))
 
-    promise = agrees_with(AGREEMENT, last.predict(task.test[0]))
-    return Fitted(answer, promise=promise, note="one call a row, by its interface")
+    guarantee = agrees_with(AGREEMENT, last.predict(task.test[0]))
+    return Fitted(predict, guarantee=guarantee, note="one call a row, by its interface")

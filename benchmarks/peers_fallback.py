@@ -1,28 +1,28 @@
-"""Side by side: scikit-fallback's cascade with its own search of thresholds."""
+"""scikit-fallback for the comparison with peers: its cascade and its search of thresholds."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.peers_tasks import Contestant, Fitted, Task, within_budget
+from benchmarks.peers_tasks import Fitted, Method, Task, within_budget
 
 PACKAGE, EXTRA = "skfb", "bench"
 
 
-def contestants(task: Task):
-    """Return scikit-fallback's lines: its defaults, its best score, and a budget."""
-    yield Contestant("scikit-fallback CV", lambda task: _cascade(task))
-    yield Contestant(
+def methods(task: Task):
+    """Yield scikit-fallback's methods: its defaults, its best score, and a budget."""
+    yield Method("scikit-fallback CV", lambda task: _cascade(task))
+    yield Method(
         "scikit-fallback CV, highest score", lambda task: _cascade(task, strategy="min_score")
     )
-    yield Contestant(
+    yield Method(
         "scikit-fallback CV, budget",
         lambda task: _cascade(task, strategy="min_score", max_cost=task.budget),
     )
 
 
 def _cascade(task, **options):
-    """Fit its search; "min_score" is its name for the highest score among what is allowed."""
+    """Fit its search; "min_score" is its name for the highest score within the budget."""
     from skfb.ensemble import ThresholdCascadeClassifierCV
 
     model = ThresholdCascadeClassifierCV(
@@ -34,10 +34,10 @@ def _cascade(task, **options):
     ).fit(*task.tune)
     chosen = np.all(model.all_cv_thresholds_ == model.best_thresholds_, axis=1)
     claimed = float(model.mean_cv_costs_[chosen.argmax()])
-    promise = within_budget(task.budget) if "max_cost" in options else None
+    guarantee = within_budget(task.budget) if "max_cost" in options else None
     return Fitted(
         lambda X: np.asarray(model.predict(X)),
         lambda X: np.asarray(model.predict_proba(X)),
         claimed,
-        promise,
+        guarantee,
     )

@@ -1,4 +1,4 @@
-"""Data sets and fitted members that every peer gets, and what a method answers with."""
+"""Data sets and fitted members for the comparison with peers, and the parts of a method."""
 
 from __future__ import annotations
 
@@ -20,25 +20,19 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.forests import diamonds, late
 
 PRICES = np.array([1.0, 2.0, 3.0])
-# Part of the cost of all members that a row may cost under a budget: low enough to bind.
+# A budget per row, as a share of the cost of all members: low enough to bind.
 SHARE = 1 / 5
-# Share of the rows on which the last member's answer is to be kept.
+# Share of the rows on which the last member's label is to be kept.
 AGREEMENT = 0.95
 
 
 class Counted(ClassifierMixin, BaseEstimator):
-    """A fitted classifier that keeps count of the rows it is asked for; `clone` returns itself.
-
-    Parameters
-    ----------
-    estimator : classifier
-        Fitted, with ``predict_proba``.
-    """
+    """A fitted classifier that counts the rows it predicts; `clone` returns the same object."""
 
     def __init__(self, estimator):
         self.estimator = estimator
         self.classes_ = estimator.classes_
-        # A list, as `append` is safe where a peer asks from many threads at once.
+        # A list, since `append` is safe if a peer calls from many threads at once.
         self.calls = []
 
     def __sklearn_clone__(self):
@@ -77,7 +71,7 @@ class Task:
 
     @property
     def budget(self) -> float:
-        """Mean cost of a row that methods with a budget may spend."""
+        """Mean cost per row that methods with a budget may spend."""
         return float(SHARE * self.costs.sum())
 
     @property
@@ -85,16 +79,16 @@ class Task:
         """Thresholds that grids try: scikit-fallback's own, from 1 / n_classes to 0.95."""
         return np.linspace(1 / len(np.unique(self.train[1])), 0.95, self.n_levels)
 
-    def forget(self):
+    def reset_counts(self):
         """Set the counts of all members to zero."""
         for _, member in self.members:
             member.calls.clear()
 
     def paid(self, n_rows) -> tuple[float, float]:
-        """Return the mean cost of `n_rows` rows by all calls since, and its half interval.
+        """Return the mean cost of `n_rows` rows since the last reset, and its half interval.
 
-        For the interval the rows that one member saw are taken to be among those that another
-        with more rows saw, as they are in a cascade.
+        The interval assumes that rows of one member are among the rows of each member with more
+        rows, as in a cascade.
         """
         shares = np.array([sum(member.calls) for _, member in self.members]) / n_rows
         order = np.argsort(-shares)
@@ -106,7 +100,7 @@ class Task:
 
 
 class Outcome(NamedTuple):
-    """What a method did to the test rows; means come with half their 95 % interval."""
+    """The results of a method on the test rows; means come with half their 95 % interval."""
 
     labels: np.ndarray
     truth: np.ndarray
@@ -114,8 +108,8 @@ class Outcome(NamedTuple):
     micros: float
 
 
-class Promise(NamedTuple):
-    """What a method was asked to keep to, and how that is measured on the test rows."""
+class Guarantee(NamedTuple):
+    """The limit that a method has to keep, and how it is measured on the test rows."""
 
     text: str
     limit: float
@@ -123,7 +117,7 @@ class Promise(NamedTuple):
     measure: Callable[[Outcome], tuple[float, float]]
 
     def describe(self, outcome: Outcome) -> str:
-        """Return the figure measured, and whether it keeps to the limit."""
+        """Return the measured figure, and whether it keeps the limit."""
         value, half = self.measure(outcome)
         beyond = value - self.limit if self.at_most else self.limit - value
         verdict = "" if beyond <= 0 else " **missed**" if beyond > half else " (over, maybe chance)"
@@ -132,16 +126,16 @@ class Promise(NamedTuple):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A method ready to answer.
+    """A method ready to predict.
 
-    `paid` is the cost of a row where the members' counts do not say it: a function of the test
-    rows; `micros` and `seconds` are the times where another process took them.
+    `paid` is a function of the test rows that returns the cost of a row if the members' counts do
+    not give it; `micros` and `seconds` are the times if another process took them.
     """
 
     predict: Callable
     predict_proba: Callable | None = None
     claimed: float | None = None
-    promise: Promise | None = None
+    guarantee: Guarantee | None = None
     paid: Callable | None = None
     unit: str | None = None
     micros: float | None = None
@@ -149,43 +143,43 @@ class Fitted:
     note: str = ""
 
 
-class Contestant(NamedTuple):
-    """One line of the table: a name, and how to make the method ready for a task."""
+class Method(NamedTuple):
+    """A line of the table: its name, and the function that fits the method for a task."""
 
-    method: str
+    name: str
     fit: Callable[[Task], Fitted]
 
 
-def within_budget(limit) -> Promise:
-    """Return the promise to pay no more than this for a row, on average."""
-    return Promise(f"cost <= {limit:.4g}", limit, True, lambda outcome: outcome.paid)
+def within_budget(limit) -> Guarantee:
+    """Return the guarantee of a mean cost per row."""
+    return Guarantee(f"cost <= {limit:.4g}", limit, True, lambda outcome: outcome.paid)
 
 
-def within_micros(limit) -> Promise:
-    """Return the promise to take no more microseconds for a row."""
-    return Promise(f"µs <= {limit:.4g}", limit, True, lambda outcome: (outcome.micros, 0.0))
+def within_micros(limit) -> Guarantee:
+    """Return the guarantee of microseconds per row."""
+    return Guarantee(f"µs <= {limit:.4g}", limit, True, lambda outcome: (outcome.micros, 0.0))
 
 
-def loses_at_most(limit, whole) -> Promise:
-    """Return the promise to be hardly less accurate than these labels of the test rows."""
-    return Promise(
+def loses_at_most(limit, labels) -> Guarantee:
+    """Return the guarantee of an accuracy loss against these labels of the test rows."""
+    return Guarantee(
         f"accuracy lost <= {limit:.3f}",
         limit,
         True,
-        lambda o: _mean((whole == o.truth) * 1.0 - (o.labels == o.truth)),
+        lambda o: _mean((labels == o.truth) * 1.0 - (o.labels == o.truth)),
     )
 
 
-def at_least_accurate(limit) -> Promise:
-    """Return the promise of an accuracy."""
+def at_least_accurate(limit) -> Guarantee:
+    """Return the guarantee of an accuracy."""
     text = f"accuracy >= {limit:.3f}"
-    return Promise(text, limit, False, lambda o: _mean(o.labels == o.truth))
+    return Guarantee(text, limit, False, lambda o: _mean(o.labels == o.truth))
 
 
-def agrees_with(limit, whole) -> Promise:
-    """Return the promise to answer as these labels of the test rows, mostly."""
+def agrees_with(limit, labels) -> Guarantee:
+    """Return the guarantee of an agreement with these labels of the test rows."""
     text = f"agreement >= {limit:.3f}"
-    return Promise(text, limit, False, lambda o: _mean(o.labels == whole))
+    return Guarantee(text, limit, False, lambda o: _mean(o.labels == labels))
 
 
 def _mean(values) -> tuple[float, float]:
@@ -193,7 +187,7 @@ def _mean(values) -> tuple[float, float]:
     return float(np.mean(values)), float(1.96 * np.std(values) / np.sqrt(len(values)))
 
 
-def validate_options(quick):
+def make_tasks(quick):
     """Yield every task, its members fitted."""
     yield _task("breast cancer", *load_breast_cancer(return_X_y=True), (200, 169), quick, PRICES)
     X, y = load_digits(return_X_y=True)
@@ -216,7 +210,7 @@ def validate_options(quick):
 
 
 def _task(name, X, y, sizes, quick, prices=None):
-    """Divide the rows, fit the members, and take their times."""
+    """Split the rows, fit the members, and time them."""
     y = np.unique(y, return_inverse=True)[1]
     n_train, n_tune = sizes
     X, X_rest, y, y_rest = train_test_split(X, y, train_size=n_train, random_state=0, stratify=y)
@@ -235,7 +229,7 @@ def _task(name, X, y, sizes, quick, prices=None):
 
 
 def _micros(member, X):
-    """Return the median microseconds of the processor for a row, after one call to warm up."""
+    """Return the median microseconds of the processor per row, after one call to warm up."""
     times = []
     member.predict_proba(X)
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""What a committee adds to the time of its members: one row, a batch, import, tuning."""
+"""A cascade's overhead over the time of its members: one row, a batch, import, tuning."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from threadpoolctl import threadpool_limits
 
+from benchmarks.tables import print_header, print_line
 from sklearn_cascade import CascadeClassifier
 
+COLUMNS = ["figure", "members alone", "with sklearn-cascade", "difference", "ratio", "bound"]
 HEAVY = ("onnx", "onnxruntime", "skl2onnx", "pandas", "matplotlib")
 
 
 def run(*, quick=False):
     """Print the four figures, each with its bound.
 
-    Predictions are timed on one thread: threads of members that wait for a busy core would
-    drown what is to be seen.
+    Predictions are timed on one thread: threads of members that wait for a busy core would hide
+    differences this small.
     """
-    print("| figure | members alone | with sklearn-cascade | difference | ratio | bound |")
-    print("|---|---|---|---|---|---|")
+    print_header(COLUMNS)
     with threadpool_limits(1):
         one_row(n_repeats=50 if quick else 3000)
         batch(n_samples=500 if quick else 10_000, n_repeats=2 if quick else 40)
@@ -48,12 +49,12 @@ def one_row(n_repeats):
         first.predict_proba(row)
         second.predict_proba(row)
 
-    alone, together = _paired(members, lambda: cascade.predict_proba(row), n_repeats)
+    alone, together = paired_medians(members, lambda: cascade.predict_proba(row), n_repeats)
     _print("one row, two stages", alone, together, 1e6, "µs", "difference <= 15 µs")
 
 
 def batch(n_samples, n_repeats):
-    """Time a batch against the members' own time on exactly the rows that reach them."""
+    """Time a batch against the members' own time on the rows that reach them."""
     X, y = make_classification(
         2 * n_samples, 30, n_informative=12, n_classes=6, class_sep=1.5, random_state=0
     )
@@ -72,7 +73,7 @@ def batch(n_samples, n_repeats):
         for member, part in zip(members, parts, strict=True):
             member.predict_proba(part)
 
-    alone, together = _paired(members_alone, lambda: cascade.predict_proba(rows), n_repeats)
+    alone, together = paired_medians(members_alone, lambda: cascade.predict_proba(rows), n_repeats)
     reached = " / ".join(f"{len(part):,}" for part in parts)
     _print(f"rows {reached} in three stages", alone, together, 1e3, "ms", "ratio <= 1.03")
 
@@ -87,7 +88,7 @@ def importing(n_repeats):
         "print(time.perf_counter() - start); "
         f"print(*sorted({set(HEAVY)!r} & (set(sys.modules) - before)))"
     )
-    _python(code)  # leaves the bytecode behind that an installation would
+    _python(code)  # writes the bytecode, as an installation would
     alone = median(float(_python(base)[0]) for _ in range(n_repeats))
     runs = [_python(code) for _ in range(n_repeats)]
     extra = median(float(run[0]) for run in runs)
@@ -97,7 +98,7 @@ def importing(n_repeats):
 
 
 def tuning(n_samples):
-    """Time everything in fit besides fitting and predicting the members."""
+    """Time everything in fit but the members' own fit and predict_proba."""
     X, y = make_classification(
         n_samples, 20, n_informative=10, n_classes=5, class_sep=1.5, random_state=0
     )
@@ -143,12 +144,12 @@ def _frozen_cascade(members, thresholds):
     return CascadeClassifier(named, thresholds=thresholds)
 
 
-def _paired(first, second, n_repeats):
+def paired_medians(first, second, n_repeats):
     """Return the median seconds of two calls, taken in turns."""
     times = ([], [])
     first(), second()
     for turn in range(n_repeats):
-        # Either goes first as often: what runs second may find the machine's caches warm.
+        # Each goes first as often: the second call may find warm caches.
         calls = [(first, times[0]), (second, times[1])]
         for call, seconds in calls[:: 1 if turn % 2 else -1]:
             start = perf_counter()
@@ -158,7 +159,7 @@ def _paired(first, second, n_repeats):
 
 
 def _python(code):
-    """Return the lines that a fresh interpreter prints."""
+    """Return the lines that a new interpreter prints."""
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
@@ -167,6 +168,5 @@ def _python(code):
 
 def _print(figure, alone, together, scale, unit, bound):
     """Print one line of the table."""
-    figures = (alone * scale, together * scale, (together - alone) * scale)
-    cells = " | ".join(f"{value:.1f} {unit}" for value in figures)
-    print(f"| {figure} | {cells} | {together / alone:.3f} | {bound} |", flush=True)
+    cells = [f"{x * scale:.1f} {unit}" for x in (alone, together, together - alone)]
+    print_line([figure, *cells, f"{together / alone:.3f}", bound])

@@ -1,4 +1,4 @@
-"""Recorded predictions of real models: published experiments repeated, losing lines kept."""
+"""Published experiments repeated on recorded predictions of real models; losses stay in."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from benchmarks import (
     published_worst_case,
 )
 from benchmarks.published_pools import Pool, halves_of, load_pools
-from benchmarks.published_tables import Table
+from benchmarks.tables import Table
 
-# What is measured on the same halves of every pool, searched once for all of them.
+# Experiments on the same halves of every pool, which are searched once for all of them.
 ON_HALVES = (published_ensembles, published_cascades, published_worst_case)
-# What searches in a way of its own, and the data that it needs.
+# Experiments with a search of their own, and the data that they need.
 FAMILY = Path("cifar10_family")
 ALONE = {
     published_latency: FAMILY,
     published_training: FAMILY,
     published_large_pools: published_large_pools.FILE,
 }
-# Models in a cascade, and fewer of the largest pool, so that a half takes seconds.
+# Models in a candidate, and fewer for the largest pools, so that a half takes seconds.
 STAGES, STAGES_LARGE = 4, 3
 
 
@@ -38,19 +38,7 @@ def add_arguments(command):
 
 
 def run(*, data, quick=False, n_halves=10, out=None):
-    """Print a table for each experiment.
-
-    Parameters
-    ----------
-    data : path
-        Folder of the recorded data.
-    quick : bool, default=False
-        Toy size, for the tests.
-    n_halves : int, default=10
-        Times that the rows are cut in half; at toy size two.
-    out : path, default=None
-        Folder where each table is written as well, as ``published_<topic>.md``.
-    """
+    """Print a table for each experiment, and write it to the folder `out` if there is one."""
     with threadpool_limits(1):
         for table in tables(Path(data), quick, n_halves):
             print(f"## {table.title}\n\n{table.to_markdown()}", flush=True)
@@ -61,34 +49,36 @@ def run(*, data, quick=False, n_halves=10, out=None):
 
 
 def tables(folder: Path, quick: bool, n_halves: int) -> Iterator[Table]:
-    """Yield one table after the other; those of what the folder does not hold are left out."""
+    """Yield the tables whose data are in the folder."""
     if not any(folder.glob("*/*.npz")):
         raise FileNotFoundError(f"data={str(folder)!r} holds no recorded predictions")
-    rows = {room: [] for room in ON_HALVES}
+    rows = {experiment: [] for experiment in ON_HALVES}
     n_halves = 2 if quick else n_halves
     for pool in _all_pools(folder, quick):
-        for room, measured in _measure(pool.shrink() if quick else pool, quick, n_halves):
-            rows[room] += room.lines(pool, measured)
+        for experiment, measured in _measure(pool.shrink() if quick else pool, quick, n_halves):
+            rows[experiment] += experiment.lines(pool, measured)
     figures = {"n_halves": n_halves, "stages": STAGES, "stages_large": STAGES_LARGE}
-    for room in ON_HALVES:
-        caption = room.CAPTION.format(**figures)
-        yield Table(room.TOPIC, room.TITLE, caption, room.HEADER, rows[room])
-    for room, needed in ALONE.items():
+    for experiment in ON_HALVES:
+        caption = experiment.CAPTION.format(**figures)
+        yield Table(
+            experiment.TOPIC, experiment.TITLE, caption, experiment.HEADER, rows[experiment]
+        )
+    for experiment, needed in ALONE.items():
         if (folder / needed).exists():
-            yield room.table(folder, quick=quick, n_halves=n_halves)
+            yield experiment.table(folder, quick=quick, n_halves=n_halves)
 
 
 def _all_pools(folder: Path, quick: bool) -> Iterator[Pool]:
-    """Yield the recorded pools, and that of which the best classes can be averaged."""
+    """Yield the recorded pools, and the one with probabilities of the five best classes."""
     yield from load_pools(folder)
     if (folder / published_top5.FILE).exists():
         yield published_top5.load_top5(folder, 400 if quick else None)
 
 
 def _measure(pool: Pool, quick: bool, n_halves: int):
-    """Return for each experiment what it measures on each half."""
+    """Return the measurements of each experiment on each half."""
     large = len(pool.names) > 20
     stages = 2 if quick else STAGES_LARGE if large else STAGES
     halves = halves_of(pool, n_halves, max_stages=stages)
-    by_half = [[room.measure(half) for room in ON_HALVES] for half in halves]
+    by_half = [[experiment.measure(half) for experiment in ON_HALVES] for half in halves]
     return zip(ON_HALVES, zip(*by_half, strict=True), strict=True)

@@ -1,13 +1,13 @@
-"""Cascades against the best single model: at equal accuracy, and at equal cost."""
+"""Cascades and ensembles against the best single model: at equal accuracy, and at equal cost."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.published_tables import commonest, spread
+from benchmarks.tables import commonest, spread
 
-# What the sources, and the plain two-stage cascade of the data's README (mean of 20 halves), reach:
-# share of the cost saved at the best single model's score; points gained at its cost.
+# Figures of the sources, and of the plain two-stage cascade of the data's README (20 halves): share
+# of the cost saved at the best single model's score, and points gained at its cost.
 SOURCES = {
     "imagenet_cnn34": "two-stage: saves 44.5 %, +0.07",
     "imagenet_cnn34 by ms": "two-stage: saves 45.1 %, +0.07",
@@ -28,26 +28,27 @@ SOURCES = {
 }
 TOPIC, TITLE = "cascades", "Cascades at equal accuracy, and at equal cost"
 CAPTION = """\
-Found on one half of the rows: the best single model; the cheapest committee of no lower accuracy
-(*saving*: how many times less a row costs; *points* of accuracy against that model); the most
-accurate one within its cost (*gain*; *part spent* of that cost). Figures are of the other half:
-mean ± standard deviation over {n_halves} halves; at most {stages} models in a committee,
-{stages_large} where there are more than 20 to choose from. *pays*: at least 5 % cheaper, at most
-0.3 points lost.
+Found on one half of the rows: the best single model; the cheapest cascade or ensemble of no lower
+accuracy (*saving*: how many times less a row costs; *points* of accuracy against that model); the
+most accurate one within its cost (*gain*; *part spent* of that cost). Figures are of the other
+half: mean ± standard deviation over {n_halves} halves. A candidate has at most {stages} models,
+{stages_large} if there are more than 20 to choose from. *pays*: at least 5 % cheaper, at most 0.3
+points lost.
 
 Published: share of the cost saved at equal accuracy, points gained at equal cost. *two-stage* is
-the plain cascade of the data's own notes, mean of 20 halves (5 of imagenet_cnn16_top5). Answers are
-averaged where the pool's name says *proba*, *mean* or *family*; of the others, only the most likely
-class is recorded. Of imagenet_cnn16_top5 (mean) these are the five best classes of each network."""
+the plain cascade of the data's own notes, mean of 20 halves (5 of imagenet_cnn16_top5). Pools named
+*proba*, *mean* or *family* have probabilities, which can be averaged; of the others, only the most
+likely class is recorded. For imagenet_cnn16_top5 (mean), the probabilities are those of the five
+best classes of each network."""
 HEADER = ["data set", "models x rows", "best single (halves)", "saving", "points",
           "gain at its cost", "part spent", "s per half", "published", "verdict"]  # fmt: skip
 
 
 def measure(half):
-    """Return the best single model, and what two committees give against it."""
+    """Return the best single model, and the figures of two choices against it."""
     single = half.single
     chosen = [half.front.select(max_score_loss=0.0), half.front.select(max_cost=single.mean_cost)]
-    score, cost = half.judge([single, *chosen])
+    score, cost = half.evaluate([single, *chosen])
     points = 100 * (score - score[0])
     return single.label, [cost[0] / cost[1], points[1], points[2], cost[2] / cost[0], half.seconds]
 

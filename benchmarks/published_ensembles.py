@@ -1,4 +1,4 @@
-"""Ensembles of models without early exit against a bigger one, within its cost."""
+"""Ensembles without early exit against a bigger model, within its cost."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from itertools import product
 
 import numpy as np
 
-from benchmarks.published_tables import commonest, spread, verdict_of
+from benchmarks.tables import commonest, spread, verdict_of
 
 SIZES = (2, 3, 4)
 TOPIC, TITLE = "ensembles", "An ensemble against a bigger model"
 CAPTION = """\
-Every model in turn is the bigger one. Of the plain averages of at most k models that are each
-cheaper, two are chosen on one half of the rows: the most accurate within its cost, and the cheapest
-of no lower accuracy, whatever it costs. *points*, the ensemble's accuracy less the bigger model's,
+Each model in turn is the bigger one. Among plain averages of at most k cheaper models, two are
+chosen on one half of the rows: the most accurate within the bigger model's cost, and the cheapest
+of no lower accuracy, whatever it costs. *points*, the ensemble's accuracy minus the bigger model's,
 are of the other half: mean ± standard deviation over {n_halves} halves. *wins* and *loses*: points
-beyond their spread. *equal accuracy*: the bigger model's cost over that of the second ensemble,
-below 1 where the ensemble is dearer; in brackets, in how many halves there is one.
+beyond one standard deviation. *equal accuracy*: the bigger model's cost over that of the second
+ensemble, below 1 if the ensemble is more expensive; in brackets, the halves in which there is one.
 
 Published (Wang et al., the authors' article): an ensemble beats a bigger EfficientNet at its cost
-above some 5 GFLOPs only, and two B5 are as accurate as one B7 at about half of the FLOPs.
-Costs here are GFLOPs, but MFLOPs for cifar10_family: of these networks only some of ImageNet's are
-beyond 5 GFLOPs. Of those the five best classes are averaged; the rest of the mass is unknown."""
+only above about 5 GFLOPs, and two B5 are as accurate as one B7 at about half of the FLOPs. Costs
+here are in GFLOPs, for cifar10_family in MFLOPs: only some of the ImageNet networks are beyond 5
+GFLOPs. For those, the five best classes are averaged; the rest of the probability is unknown."""
 HEADER = ["data set", "bigger model", "cost", "accuracy, %", "k", "ensemble (halves)",
           "part spent", "points", "equal accuracy (published: 2.0)", "its points",
           "verdict"]  # fmt: skip
 
 
 def measure(half):
-    """Return what ensembles give against each model, for each number of members at most."""
+    """Return the figures of ensembles against each model, for each largest number of members."""
     if not half.test.has_proba:
         return {}
     singles = {row.label: row for row in half.front if row.kind == "single"}
@@ -43,10 +43,10 @@ def measure(half):
             and smaller.issuperset(row.members)
         ]
         chosen[bigger.label, most] = (bigger, *_choose(bigger, averages))
-    # Each is judged once, though it may be chosen against several models.
-    rows = list({row: None for three in chosen.values() for row in three if row})
-    judged = dict(zip(rows, zip(*half.judge(rows), strict=True), strict=True))
-    return {key: _compare(*three, judged) for key, three in chosen.items()}
+    # Each is evaluated once, though it may be chosen against several models.
+    points = list({point: None for three in chosen.values() for point in three if point})
+    evaluated = dict(zip(points, zip(*half.evaluate(points), strict=True), strict=True))
+    return {key: _compare(*three, evaluated) for key, three in chosen.items()}
 
 
 def _choose(bigger, averages):
@@ -57,20 +57,20 @@ def _choose(bigger, averages):
     return best, min(equal, key=lambda row: (row.mean_cost, -row.score), default=None)
 
 
-def _compare(bigger, best, cheapest, judged):
-    """Return accuracy and cost of a model, and the figures of the two ensembles chosen."""
-    score, cost = judged[bigger]
+def _compare(bigger, best, cheapest, evaluated):
+    """Return accuracy and cost of a model, and the figures of both ensembles against it."""
+    score, cost = evaluated[bigger]
     found = {"alone": (100 * score, cost), "within": None, "equal": None}
     if best:
-        points = 100 * (judged[best][0] - score)
-        found["within"] = best.label, judged[best][1] / cost, points
+        points = 100 * (evaluated[best][0] - score)
+        found["within"] = best.label, evaluated[best][1] / cost, points
     if cheapest:
-        found["equal"] = cost / judged[cheapest][1], 100 * (judged[cheapest][0] - score)
+        found["equal"] = cost / evaluated[cheapest][1], 100 * (evaluated[cheapest][0] - score)
     return found
 
 
 def lines(pool, measured):
-    """Return a line for each bigger model, several for the best, and one for those without."""
+    """Return a line for each bigger model, several for the best, one for all without ensemble."""
     if not measured[0]:
         return []
     found = {key: [half[key] for half in measured] for key in measured[0]}

@@ -1,4 +1,4 @@
-"""Large pools: the greedy search against the exhaustive one."""
+"""The greedy search against the exhaustive one, in large pools."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from time import process_time
 import numpy as np
 
 from benchmarks.published_pools import Half, read_pools
-from benchmarks.published_tables import Table, spread
+from benchmarks.tables import Table, spread
 
 FILE = Path("predictions") / "imagenet_cnn34.npz"
 TITLE = "Large pools: greedy against exhaustive"
 CAPTION = """\
-The 34 networks of ImageNet, and those 29 of them whose milliseconds are known. Both searches take
+The 34 networks of ImageNet, and the 29 of them whose milliseconds are known. Both searches take
 the same half of the 50,000 rows, one after the other on one thread, with {n_thresholds} thresholds
-a stage; *seconds* are of the processor. Compared is the cheapest committee that is as accurate as
-the best single model on that half: *cost, searched half* is the greedy one's over the exhaustive
-one's, above 1 where greedy loses (below 1 it may be, since thresholds are tried on grids); *cost*
-and *points* (greedy less exhaustive) are the same of the other half, and *saving* is the best
-single model's cost over the greedy committee's there, with the points that this gains. Mean ±
-standard deviation over {n_halves} halves.
+a stage; *seconds* are processor time. Each search chooses the cheapest cascade or ensemble that is
+as accurate as the best single model on that half: *cost, searched half* is the greedy one's over
+the exhaustive one's, above 1 if greedy loses (it can be below 1, since thresholds are tried on
+grids). *cost* and *points* (greedy minus exhaustive) are the same on the other half, and *saving*
+is the best single model's cost over that of greedy's choice there, with the points that it gains.
+Mean ± standard deviation over {n_halves} halves.
 
 Published (Streeter, ICML 2018, abstract): greedy cascades need up to 2 times fewer multiplications
 on ImageNet at similar accuracy. `python -m benchmarks search` searches a pool of 500 models."""
@@ -44,7 +44,7 @@ def table(folder: Path, *, quick: bool, n_halves: int) -> Table:
 
 
 def _both(tuning, test, stages):
-    """Return what both searches find on one half."""
+    """Return the fronts of both searches of one half."""
     found = []
     for method in ("exhaustive", "greedy"):
         start = process_time()
@@ -72,10 +72,10 @@ def _line(pool, stages, halves):
 
 
 def _compare(exhaustive, greedy):
-    """Return costs on both halves and points of the other one, against each rival."""
+    """Return cost ratios on both halves and points on the other; saving and points of greedy."""
     best, near = exhaustive.front.select(), greedy.front.select()
-    score, cost = exhaustive.judge([exhaustive.single, best])
-    near_score, near_cost = (figure[0] for figure in greedy.judge([near]))
+    score, cost = exhaustive.evaluate([exhaustive.single, best])
+    near_score, near_cost = (figure[0] for figure in greedy.evaluate([near]))
     points = 100 * (near_score - score)
     tuned = near.mean_cost / best.mean_cost
     return tuned, near_cost / cost[1], points[1], cost[0] / near_cost, points[0]

@@ -1,4 +1,4 @@
-"""Recorded answers of pools of models, searched on one half of the rows and judged on the other."""
+"""Recorded predictions of pools of models, searched on one half of the rows, tested on another."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sklearn_cascade import ParetoFront, search_cascades
 
 
 class Pool(NamedTuple):
-    """Recorded answers of some models: probabilities, or (confidence, predicted) pairs."""
+    """Recorded predictions of some models: probabilities, or (confidence, predicted) pairs."""
 
     name: str
-    answers: list
+    outputs: list
     y: np.ndarray
     costs: np.ndarray
     names: list[str]
@@ -24,21 +24,21 @@ class Pool(NamedTuple):
 
     @property
     def has_proba(self) -> bool:
-        """Whether answers can be averaged."""
-        return not isinstance(self.answers[0], tuple)
+        """Whether there are probabilities that can be averaged."""
+        return not isinstance(self.outputs[0], tuple)
 
     def take(self, rows: np.ndarray) -> Pool:
         """Return some of the rows."""
-        answers = [
-            tuple(part[rows] for part in answer) if isinstance(answer, tuple) else answer[rows]
-            for answer in self.answers
+        outputs = [
+            tuple(part[rows] for part in output) if isinstance(output, tuple) else output[rows]
+            for output in self.outputs
         ]
-        return self._replace(answers=answers, y=self.y[rows])
+        return self._replace(outputs=outputs, y=self.y[rows])
 
     def keep(self, models) -> Pool:
         """Return some of the models."""
-        answers, names = [self.answers[i] for i in models], [self.names[i] for i in models]
-        return self._replace(answers=answers, costs=self.costs[list(models)], names=names)
+        outputs, names = [self.outputs[i] for i in models], [self.names[i] for i in models]
+        return self._replace(outputs=outputs, costs=self.costs[list(models)], names=names)
 
     def shrink(self) -> Pool:
         """Return toy size, for the tests."""
@@ -54,17 +54,18 @@ class Pool(NamedTuple):
     def search(self, **options) -> ParetoFront:
         """Return the front of the pool's own rows, without cross-fitted scores."""
         options = {"n_thresholds": self.n_thresholds, "cv": None, **options}
-        return search_cascades(self.answers, self.y, costs=self.costs, names=self.names, **options)
+        return search_cascades(self.outputs, self.y, costs=self.costs, names=self.names, **options)
 
-    def judge(self, front, rows) -> tuple[np.ndarray, np.ndarray]:
-        """Return accuracy and mean cost of committees of a front on the pool's own rows."""
-        said = [front.apply(row, dict(zip(self.names, self.answers, strict=True))) for row in rows]
-        score = np.array([np.mean(answer.label == self.y) for answer in said])
-        return score, np.array([np.mean(answer.cost) for answer in said])
+    def evaluate(self, front, points) -> tuple[np.ndarray, np.ndarray]:
+        """Return accuracy and mean cost of operating points of a front on the pool's own rows."""
+        outputs = dict(zip(self.names, self.outputs, strict=True))
+        details = [front.apply(point, outputs) for point in points]
+        score = np.array([np.mean(found.label == self.y) for found in details])
+        return score, np.array([np.mean(found.cost) for found in details])
 
 
 class Half(NamedTuple):
-    """What was found on one half of the rows, and the half that nothing was chosen on."""
+    """The front of one half of the rows, and the other half to test it on."""
 
     tuning: Pool
     test: Pool
@@ -76,19 +77,19 @@ class Half(NamedTuple):
         """The best single model of the half that was searched."""
         return best_single(self.front)
 
-    def judge(self, rows) -> tuple[np.ndarray, np.ndarray]:
-        """Return accuracy and mean cost of committees on the untouched half."""
-        return self.test.judge(self.front, rows)
+    def evaluate(self, points) -> tuple[np.ndarray, np.ndarray]:
+        """Return accuracy and mean cost of operating points on the untouched half."""
+        return self.test.evaluate(self.front, points)
 
 
 def best_single(front):
     """Return the single model of the highest score, the cheaper of equals."""
-    singles = [row for row in front if row.kind == "single"]
-    return max(singles, key=lambda row: (row.score, -row.mean_cost))
+    singles = [point for point in front if point.kind == "single"]
+    return max(singles, key=lambda point: (point.score, -point.mean_cost))
 
 
 def halves_of(pool: Pool, n_halves: int, **options) -> Iterator[Half]:
-    """Search on one half after another."""
+    """Yield one searched half after another."""
     for seed in range(n_halves):
         tuning, test = pool.split(seed)
         start = process_time()
@@ -105,21 +106,21 @@ def load_pools(folder: Path) -> Iterator[Pool]:
 
 
 def read_pools(path: Path) -> Iterator[Pool]:
-    """Yield what one file holds, in each way that it can be searched."""
+    """Yield each pool that one file holds: by cost or time, as pairs or probabilities."""
     with np.load(path, allow_pickle=False) as file:
         pairs = list(zip(file["confidence"], file["predicted"], strict=True))
         names, y = file["model_names"].tolist(), file["label"]
-        # Coarser grids where there are thousands of cascades, so that a half takes seconds.
+        # Coarser grids for thousands of cascades, so that a half takes seconds.
         pool = Pool(path.stem, pairs, y, file["cost"], names, 64 if len(names) < 10 else 32)
         yield pool
         if path.stem == "imagenet_cnn34":
-            # The models whose time is known, with that as their cost.
+            # The models whose time is known, with time as the cost.
             known = np.flatnonzero(np.isfinite(file["latency_ms"]))
             timed = pool._replace(name=f"{pool.name} by ms", costs=file["latency_ms"])
             yield timed.keep(known)
         if "proba" in file:
             proba = list(file["proba"])
-            yield pool._replace(name=f"{path.stem} (proba)", answers=proba, n_thresholds=24)
+            yield pool._replace(name=f"{path.stem} (proba)", outputs=proba, n_thresholds=24)
 
 
 def load_family(folder: Path) -> Pool:

@@ -1,4 +1,4 @@
-"""Ensembles and cascades of models that cost as much to train, together, as a bigger one."""
+"""Cascades and ensembles against a bigger model that costs as much to train as all of theirs."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.published_pools import load_family
-from benchmarks.published_tables import Table, commonest, spread, verdict_of
+from benchmarks.tables import Table, commonest, spread, verdict_of
 
 TITLE = "Training cost"
 CAPTION = """\
-The image family, the only data set here that says what training took. Every net in turn is the
-bigger one. Of the committees of cheaper nets that took no more to train, together, than it did, and
-cost no more to run, the most accurate on one half of the rows is judged on the other: *points*
-against the bigger net, mean ± standard deviation over {n_halves} halves; *wins* and *loses*: points
-beyond their spread. *training* and *running* are shares of the bigger net's. Training is counted
-twice: in seconds as recorded, which are rough (nets of one size took very unlike times on a shared
-machine), and in multiply-adds (epochs, from the family's notes, times those of a forward pass).
-*with the bigger net*: the cheapest committee of all nets that is as accurate as the best one.
+The image family, the only data set here with recorded training costs. Each net in turn is the
+bigger one. Among cascades and ensembles of cheaper nets that together cost no more to train than
+the bigger net, and no more to run, the most accurate on one half of the rows is tested on the
+other: *points* against the bigger net, mean ± standard deviation over {n_halves} halves; *wins* and
+*loses*: points beyond one standard deviation. *training* and *running* are shares of the bigger
+net's. Training is counted twice: in recorded seconds, which are rough (nets of one size took very
+different times on a shared machine), and in multiply-adds (epochs, from the family's notes, times
+those of a forward pass). *with the bigger net*: the cheapest cascade or ensemble of all nets that
+is as accurate as the best one.
 
 Published (Wang et al., the authors' article): two EfficientNet-B5, of similar accuracy to one B7,
-took 96 TPU-days to train against 160: 0.60 of it. A committee that saves at prediction need not
-save there: one with the bigger net trains that net as well."""
-HEADER = ["training counted in", "bigger net", "kind", "committee (halves)",
+took 96 TPU-days to train against 160: 0.60 of it. What saves at prediction need not save there: a
+cascade with the bigger net has to train that net as well."""
+HEADER = ["training counted in", "bigger net", "kind", "chosen (halves)",
           "training (published: 0.60)", "running", "points", "verdict"]  # fmt: skip
 KINDS = ("ensemble", "cascade")
 
@@ -35,7 +36,7 @@ def table(folder: Path, *, quick: bool, n_halves: int) -> Table:
     pool = load_family(folder)
     pool = pool.shrink() if quick else pool._replace(n_thresholds=32)
     halves = [pool.split(seed) for seed in range(2 if quick else n_halves)]
-    best = int(np.argmax([np.mean(p.argmax(axis=1) == pool.y) for p in pool.answers]))
+    best = int(np.argmax([np.mean(p.argmax(axis=1) == pool.y) for p in pool.outputs]))
     with_bigger = [_as_accurate(half, best) for half in halves]
     rows = []
     for unit, train in training_costs(folder).items():
@@ -49,7 +50,7 @@ def table(folder: Path, *, quick: bool, n_halves: int) -> Table:
 
 
 def training_costs(folder: Path) -> dict[str, np.ndarray]:
-    """Return what each net took to train, by unit."""
+    """Return the training costs of all nets, by unit."""
     home = folder / "cifar10_family"
     with np.load(home / "predictions.npz", allow_pickle=False) as file:
         names, mflops = file["model_names"].tolist(), file["cost_mflops"]
@@ -65,7 +66,7 @@ def training_costs(folder: Path) -> dict[str, np.ndarray]:
 def affordable(pool, train, bigger) -> list[tuple[int, ...]]:
     """Return the sets of cheaper models that train within the bigger one's cost.
 
-    Sets within others are left out: the search of the larger one looks at them as well.
+    Subsets of others are left out: the search of the larger set covers them.
     """
     cheaper = np.flatnonzero(pool.costs < pool.costs[bigger]).tolist()
     found: list[tuple[int, ...]] = []
@@ -79,7 +80,7 @@ def affordable(pool, train, bigger) -> list[tuple[int, ...]]:
 
 
 def _within(half, sets, bigger):
-    """Return the most accurate committee of each kind, and its figures; None without."""
+    """Return the figures of the most accurate choice of each kind; None without one."""
     tuning, test = half
     limit, best = tuning.costs[bigger] * (1 + 1e-9), dict.fromkeys(KINDS)
     for models in sets:
@@ -89,31 +90,31 @@ def _within(half, sets, bigger):
             row = max(rows, key=lambda row: (row.score, -row.mean_cost), default=None)
             if row is not None and (found is None or row.score > found[1].score):
                 best[kind] = front, row
-    return {kind: found and _judged(test, *found, bigger) for kind, found in best.items()}
+    return {kind: found and _tested(test, *found, bigger) for kind, found in best.items()}
 
 
 def _by_kind(found):
-    """Return each kind with what was found of it on the halves."""
+    """Return each kind with its figures on the halves."""
     return [(kind, [half[kind] for half in found]) for kind in KINDS]
 
 
 def _as_accurate(half, bigger):
-    """Return the cheapest committee of all nets that is as accurate as one of them."""
+    """Return the figures of the cheapest choice of all nets that is as accurate as one of them."""
     tuning, test = half
     front = tuning.search()
     alone = next(row.score for row in front if row.members == (tuning.names[bigger],))
-    return _judged(test, front, front.select(min_score=alone), bigger)
+    return _tested(test, front, front.select(min_score=alone), bigger)
 
 
-def _judged(test, front, row, bigger):
-    """Return a committee, the share of the cost it spends, and the points it gains."""
-    score, cost = test.judge(front, [row])
-    alone = np.mean(test.answers[bigger].argmax(axis=1) == test.y)
+def _tested(test, front, row, bigger):
+    """Return an operating point, its share of the bigger net's cost, and the points it gains."""
+    score, cost = test.evaluate(front, [row])
+    alone = np.mean(test.outputs[bigger].argmax(axis=1) == test.y)
     return row, cost[0] / test.costs[bigger], 100 * (score[0] - alone)
 
 
 def _line(unit, pool, train, bigger, kind, found):
-    """Return the line of a bigger net and a kind of committee."""
+    """Return the line of a bigger net and a kind of choice."""
     start = [unit, pool.names[bigger], kind]
     found = [figures for figures in found if figures is not None]
     if not found:

@@ -1,4 +1,4 @@
-"""Fit, search and scoring on one worker and on two, of Dask, Ray, Spark and threads; peaks."""
+"""Fit, search and scoring on two workers against one: seconds and memory, Dask, Ray and Spark."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FEATURES = [f"x{k}" for k in range(N_FEATURES)]
 
 
 def add_arguments(command):
-    """Add what this benchmark takes to its command."""
+    """Add the options that only this benchmark has to its command line."""
     command.add_argument("--out", type=Path, help="folder for the tables, besides the screen")
 
 
@@ -72,15 +72,15 @@ def fit(quick):
         found = []
         for n_workers in (1, 2):
             with opened(n_workers) as (options, peak), joblib.parallel_config(**options):
-                # Workers that have imported what they need.
+                # Once untimed, so that the workers have their imports.
                 search.set_params(n_jobs=n_workers).fit(X[:400], y[:400])
                 found.append((*timed(lambda: search.fit(X, y).front_), peak()))
         times, fronts, peaks = zip(*found, strict=True)
         same = all(list(front) == list(alone) for front in fronts)
         print_row(f"joblib on {engine}", times, peaks[-1], "yes" if same else "NO")
     print(
-        f"\nOne job of loky or Ray runs in this process. Once to each worker: rows and "
-        f"labels, {X.nbytes + y.nbytes:,} B. Back: held-out probabilities, "
+        f"\nOne job of loky or Ray runs in this process. Sent once to each worker: rows and "
+        f"labels, {X.nbytes + y.nbytes:,} B. Sent back: held-out probabilities, "
         f"{len(members) * n_rows * N_CLASSES * 8:,} B, and members, "
         f"{sum(len(pickle.dumps(e)) for e in search.estimators_):,} B. The search alone takes "
         f"{timed(lambda: search_again(search, X, y))[0]:.1f} s here.\n"
@@ -88,38 +88,39 @@ def fit(quick):
 
 
 def score(folder, quick):
-    """Time answers and report of a table in files, part by part."""
+    """Time predictions and report of a table in files, part by part."""
     n_rows = 1600 if quick else N_PARTS * PART_ROWS
     X, y = make_rows(n_rows)
     table = pd.DataFrame(X, columns=FEATURES).assign(y=y)
-    for place, part in enumerate(np.array_split(np.arange(n_rows), N_PARTS)):
+    for number, part in enumerate(np.array_split(np.arange(n_rows), N_PARTS)):
         (folder / "table").mkdir(exist_ok=True)
-        table.iloc[part].to_parquet(folder / "table" / f"part.{place:03}.parquet")
+        table.iloc[part].to_parquet(folder / "table" / f"part.{number:03}.parquet")
     cascade = CascadeClassifier(members_of(5 if quick else 40), thresholds=0.6, costs=COSTS)
     cascade.fit(table[FEATURES][:1600], y[:1600])
-    whole = cascade.cost_report(table[FEATURES], y, compare=False).to_dict()
+    expected = cascade.cost_report(table[FEATURES], y, compare=False).to_dict()
     print(f"Scoring: {n_rows:,} rows of {N_FEATURES} features in {N_PARTS} parts\n")
     print_header("same report")
     seconds, reports = timed(lambda: [report_file(p, cascade) for p in files_of(folder)])
-    print_row("this process", [seconds], None, same_report(reports, whole))
+    print_row("this process", [seconds], None, same_report(reports, expected))
     for engine, scored in {"dask": score_on_dask, "pyspark": score_on_spark}.items():
         if missing := not_installed(engine):
             print(f"| {engine} | {missing} | | | | |")
             continue
         found = [scored(folder, cascade, n_workers) for n_workers in (1, 2)]
         times, reports, peaks = zip(*found, strict=True)
-        print_row(engine, times, peaks[-1], same_report(reports[-1], whole))
+        print_row(engine, times, peaks[-1], same_report(reports[-1], expected))
     sizes = [len(pickle.dumps(each)) for each in (cascade, reports[-1][0])]
     merging, _ = timed(lambda: CostReport.merge(*reports[-1][:1] * 1000))
     print(
-        f"\nThe cascade travels as {sizes[0]:,} B, a report as {sizes[1]:,} B, a row as "
-        f"{8 * N_FEATURES} B, its answer as {8 * (N_CLASSES + 3)} B. A thousand reports are merged "
-        f"in {merging:.3f} s. Mean cost {whole['mean_cost']:.1f} of {whole['worst_cost']:.0f}.\n"
+        f"\nThe cascade is sent as {sizes[0]:,} B, a report as {sizes[1]:,} B, a row as "
+        f"{8 * N_FEATURES} B, its prediction as {8 * (N_CLASSES + 3)} B. A thousand reports are "
+        f"merged in {merging:.3f} s. Mean cost {expected['mean_cost']:.1f} of "
+        f"{expected['worst_cost']:.0f}.\n"
     )
 
 
 def search_again(fitted, X, y):
-    """Search what the members say of their own rows, with as many folds for cross-fitted scores."""
+    """Search the predictions of the members, with as many folds for cross-fitted scores."""
     proba = [member.predict_proba(X) for member in fitted.estimators_]
     return search_cascades(proba, y, costs=COSTS, cv=fitted.n_splits_)
 
@@ -127,18 +128,18 @@ def search_again(fitted, X, y):
 # What runs on an engine.
 
 
-def answer(part, cascade):
-    """Return answers of one part of a table, and what they took."""
+def predict(part, cascade):
+    """Return predictions, exit stages and costs of one part of a table."""
     found = cascade.predict_details(part[FEATURES])
     columns = [f"p_{label}" for label in cascade.classes_]
-    answered = pd.DataFrame(found.proba, columns=columns, index=part.index)
-    return answered.assign(label=found.label, exit_stage=found.exit_stage, cost=found.cost)
+    proba = pd.DataFrame(found.proba, columns=columns, index=part.index)
+    return proba.assign(label=found.label, exit_stage=found.exit_stage, cost=found.cost)
 
 
 def report_file(path, cascade):
-    """Return the report of one file of a table, once it is also scored."""
+    """Predict one file of a table, and return its report."""
     part = pd.read_parquet(path)
-    answer(part, cascade)
+    predict(part, cascade)
     return cascade.cost_report(part[FEATURES], part["y"], compare=False)
 
 
@@ -150,11 +151,10 @@ def score_on_dask(folder, cascade, n_workers):
         model = dask.delayed(cascade)
 
         def report_all():
-            # New tasks each time, as Dask knows those again that it still holds.
+            # New tasks each time, since Dask reuses results that it still holds.
             return dask.compute(*[dask.delayed(report_file)(p, model) for p in files_of(folder)])
 
-        # Once for every worker to have imported what it needs.
-        report_all()
+        report_all()  # untimed, so that the workers have their imports
         seconds, reports = timed(report_all)
         if n_workers > 1:
             empty, _ = timed(lambda: dask.compute([dask.delayed(abs)(k) for k in range(1000)]))
@@ -163,7 +163,7 @@ def score_on_dask(folder, cascade, n_workers):
 
 
 def score_on_spark(folder, cascade, n_workers):
-    """Return seconds, reports of batches and no peak, as the virtual machine takes what it may."""
+    """Return seconds, reports of batches and no peak: Java uses all the memory that it may."""
     from pyspark.sql import SparkSession
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -174,14 +174,14 @@ def score_on_spark(folder, cascade, n_workers):
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
-        # One task per file, as the others have.
+        # One task per file, as on the other engines.
         .config("spark.sql.files.openCostInBytes", str(2**30))
         .getOrCreate()
     )
     spark.sparkContext.setLogLevel("OFF")
     model = spark.sparkContext.broadcast(cascade)
 
-    # Inside, so that it travels by value.
+    # A local function, so that it is pickled by value.
     def report_parts(parts):
         for part in parts:
             model.value.predict_details(part[features])
@@ -215,7 +215,7 @@ def make_rows(n_rows):
 
 
 def members_of(n_trees):
-    """Return members from cheap to dear, of one thread each."""
+    """Return members from cheap to expensive, of one thread each."""
     return [
         ("bayes", GaussianNB()),
         ("linear", LogisticRegression(max_iter=200)),
@@ -229,8 +229,8 @@ def files_of(folder):
     return sorted((folder / "table").glob("*.parquet"))
 
 
-def same_report(reports, whole):
-    """Tell whether the merged report has the very figures of the one of all rows at once."""
+def same_report(reports, expected):
+    """Return whether the merged report has the same figures as the one of all rows at once."""
     first, *others = reports
     merged = CostReport.merge(first, *others).to_dict()
-    return "yes" if json.dumps(merged) == json.dumps(whole) else "NO"
+    return "yes" if json.dumps(merged) == json.dumps(expected) else "NO"

@@ -1,4 +1,4 @@
-"""What the benchmark of scale runs on: engines with one worker or two, and their memory."""
+"""The engines of the benchmark of scale, with one worker or two, and their memory."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def dask_workers(n_workers):
     from distributed import Client, LocalCluster
 
     options = {"n_workers": n_workers, "threads_per_worker": 1, "dashboard_address": None}
-    # What Dask sets for its workers, MALLOC_TRIM_THRESHOLD_ above all, stays set in this process
-    # and makes those that start later slower.
+    # Dask leaves variables set in this process, such as MALLOC_TRIM_THRESHOLD_, which slow down
+    # processes that start later.
     settings = dict(os.environ)
     try:
         with LocalCluster(**options) as cluster, Client(cluster) as client:
@@ -36,11 +36,11 @@ def dask_workers(n_workers):
 
 @contextmanager
 def ray_workers(n_workers):
-    """Start Ray; yield joblib's options, and no peak, as its workers end with each call."""
+    """Start Ray; yield joblib's options, and no peak, since its workers end with each call."""
     import ray
     from ray.util.joblib import register_ray
 
-    # What it says of workers that joblib ends would break the table.
+    # Messages about workers that joblib ends would break the table.
     options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     ray.init(num_cpus=n_workers, **options)
     register_ray()
@@ -56,7 +56,7 @@ def ray_workers(n_workers):
 
 @contextmanager
 def loky_workers(n_workers):
-    """Yield the options of joblib's own processes, which need no start."""
+    """Yield the options of joblib's own processes."""
     yield {"backend": "loky", "n_jobs": n_workers}, lambda: None
 
 
@@ -64,31 +64,31 @@ FIT_ENGINES = {"loky": loky_workers, "dask": dask_workers, "ray": ray_workers}
 
 
 @contextmanager
-def watched_memory():
-    """Yield a list of the growth of the memory of this process since now, files left out."""
-    before, growth, over = kilobytes("RssAnon"), [0], Event()
+def sampled_memory():
+    """Yield a list of this process's memory growth from now on, without that of files."""
+    before, growth, stop = kilobytes("RssAnon"), [0], Event()
 
-    def watch():
-        while not over.wait(0.01):
+    def sample():
+        while not stop.wait(0.01):
             growth.append(1024 * (kilobytes("RssAnon") - before))
 
-    watcher = Thread(target=watch)
-    watcher.start()
+    sampler = Thread(target=sample)
+    sampler.start()
     try:
         yield growth
     finally:
-        over.set()
-        watcher.join()
+        stop.set()
+        sampler.join()
 
 
 def kilobytes(name):
-    """Return one of the figures that Linux keeps of the memory of this process."""
+    """Return a memory figure of this process from Linux."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith(name)))
 
 
 def not_installed(engine):
-    """Return a word where an engine is absent."""
+    """Return which package an engine lacks; an empty text if none."""
     needed = {"dask": ("dask", "distributed"), "loky": ()}.get(engine, (engine,))
     absent = [name for name in needed if find_spec(name) is None]
     if engine == "pyspark" and not (shutil.which("java") or os.environ.get("JAVA_HOME")):
@@ -109,11 +109,10 @@ def peak_of_this_process():
 
 
 def print_load(when, quick):
-    """Print the load of the machine, and what its cores give to processes that share nothing."""
+    """Print the load of the machine, and the gain of a second process that shares nothing."""
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
-        # Both have imported what they need.
-        list(workers.map(fit_alone, [400, 400]))
+        list(workers.map(fit_alone, [400, 400]))  # untimed, so that both have their imports
         one, _ = timed(lambda: list(workers.map(fit_alone, [400 if quick else 10_000])))
         two, _ = timed(lambda: list(workers.map(fit_alone, [400 if quick else 10_000] * 2)))
     print(

@@ -1,4 +1,4 @@
-"""Search of predictions in memory, as memory maps and as Dask arrays: seconds and peaks."""
+"""Search of memory maps and Dask arrays against predictions in memory: seconds and peaks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.scale_engines import not_installed, watched_memory
+from benchmarks.scale_engines import not_installed, sampled_memory
 from benchmarks.scale_tables import print_header, print_row
 from sklearn_cascade import search_cascades
 
@@ -34,7 +34,7 @@ def run(folder, *, quick=False):
         if kind.startswith("dask") and (missing := not_installed("dask")):
             print(f"| {kind} | {missing} | | | | |")
             continue
-        # Looking at the memory takes time, so that the peak has a run of its own.
+        # Sampling the memory takes time, so the peak has a run of its own.
         runs = [in_new_process(search_files, folder, kind, n_jobs) for n_jobs in (1, 2)]
         peak, front = in_new_process(peak_of_search, folder, kind, 2)
         times, fronts = zip(*runs, strict=True)
@@ -45,14 +45,14 @@ def run(folder, *, quick=False):
 
 
 def in_new_process(job, folder, kind, n_jobs):
-    """Return what a job returns in a process of its own, as the memory of one never shrinks."""
+    """Run a job in a new process, since the memory of a process never shrinks."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as workers:
         return workers.submit(job, str(folder), kind, n_jobs).result()
 
 
 def search_files(folder, kind, n_jobs):
-    """Return seconds and front of a search, once everything that it needs is imported."""
-    search = searched(folder, kind, n_jobs)
+    """Return seconds and front of a search, after an untimed one for the imports."""
+    search = make_search(folder, kind, n_jobs)
     search(slice(0, 2000))
     start = perf_counter()
     front = search(slice(None))
@@ -60,20 +60,20 @@ def search_files(folder, kind, n_jobs):
 
 
 def peak_of_search(folder, kind, n_jobs):
-    """Return by how much the memory of this process grew at most, and the front."""
-    search = searched(folder, kind, n_jobs)
+    """Return the largest growth of this process's memory, and the front."""
+    search = make_search(folder, kind, n_jobs)
     search(slice(0, 2000))
-    with watched_memory() as growth:
+    with sampled_memory() as growth:
         front = search(slice(None))
     return max(growth), list(front)
 
 
-def searched(folder, kind, n_jobs):
+def make_search(folder, kind, n_jobs):
     """Return a function that searches some rows of the files."""
     y = np.load(Path(folder) / "y.npy")
     options = {"costs": np.arange(1.0, 1 + N_MODELS), "cv": None, "max_stages": 3}
     if kind == "dask arrays":
-        # As many threads for the chunks as for the search.
+        # As many threads for chunks as for the search.
         importlib.import_module("dask").config.set(num_workers=n_jobs)
 
     def search(rows):
@@ -85,7 +85,7 @@ def searched(folder, kind, n_jobs):
 
 
 def dask_array(path):
-    """Return a file as an array of chunks that are read when they are wanted."""
+    """Return a file as an array whose chunks are read when they are computed."""
     import dask
     import dask.array as da
 
@@ -114,7 +114,7 @@ READERS = {
 
 
 def write_pool(folder, n_rows):
-    """Write float32 probabilities of each model, piece by piece, and the labels."""
+    """Write float32 probabilities of each model, chunk by chunk, and the labels."""
     rng, shape = np.random.default_rng(0), (n_rows, N_CLASSES)
     y = rng.integers(N_CLASSES, size=n_rows)
     np.save(folder / "y.npy", y)

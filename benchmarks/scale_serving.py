@@ -1,4 +1,4 @@
-"""A cascade behind a web server: times, rows by stage, and what faults of the dear member cost."""
+"""A cascade behind a web server, with and without faults of its slow member: times and rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SERVER = ("fastapi", "httpx", "prometheus_client", "uvicorn")
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "serving"
 N_ROWS, RATE, STOP_RATE = 8, 20, 50
 TIMEOUT, DELAY = 0.5, 0.75
-# Shares of the dear member's requests that meet each fault.
+# Shares of the slow service's requests that meet each fault.
 SCENARIOS = [
     ("python", {}),
     ("onnx", {}),
@@ -37,7 +37,7 @@ FAULTS = {"delay": "late", "error": "HTTP 500", "hang-up": "hang-up"}
 
 
 @dataclass(frozen=True)
-class Running:
+class Process:
     """A process of the example that listens on the loopback interface."""
 
     process: subprocess.Popen
@@ -46,45 +46,47 @@ class Running:
 
 
 def run(*, quick=False):
-    """Print a table of loads, then what became of a server that was stopped in the middle."""
+    """Print a table of loads, of monitors, and of a server stopped in the middle of a load."""
     for package in SERVER:
         import_optional(package, feature="this benchmark", extra="scale")
     n_requests, rate = (20, 100) if quick else (500, RATE)
     print(
         f"{n_requests} requests of {N_ROWS} rows, {rate} a second at random times, each timed from "
-        f"when it was due; the dear member has {TIMEOUT:g} s; client, server and service share "
+        f"when it was due; the slow service has {TIMEOUT:g} s; client, server and service share "
         f"{os.cpu_count()} cores.\n"
     )
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        dear = stack.enter_context(started("slow_service.py", folder, "--delay", str(DELAY)))
-        options = ["--service-url", f"{dear.url}/predict_proba", "--service-timeout", str(TIMEOUT)]
+        service = started("slow_service.py", folder, "--delay", str(DELAY))
+        slow_service = stack.enter_context(service)
+        url = f"{slow_service.url}/predict_proba"
+        options = ["--service-url", url, "--service-timeout", str(TIMEOUT)]
         server = stack.enter_context(started("app.py", folder, *options))
         first = {name: monitor(server, name) for name in ("python", "onnx", "remote")}
-        print_loads(server, dear, n_requests, rate)
+        print_loads(server, slow_service, n_requests, rate)
         print_monitors(server, first)
-        print_stop(server, dear, n_requests)
+        print_stop(server, slow_service, n_requests)
 
 
 @contextmanager
 def started(script, folder, *options):
-    """Start a script of the example on a free port, wait until it answers, and end it."""
+    """Start a script of the example on a free port, wait until it listens, and end it."""
     log = Path(folder) / f"{Path(script).stem}-{time.monotonic_ns()}.log"
     command = [sys.executable, EXAMPLE / script, "--folder", folder, "--port", "0", *options]
-    # This machine is asked directly, and each process keeps to one thread.
+    # No proxy on the way to this machine, and one thread for each process.
     settings = {"NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with log.open("w") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=file, env={**os.environ, **settings}
         )
     try:
-        yield Running(process, address(process, log), log)
+        yield Process(process, address(process, log), log)
     finally:
         process.kill()
         process.wait()
 
 
 def address(process, log):
-    """Return where a process listens, once it says so."""
+    """Return the address of a process, once it is in its log."""
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         found = re.search(r"running on (http://\S+)", log.read_text(), re.IGNORECASE)
@@ -114,13 +116,13 @@ def send_load(server, model, n_requests, rate):
     return asyncio.run(load_client().send_load(server.url, model, **options))
 
 
-def ask(url, content=None):
-    """Return what an address answers, or answers to some content."""
+def request(url, content=None):
+    """Return the response to a GET, or to a POST of some content."""
     httpx = importlib.import_module("httpx")
     with httpx.Client(trust_env=False) as client:
-        answer = client.get(url) if content is None else client.post(url, json=content)
-    answer.raise_for_status()
-    return answer
+        response = client.get(url) if content is None else client.post(url, json=content)
+    response.raise_for_status()
+    return response
 
 
 def metric(text, name, **labels):
@@ -131,32 +133,32 @@ def metric(text, name, **labels):
 
 
 def monitor(server, model):
-    """Return what the monitor of a model says."""
-    return ask(f"{server.url}/models/{model}/monitor").json()
+    """Return the monitor's response for a model."""
+    return request(f"{server.url}/models/{model}/monitor").json()
 
 
-def print_loads(server, dear, n_requests, rate):
+def print_loads(server, slow_service, n_requests, rate):
     """Print a row for each model and set of faults."""
     print(
-        "| model | faults of the dear member | rows sent | rows answered | p50 ms | p99 ms "
-        "| exit 0 | exit 1 | fallback rows: in answers, in metrics, injected | accuracy "
+        "| model | faults of the slow service | rows sent | rows returned | p50 ms | p99 ms "
+        "| exit 0 | exit 1 | fallback rows: in responses, in metrics, injected | accuracy "
         "| USD per 1,000 rows |"
     )
     print("|---|---|" + "---:|" * 9)
     for model, faults in SCENARIOS:
-        ask(f"{dear.url}/faults", faults)
+        request(f"{slow_service.url}/faults", faults)
         before = fallback_rows(server, model)
         report = send_load(server, model, n_requests, rate)
         counted = fallback_rows(server, model) - before
-        rows = ask(f"{dear.url}/faults").json()["rows"]
+        rows = request(f"{slow_service.url}/faults").json()["rows"]
         injected = sum(rows[fault] for fault in FAULTS)
         print_load(model, faults, report, f"{report.fallback_rows}, {counted}, {injected}")
-    ask(f"{dear.url}/faults", {})
+    request(f"{slow_service.url}/faults", {})
 
 
 def fallback_rows(server, model):
-    """Return the rows that the server has counted."""
-    text = ask(f"{server.url}/metrics").text
+    """Return the fallback rows that the server has counted."""
+    text = request(f"{server.url}/metrics").text
     return int(metric(text, "cascade_fallback_rows_total", model=model))
 
 
@@ -176,43 +178,43 @@ def print_load(model, faults, report, fallback):
 
 
 def print_monitors(server, first):
-    """Print what each monitor says now, and how its state has grown."""
+    """Print the figures of each monitor, and how its state has grown."""
     print("\n| monitor | rows seen | drift found | bytes of state, before and now |")
     print("|---|---:|---|---:|")
     for model, before in first.items():
         now = monitor(server, model)
-        sizes = [len(json.dumps(told["state"])) for told in (before, now)]
+        sizes = [len(json.dumps(each["state"])) for each in (before, now)]
         drifted = "yes" if now["summary"]["drifted"] else "no"
         print(f"| {model} | {now['summary']['n_rows']} | {drifted} | {sizes[0]}, {sizes[1]} |")
 
 
-def print_stop(server, dear, n_requests):
-    """Stop the server in the middle of a load, and print what became of the requests."""
-    # A dear member that is late keeps many requests in flight.
-    ask(f"{dear.url}/faults", {"delay": 1})
-    before = begun(ask(f"{server.url}/metrics").text)
+def print_stop(server, slow_service, n_requests):
+    """Stop the server in the middle of a load, and print the outcomes of the requests."""
+    # A late service keeps many requests in flight.
+    request(f"{slow_service.url}/faults", {"delay": 1})
+    before = started_requests(request(f"{server.url}/metrics").text)
     report, in_flight = asyncio.run(stopped_load(server, n_requests))
     server.process.wait(60)
-    last = begun((server.log.parent / "last.prom").read_text())
+    last = started_requests((server.log.parent / "last.prom").read_text())
     outcomes = report.outcomes
-    print(f"\n| told to stop in a load of {STOP_RATE} a second, all of them late | requests |")
+    print(f"\n| stopped in a load of {STOP_RATE} a second, all of them late | requests |")
     print("|---|---:|")
     print(f"| sent | {report.n_requests} |")
     print(f"| in flight at that moment | {in_flight} |")
-    print(f"| begun by the server, before and after | {last - before} |")
-    print(f"| answers that arrived whole | {outcomes[200]} |")
+    print(f"| started by the server, before and after | {last - before} |")
+    print(f"| complete responses | {outcomes[200]} |")
     print(f"| refused | {outcomes['refused']} |")
-    print(f"| closed without an answer | {outcomes['cut off']} |")
+    print(f"| closed without a response | {outcomes['cut off']} |")
 
 
-def begun(text):
-    """Return how many batches the server has begun and ended, however."""
+def started_requests(text):
+    """Return how many batches the server has started and ended, whatever the outcome."""
     labels = {"path": "/models/{name}/predict"}
     return int(metric(text, "cascade_request_seconds_count", **labels))
 
 
 async def stopped_load(server, n_requests):
-    """Return the report of a load during which the server is told to stop, and what it held."""
+    """Return the report of a load during which the server is stopped, and requests in flight."""
     client = load_client()
     report = client.LoadReport()
     options = {"n_requests": n_requests, "n_rows": N_ROWS, "rate": STOP_RATE, "report": report}

@@ -1,4 +1,4 @@
-"""How the benchmark of scale prints: the same columns for every job, to the screen and a file."""
+"""The tables of the benchmark of scale: one header for all jobs, on the screen and in a file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Copied(StringIO):
 
 @contextmanager
 def copied(folder, name):
-    """Write what is printed to a file of a folder as well, if there is a folder."""
+    """Write the printed text to a file of a folder as well, if there is a folder."""
     if folder is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""What a search takes: threshold vectors per second, seconds end to end, memory, large pools."""
+"""Speed and memory of a search, against plain evaluation and other searches; large pools."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from time import perf_counter
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks import rivals
+from benchmarks import baselines
+from benchmarks.tables import print_header, print_line
 from sklearn_cascade import search_cascades
 from sklearn_cascade.core import cumulative_costs, exit_stages
 from sklearn_cascade.search._candidates import in_order, view_rows
@@ -32,10 +33,9 @@ COSTS = np.array([1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 55.0, 89.0])
 
 
 def run(*, quick=False):
-    """Print the figures, each with its bound; one thread, but where two are compared with one."""
+    """Print the figures, each with its bound; on one thread unless the figure names two jobs."""
     _print_load("start")
-    print("| figure | measured | compared with | ratio | bound |")
-    print("|---|---|---|---|---|")
+    print_header(["figure", "measured", "compared with", "ratio", "bound"])
     n_thresholds = 6 if quick else 64
     rows = 300 if quick else 50_000
     with threadpool_limits(1):
@@ -50,12 +50,12 @@ def run(*, quick=False):
         pool = synthetic_pool(8, rows, 10 if quick else 1000)
         many_classes(*pool, n_thresholds)
     print()
-    rivals.run(quick=quick)
+    baselines.run(quick=quick)
     _print_load("end")
 
 
 def synthetic_pool(n_models, n_rows, n_classes, seed=0):
-    """Return seeded probabilities of models that are the better the dearer, and the labels."""
+    """Return seeded probabilities of models that are better the more they cost, and the labels."""
     rng = np.random.default_rng(seed)
     y = rng.integers(n_classes, size=n_rows)
     ease = rng.normal(size=n_rows).astype(np.float32)
@@ -74,9 +74,9 @@ def _probabilities(rng, y, ease, skill, n_classes):
 
 
 def sweep(proba, y, n_thresholds, n_vectors):
-    """Time the steps of the sweep, and compare it with the plain evaluation of some vectors."""
+    """Time the steps of the sweep, and compare it with a plain evaluation of some vectors."""
     names = [f"m{k}" for k in range(len(proba))]
-    recordings = record(proba, y, names=names, costs=COSTS[: len(proba)])
+    predictions = record(proba, y, names=names, costs=COSTS[: len(proba)])
     settings = Settings(
         ("mean", "last"),
         4,
@@ -87,28 +87,29 @@ def sweep(proba, y, n_thresholds, n_vectors):
         max_worst_cost=None,
         n_jobs=1,
     )
-    plans = in_order(recordings, plan_committees(recordings, settings))
-    places = range(len(plans))
+    candidates = in_order(predictions, plan_committees(predictions, settings))
     start = perf_counter()
-    statistics = collect_for(recordings, settings, plans)
-    board = ThresholdCounts(statistics, view_rows(recordings, settings.scoring))
+    statistics = collect_for(predictions, settings, candidates)
+    counts = ThresholdCounts(statistics, view_rows(predictions, settings.scoring))
     collected = perf_counter()
-    cuts = [(key, levels_of(plan, n_thresholds)) for plan in plans for key in plan.gates]
-    board.cut(cuts, 1)
+    cuts = [(key, levels_of(plan, n_thresholds)) for plan in candidates for key in plan.gates]
+    counts.cut(cuts, 1)
     cut = perf_counter()
-    _, count = sweep_plans(board, plans, places, n_thresholds, 1, lambda: None)
+    _, n_vectors_swept = sweep_plans(
+        counts, candidates, range(len(candidates)), n_thresholds, 1, lambda: None
+    )
     swept = perf_counter()
-    rate = count / (swept - cut)
+    rate = n_vectors_swept / (swept - cut)
     size = f"8 models, {len(y):,} rows, {proba[0].shape[1]} classes"
     _print(f"{size}: statistics of all sets", f"{collected - start:.2f} s")
     _print("thresholds chosen and applied", f"{cut - collected:.2f} s")
     _print(
-        f"sweep of {count:,} vectors in {len(plans)} committees",
+        f"sweep of {n_vectors_swept:,} vectors in {len(candidates)} candidates",
         f"{swept - cut:.2f} s",
         f"{rate / 1e6:.1f} million vectors per second",
         bound=">= 10 million per second",
     )
-    plain = plain_evaluation(statistics, board, plans, n_thresholds, n_vectors)
+    plain = plain_evaluation(statistics, counts, candidates, n_thresholds, n_vectors)
     _print(
         f"plain evaluation of {n_vectors} vectors, results equal to 1e-12",
         f"{1e3 * plain:.3f} ms per vector",
@@ -118,24 +119,24 @@ def sweep(proba, y, n_thresholds, n_vectors):
     )
 
 
-def plain_evaluation(statistics, board, plans, n_thresholds, n_vectors):
-    """Return the median seconds that one vector takes by itself; raise where results differ."""
+def plain_evaluation(statistics, counts, candidates, n_thresholds, n_vectors):
+    """Return the median seconds of one vector by itself; raise if results differ."""
     rng, seconds = np.random.default_rng(0), []
-    longest = [plan for plan in plans if plan.exits and len(plan.members) == 4]
+    longest = [plan for plan in candidates if plan.exits and len(plan.members) == 4]
     for _ in range(n_vectors):
         plan = longest[rng.integers(len(longest))]
         n_levels = levels_of(plan, n_thresholds)
-        grids = board.thresholds(plan, n_levels)
+        grids = counts.thresholds(plan, n_levels)
         index = tuple(int(rng.integers(len(grid))) for grid in grids)
         thresholds = [float(grid[j]) for grid, j in zip(grids, index, strict=True)]
-        sure = [statistics.confidence[statistics.place[key]] for key in plan.gates]
+        confidence = [statistics.confidence[statistics.place[key]] for key in plan.gates]
         value = np.array([statistics.value[statistics.place[key]] for key in plan.answers])
         start = perf_counter()
-        stage = exit_stages(sure, thresholds)
+        stage = exit_stages(confidence, thresholds)
         score = value[stage, np.arange(len(stage))].mean()
         cost = cumulative_costs(plan.costs)[stage].mean()
         seconds.append(perf_counter() - start)
-        swept = board.sweep(plan, n_levels)
+        swept = counts.sweep(plan, n_levels)
         # A stage with one threshold has no axis.
         cell = tuple(j for j, grid in zip(index, grids, strict=True) if len(grid) > 1)
         assert abs(swept.score[cell] - score) <= 1e-12
@@ -144,7 +145,7 @@ def plain_evaluation(statistics, board, plans, n_thresholds, n_vectors):
 
 
 def end_to_end(proba, y, n_thresholds):
-    """Time the whole search of the same pool."""
+    """Time a search of the same pool from end to end."""
     seconds, front = _search(proba, y, n_thresholds)
     _print("search_cascades, both combinations", f"{seconds:.1f} s", f"{front.n_evaluated:,}")
     cross_fitted, _ = _search(proba, y, n_thresholds, cv=5)
@@ -158,7 +159,7 @@ def end_to_end(proba, y, n_thresholds):
 
 
 def memory(proba, y, n_thresholds):
-    """Measure the memory that the same search takes up beyond its inputs."""
+    """Measure the memory of the same search beyond its inputs."""
     tracemalloc.start()
     try:
         _search(proba, y, n_thresholds)
@@ -187,10 +188,10 @@ def many_classes(proba, y, n_thresholds):
 
 
 def large_pool(n_models, n_rows):
-    """Time the greedy search of many models on memory maps, and the memory it takes up."""
+    """Measure time and memory of the greedy search of many models on memory maps."""
     with tempfile.TemporaryDirectory() as folder:
         _write_pairs(Path(folder), n_models, n_rows)
-        # A process of its own: the peak of this one may be that of another figure.
+        # In a new process: the peak of this one may be that of another figure.
         with get_context("spawn").Pool(1) as workers:
             seconds, growth = workers.apply(search_memory_maps, (folder,))
     figure = f'greedy, {n_models} models x {n_rows:,} rows, combine="last"'
@@ -202,9 +203,9 @@ def large_pool(n_models, n_rows):
 def search_memory_maps(folder):
     """Return seconds, and bytes by which the largest resident set grew."""
     read = partial(np.load, mmap_mode="r")
-    sure, label = (read(Path(folder) / f"{name}.npy") for name in ("sure", "label"))
+    pair = (read(Path(folder) / f"{name}.npy") for name in ("confidence", "label"))
     y, costs = np.load(Path(folder) / "y.npy"), np.load(Path(folder) / "costs.npy")
-    pairs = list(zip(sure, label, strict=True))
+    pairs = list(zip(*pair, strict=True))
     with threadpool_limits(1):
         before, start = getrusage(RUSAGE_SELF).ru_maxrss, perf_counter()
         search_cascades(pairs, y, costs=costs, combine="last", method="greedy", cv=None)
@@ -219,13 +220,14 @@ def _write_pairs(folder, n_models, n_rows):
     y, ease = rng.integers(100, size=n_rows), rng.normal(size=n_rows)
     costs = np.sort(np.exp(rng.uniform(0, 5, n_models)))
     create = partial(np.lib.format.open_memmap, mode="w+", shape=(n_models, n_rows))
-    sure, label = create(folder / "sure.npy", dtype="f4"), create(folder / "label.npy", dtype="i2")
+    confidence = create(folder / "confidence.npy", dtype="f4")
+    label = create(folder / "label.npy", dtype="i2")
     for model, cost in enumerate(costs):
         logit = ease + 0.4 * np.log(cost) + rng.normal(0, 0.5) + rng.normal(size=n_rows)
         right = rng.random(n_rows) < 1 / (1 + np.exp(-logit))
         label[model] = np.where(right, y, (y + rng.integers(1, 100, n_rows)) % 100)
-        sure[model] = 1 / (1 + np.exp(-logit - rng.normal(0, 0.5, n_rows)))
-    sure.flush()
+        confidence[model] = 1 / (1 + np.exp(-logit - rng.normal(0, 0.5, n_rows)))
+    confidence.flush()
     label.flush()
     np.save(folder / "y.npy", y)
     np.save(folder / "costs.npy", costs)
@@ -244,7 +246,7 @@ def against_exhaustive(n_pools, n_rows, n_thresholds):
         ratios.append(greedy.mean_cost / best.mean_cost)
         above += greedy.mean_cost > pair.mean_cost * (1 + 1e-9)
     close = sum(ratio <= 1.02 for ratio in ratios)
-    figure = f"greedy on {n_pools} pools of 8 to 10 models, {n_rows:,} rows: cost of best()"
+    figure = f"greedy on {n_pools} pools of 8 to 10 models, {n_rows:,} rows: cost of select()"
     listed = ", ".join(f"{ratio:.3f}" for ratio in ratios)
     _print(figure, f"{close} of {n_pools} within 2 %", "exhaustive", listed, ">= 9 of 10")
     _print("greedy above the best pair or single", f"{above} of {n_pools}", bound="0")
@@ -266,7 +268,7 @@ def _search(proba, y, n_thresholds, **options):
 
 def _print(figure, measured, compared="", ratio="", bound=""):
     """Print one line of the table."""
-    print(f"| {figure} | {measured} | {compared} | {ratio} | {bound} |", flush=True)
+    print_line([figure, measured, compared, ratio, bound])
 
 
 def _print_load(when):

@@ -1,4 +1,4 @@
-"""Fake members that record what they were asked."""
+"""Fake members that record their calls."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from sklearn.naive_bayes import GaussianNB
 
 
 class ScriptedMember(ClassifierMixin, BaseEstimator):
-    """A frozen member that answers row i of a table for a row whose first number is i.
+    """A frozen member that returns row i of a table for a sample whose first number is i.
 
-    `asked` lists, per call, the row numbers it was asked for.
+    `asked` lists the row numbers of each call.
     """
 
     def __init__(self, table, classes=None):
@@ -97,6 +97,6 @@ COSTS_W = [1, 4, 10]
 
 
 def members_w(classes=None) -> list[tuple[str, ScriptedMember]]:
-    """Return new scripted members of the ladder that is counted by hand."""
+    """Return new scripted members of the cascade that is counted by hand."""
     tables = {name: np.column_stack([p, 1 - np.array(p)]) for name, p in LADDER_W.items()}
     return [(name, ScriptedMember(table, classes)) for name, table in tables.items()]

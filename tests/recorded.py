@@ -1,4 +1,4 @@
-"""Where recorded answers of real models lie, if they are at hand; the project holds none."""
+"""The folder of recorded predictions of real models, if there is one; the project has none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# Folders, best first, that may hold `predictions/` and `cifar10_family/`.
+# Folders that may hold `predictions/` and `cifar10_family/`, in order of preference.
 PLACES = [
     os.environ.get("SKLEARN_CASCADE_DATA", ""),
     str(Path(__file__).parents[2] / "shared" / "data"),
@@ -15,7 +15,7 @@ PLACES = [
 
 
 def find_folder(part: str) -> Path | None:
-    """Return the folder that holds a file or folder of recorded data; None without."""
+    """Return the folder that holds a file or folder of recorded data; None if there is none."""
     found = (Path(place) for place in PLACES if place and (Path(place) / part).exists())
     return next(found, None)
 

@@ -1,4 +1,4 @@
-"""A real HTTP service on the loopback interface that answers with a classifier's probabilities."""
+"""A real HTTP service on the loopback interface that returns a classifier's probabilities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
-# Seconds, longer than the time-out of the tests' client.
+# Seconds, longer than the timeout of the tests' client.
 DELAY = 0.45
 
 
@@ -18,19 +18,9 @@ class ClassifierService:
 
     ``POST /predict_proba`` takes ``{"rows": [...]}`` and returns ``{"proba": [...]}``.
 
-    Parameters
-    ----------
-    model : classifier
-        Fitted.
-
-    Attributes
-    ----------
-    fault : str or None
-        What goes wrong with each request: "error 500", "delay", "garbage", "wrong width".
-    n_faults : int or None
-        Requests that go wrong before all is well again; None for all of them.
-    batches : list of list
-        Rows of each request, answered or not.
+    `fault` is what goes wrong with requests: "error 500", "delay", "garbage" or "wrong width";
+    `n_faults` is how many requests it affects, None for all. `batches` are the rows of each
+    request, successful or not.
     """
 
     def __init__(self, model):
@@ -45,11 +35,11 @@ class ClassifierService:
 
     @property
     def url(self):
-        """Address to ask."""
+        """Address of the service."""
         return f"http://127.0.0.1:{self._server.server_port}/predict_proba"
 
     def break_down(self, fault, n_faults=None):
-        """Let the next requests, or all, go wrong."""
+        """Let the next requests, or all, meet a fault."""
         self.fault, self.n_faults = fault, n_faults
 
     def __enter__(self):
@@ -61,15 +51,15 @@ class ClassifierService:
         self.close()
 
     def close(self):
-        """Stop listening and hang up; a second call does nothing."""
+        """Stop listening; a second call does nothing."""
         if not self.closed:
             self.closed = True
             self._server.shutdown()
             self._thread.join()
             self._server.server_close()
 
-    def note(self, rows):
-        """Record a request, and return the fault it is to meet."""
+    def record(self, rows):
+        """Record a request, and return the fault that it meets."""
         with self._lock:
             self.batches.append(rows)
             if self.fault is None or self.n_faults == 0:
@@ -78,8 +68,8 @@ class ClassifierService:
                 self.n_faults -= 1
             return self.fault
 
-    def answer(self, rows, fault):
-        """Return the body that answers some rows."""
+    def body(self, rows, fault):
+        """Return the body of the response to some rows."""
         proba = self.model.predict_proba(np.array(rows))
         if fault == "garbage":
             return b"<html>It works!</html>"
@@ -89,28 +79,28 @@ class ClassifierService:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one connection."""
+    """Handles one connection."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
         service = self.server.service
         if service.closed:
-            # A connection from before.
+            # A connection from before the service closed.
             self.close_connection = True
             return
         body = self.rfile.read(int(self.headers["Content-Length"]))
         rows = json.loads(body)["rows"]
-        fault = service.note(rows)
+        fault = service.record(rows)
         if fault == "delay":
             time.sleep(DELAY)
         if fault == "error 500":
             self._send(500, b"out of memory")
         else:
-            self._send(200, service.answer(rows, fault))
+            self._send(200, service.body(rows, fault))
 
     def _send(self, status, body):
-        """Send an answer; the client may have hung up by now."""
+        """Send a response; the client may have closed the connection."""
         try:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
@@ -120,4 +110,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""

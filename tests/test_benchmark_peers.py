@@ -1,4 +1,4 @@
-"""The comparison with peers runs, counts what is paid, and keeps failures in the table."""
+"""The comparison with peers runs, counts the costs paid, and keeps failures in the table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
-from benchmarks.peers import ROOMS, run
+from benchmarks.peers import PEERS, run
 from benchmarks.peers_tasks import Counted, Outcome, Task, at_least_accurate, within_budget
 from sklearn_cascade import CascadeClassifier
 
@@ -29,7 +29,7 @@ OURS = (
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory):
-    """Return what a run at toy size prints and what it leaves in a file."""
+    """Return what a run at toy size prints and writes."""
     path = tmp_path_factory.mktemp("peers") / "peers.md"
     with redirect_stdout(StringIO()) as screen:
         run(quick=True, out=path)
@@ -62,7 +62,7 @@ def test_run_writes_what_it_prints(printed):
 
 
 def test_run_has_a_line_for_each_method_on_each_data_set(table):
-    """Check that no line of this package and none of scikit-learn's is left out."""
+    """Check that no line of this package or of scikit-learn is left out."""
     data_sets = {name for name, _ in table} - {"all"}
     assert data_sets == {"breast cancer", "digits"}
     for name in data_sets:
@@ -73,7 +73,7 @@ def test_run_has_a_line_for_each_method_on_each_data_set(table):
 
 
 def test_run_gives_equal_methods_equal_figures(table):
-    """Check that the same mean of the same members scores alike, whoever takes it."""
+    """Check that the same mean of the same members has the same scores in both packages."""
     for name in ("breast cancer", "digits"):
         ours, theirs = (
             table[name, method]
@@ -93,21 +93,21 @@ def test_run_counts_what_a_member_alone_costs(table):
 
 
 def test_run_keeps_failures_as_lines(table):
-    """Check that a refusal of this package's own stands in the table, in words."""
+    """Check that an error of this package is in the table, with its message."""
     line = table["breast cancer", "**ours** certify, 1 point"]
     assert line["failures and notes"].startswith("CertificationError: ")
     assert line["accuracy"] == line["cost paid"] == line["got"] == "-"
 
 
-def test_run_names_what_is_not_installed(table):
-    """Check that each absent peer has a line with what installs it, and each present one none."""
-    for name, room in ROOMS.items():
-        assert (("all", name) in table) == (find_spec(room.PACKAGE) is None)
+def test_run_lists_peers_that_are_not_installed(table):
+    """Check that each absent peer has a line with its install command, and no present one has."""
+    for name, peer in PEERS.items():
+        assert (("all", name) in table) == (find_spec(peer.PACKAGE) is None)
     assert "--autogluon" in table["all", "AutoGluon"]["failures and notes"]
 
 
 def test_run_bills_every_stage_of_scikit_fallback(table):
-    """Check that scikit-fallback is billed by the rows counted, however it is billed by itself."""
+    """Check that the cost of scikit-fallback comes from counted rows, not from its own account."""
     pytest.importorskip("skfb", reason="scikit-fallback is not installed")
     for name in ("breast cancer", "digits"):
         line = table[name, "scikit-fallback CV, budget"]
@@ -120,9 +120,9 @@ def test_run_replays_the_early_stop_of_lightgbm(table):
     """Check that stopping early takes no more rounds than there are, by a replay that agrees."""
     pytest.importorskip("lightgbm", reason="LightGBM is not installed")
     for name in ("breast cancer", "digits"):
-        whole = table[name, "LightGBM, 40 rounds"]
+        full = table[name, "LightGBM, 40 rounds"]
         tuned = table[name, "LightGBM early stop, margin tuned"]
-        assert whole["cost paid"] == "40 rounds"
+        assert full["cost paid"] == "40 rounds"
         assert 10 <= float(tuned["cost paid"].split()[0]) <= 40
 
 
@@ -130,7 +130,7 @@ def test_task_counts_what_a_cascade_pays(task):
     """Check that counted rows times costs are the cascade's own costs, with their spread."""
     cascade = CascadeClassifier(task.members, thresholds=0.9, costs=task.costs).fit(*task.tune)
     cost = cascade.predict_details(task.test[0]).cost
-    task.forget()
+    task.reset_counts()
     cascade.predict(task.test[0])
     mean, half = task.paid(len(cost))
     assert 1 < mean < 6
@@ -139,26 +139,26 @@ def test_task_counts_what_a_cascade_pays(task):
     assert half == pytest.approx(1.96 * cost.std() / np.sqrt(len(cost)), rel=1e-9)
 
 
-def test_task_forgets_what_was_asked_before(task):
-    """Check that only rows asked for since the last reset are billed."""
+def test_task_counts_only_rows_since_the_last_reset(task):
+    """Check that rows predicted before the last reset cost nothing."""
     task.members[1][1].predict(task.test[0])
-    task.forget()
+    task.reset_counts()
     task.members[0][1].predict(task.test[0])
     assert task.paid(150) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("paid", "said"),
-    [((1.9, 0.2), "1.9 ± 0.2"), ((2.1, 0.2), "maybe chance"), ((2.3, 0.2), "**missed**")],
+    ("paid", "ending"),
+    [((1.9, 0.2), "1.9 ± 0.2"), ((2.1, 0.2), "maybe chance)"), ((2.3, 0.2), "**missed**")],
 )
-def test_promise_tells_missed_from_chance(paid, said):
-    """Check that a budget counts as missed only where the interval is beyond it, too."""
+def test_guarantee_distinguishes_missed_from_chance(paid, ending):
+    """Check that a budget counts as missed only if the interval is beyond it, too."""
     outcome = Outcome(np.zeros(4), np.zeros(4), paid, 1.0)
-    assert within_budget(2.0).describe(outcome).endswith(said + (")" if "chance" in said else ""))
+    assert within_budget(2.0).describe(outcome).endswith(ending)
 
 
-def test_promise_of_an_accuracy_is_a_lower_limit():
-    """Check that falling short of an accuracy counts, and surpassing it does not."""
+def test_guarantee_of_an_accuracy_is_a_lower_limit():
+    """Check that an accuracy below the limit counts as missed, and one above it does not."""
     truth = np.zeros(100)
     wrong = Outcome(np.ones(100), truth, (1.0, 0.0), 1.0)
     right = Outcome(truth, truth, (1.0, 0.0), 1.0)

@@ -5,33 +5,28 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.__main__ import main
+from tests.tables import cells_of, tables_of
 
 
 def test_predict_prints_its_table(capsys):
     """Check that each figure is printed with both times, and that no heavy module is imported."""
     main(["predict", "--quick"])
-    lines = capsys.readouterr().out.splitlines()
-    header, _, *rows = [line.strip("|").split("|") for line in lines]
-    assert [len(row) for row in rows] == [len(header)] * 4
-    assert rows[0][0].strip() == "one row, two stages"
+    _, *rows = cells_of(capsys.readouterr().out)
+    assert len(rows) == 4
+    assert rows[0][0] == "one row, two stages"
     assert "heavy modules added: none" in rows[2][-1]
     for row in rows:
-        assert float(row[4]) == pytest.approx(
-            float(row[2].split()[0]) / float(row[1].split()[0]), 0.1
-        )
+        alone, together = (float(cell.split()[0]) for cell in row[1:3])
+        assert float(row[4]) == pytest.approx(together / alone, 0.1)
 
 
 def test_search_prints_its_table(capsys):
     """Check that each figure is printed, and that the sweep equals the plain evaluation."""
     main(["search", "--quick"])
-    figures, peers = (
-        part for part in capsys.readouterr().out.split("\n\n") if part.count("\n") > 2
-    )
-    header, *rows = _table(figures)
-    assert {len(row) for row in rows} == {len(header)}
+    (_, *rows), baselines = tables_of(capsys.readouterr().out)
     figures = {row[0]: row for row in rows}
     assert len(figures) == len(rows) == 15
-    assert len(_table(peers)) == 4
+    assert len(baselines) == 4
     assert figures["greedy above the best pair or single"][1] == "0 of 2"
     assert figures["plain evaluation of 10 vectors, results equal to 1e-12"][3].endswith("x")
 
@@ -39,15 +34,13 @@ def test_search_prints_its_table(capsys):
 def test_members_prints_its_tables(capsys):
     """Check that ONNX sessions and a split forest are timed, with the labels that differ."""
     main(["members", "--quick"])
-    overhead, *forests = (
-        _table(part) for part in capsys.readouterr().out.split("\n\n") if part.count("\n") > 1
-    )
+    overhead, *forests = tables_of(capsys.readouterr().out)
     assert len(overhead) == 5
     assert [table[0][0] for table in forests] == [
         "forest",
         "untuned",
         "time",
-        "cut to the same cost",
+        "cut to equal cost",
         "cut until as accurate on tuning rows",
     ]
     saved, differ, limit = (float(cell.rstrip("x")) for cell in forests[0][1][2:5])
@@ -61,8 +54,8 @@ def test_members_prints_its_tables(capsys):
 def test_onnx_members_prints_its_table(capsys):
     """Check that each kind of member has a line, and that wrong conversions are refused."""
     main(["onnx-members", "--quick"])
-    header, *rows = _table(capsys.readouterr().out)
-    assert {len(row) for row in rows} == {len(header)} == {4}
+    header, *rows = cells_of(capsys.readouterr().out)
+    assert len(header) == 4
     verdicts = {row[0]: row[3] for row in rows}
     assert verdicts["KNeighbors, distance"] == "OnnxMismatchError"
     assert verdicts["DummyClassifier"] == "UnconvertibleMemberError"
@@ -72,24 +65,16 @@ def test_onnx_members_prints_its_table(capsys):
 def test_certify_prints_its_tables(capsys):
     """Check that the certificate's own failures stand beside those of naive tuning."""
     main(["certify", "--quick"])
-    _, populations, times = capsys.readouterr().out.split("\n\n")
-    header, row = _table(populations)
+    (header, row), times = tables_of(capsys.readouterr().out)
     found = dict(zip(header, row, strict=True))
     shares = {name: float(cell.rstrip("%")) for name, cell in found.items() if "%" in cell}
     assert set(shares) == {name for name in header if name.endswith(("fails", "saving", "refused"))}
     assert shares["certified saving"] <= shares["best possible saving"]
-    assert len(_table(times)) == 2
+    assert len(times) == 2
 
 
 def test_unknown_command_is_refused(capsys):
-    """Check that the command line names what it knows."""
+    """Check that the error names the known commands."""
     with pytest.raises(SystemExit):
         main(["guess"])
     assert "predict" in capsys.readouterr().err
-
-
-def _table(text):
-    """Return the cells of a printed table, the header first."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    header, _, *rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
-    return header, *rows

@@ -1,4 +1,4 @@
-"""The common checks of scikit-learn on both committees, with no expected failure."""
+"""The common checks of scikit-learn on cascades and ensembles, with no expected failure."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:divide by zero encountered in log:RuntimeWarning"),
     # scikit-learn compares an infinite y with itself cast to integers.
     pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning"),
-    # On some check data no mean of the stages, or no last one, is as good as the best member.
+    # On some check data neither the mean of the stages nor the last is as good as the best member.
     pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.ScoreNotReachedWarning"),
 ]
 
 
 def members(*dropped):
-    """Return cheap members that honour sample weights, some of them switched off."""
+    """Return cheap members that use sample weights, some of them dropped."""
     entries = [
         ("nb", GaussianNB()),
         ("tree", DecisionTreeClassifier(max_depth=3, random_state=0)),
@@ -37,7 +37,7 @@ def pair():
     return members()[:2]
 
 
-COMMITTEES = {
+ESTIMATORS = {
     "cascade-fixed": CascadeClassifier(members(), thresholds=0.9),
     "cascade-auto": CascadeClassifier(pair(), cv=3, random_state=0),
     "cascade-auto-mean-weights": CascadeClassifier(
@@ -59,23 +59,23 @@ COMMITTEES = {
 }
 
 
-@parametrize_with_checks(list(COMMITTEES.values()))
-def test_committee_passes_the_common_check(estimator, check):
-    """Check that a committee passes one of the common checks."""
-    # Threads, for the committees with two jobs: sending tiny fits to processes takes minutes.
+@parametrize_with_checks(list(ESTIMATORS.values()))
+def test_estimator_passes_the_common_check(estimator, check):
+    """Check that a cascade or ensemble passes one of the common checks."""
+    # Threads, for the estimators with two jobs: sending tiny fits to processes takes minutes.
     with parallel_backend("threading", n_jobs=1):
         check(estimator)
 
 
-# Checks that scikit-learn keeps out of the list above; it may rename or move them.
+# Checks that scikit-learn does not list above; it may rename or move them.
 @pytest.mark.parametrize("name", ["cascade-fixed", "cascade-auto", "ensemble-weights"])
 @pytest.mark.parametrize(
     "check_name", ["check_param_validation", "check_dataframe_column_names_consistency"]
 )
-def test_committee_passes_the_unlisted_check(name, check_name):
-    """Check that a committee passes the checks that have to be called by hand."""
+def test_estimator_passes_the_unlisted_check(name, check_name):
+    """Check that a cascade or ensemble passes the checks that scikit-learn does not list."""
     check = getattr(estimator_checks, check_name, None)
     if check is None:
         pytest.skip(f"this scikit-learn has no {check_name}")
-    committee = COMMITTEES[name]
-    check(type(committee).__name__, committee)
+    estimator = ESTIMATORS[name]
+    check(type(estimator).__name__, estimator)

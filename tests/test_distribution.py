@@ -1,4 +1,4 @@
-"""Tests of what users install: wheel and sdist, each built, put into a new environment and used."""
+"""Tests of wheel and sdist, each built, installed into a new environment and used."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from sklearn_cascade import __version__
 ROOT = Path(__file__).parents[1]
 STEM = f"sklearn_cascade-{__version__}"
 BUILD = "import setuptools.build_meta as b; b.build_sdist('dist'); b.build_wheel('dist')"
-# What a checkout gathers in use, written before the build, which has to leave it alone.
-RUBBISH = [
+# Files that a checkout collects in use, written before the build, which has to ignore them.
+GENERATED = [
     "docs/_build/html/index.html",
     "docs/api/some_name.rst",
     "docs/auto_gallery/plot.rst",
@@ -56,20 +56,20 @@ print(json.dumps({
 
 @pytest.fixture(scope="module", autouse=True)
 def setuptools():
-    """Skip where the build would have to download the setuptools that it asks for."""
+    """Skip if the build would have to download setuptools."""
     (line,) = re.findall(r'requires = \["(.+)"\]', (ROOT / "pyproject.toml").read_text("utf-8"))
-    asked = Requirement(line)
+    required = Requirement(line)
     try:
         found = version_of("setuptools")
     except PackageNotFoundError:
         found = None
-    if found is None or Version(found) not in asked.specifier:
-        pytest.skip(f"needs {asked}, as the build does; this environment has {found}")
+    if found is None or Version(found) not in required.specifier:
+        pytest.skip(f"needs {required}, as the build does; this environment has {found}")
 
 
 def run(*command, cwd):
-    """Run a program outside the checkout and return what it prints; show all where it fails."""
-    # A path to the checkout would hide what the installed package lacks.
+    """Run a program outside the checkout and return its output; show all of it on failure."""
+    # A path to the checkout would hide missing files of the installed package.
     kept = [
         entry
         for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -92,22 +92,22 @@ def files_in(folder):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Return a copy of the checkout without what git ignores, so that nothing old is built in."""
+    """Return a copy of the checkout without ignored files, so that no old file is built in."""
     ignored = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text("utf-8").split()]
-    whole = {ROOT / line for line in [".git", "shared", *ignored]}
+    left_out = {ROOT / line for line in [".git", "shared", *ignored]}
     by_name = shutil.ignore_patterns(*ignored)
 
-    def left_out(folder, names):
-        return by_name(folder, names) | {name for name in names if Path(folder, name) in whole}
+    def ignore(folder, names):
+        return by_name(folder, names) | {name for name in names if Path(folder, name) in left_out}
 
     return shutil.copytree(
-        ROOT, tmp_path_factory.mktemp("source") / "checkout", ignore=left_out, symlinks=True
+        ROOT, tmp_path_factory.mktemp("source") / "checkout", ignore=ignore, symlinks=True
     )
 
 
 @pytest.fixture(scope="module")
 def written(source):
-    """Return the files of the checkout that somebody wrote."""
+    """Return the files of the checkout that are not generated."""
     return files_in(source)
 
 
@@ -120,10 +120,10 @@ def shipped(written):
 @pytest.fixture(scope="module")
 def dist(source, written):
     """Return the folder with the wheel and the sdist, built by the build system's own calls."""
-    assert written.isdisjoint(RUBBISH)
-    for name in RUBBISH:
+    assert written.isdisjoint(GENERATED)
+    for name in GENERATED:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_text("left from earlier", encoding="utf-8")
+        (source / name).write_text("generated earlier", encoding="utf-8")
     run(sys.executable, "-c", BUILD, cwd=source)
     return source / "dist"
 
@@ -152,7 +152,7 @@ def sdist_files(sdist):
 
 
 def new_environment(folder):
-    """Return the Python of a new environment that sees what is installed here, and its packages."""
+    """Return Python and packages' folder of a new environment that sees the packages here."""
     venv.create(folder, with_pip=False, symlinks=os.name != "nt")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     own = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder)
@@ -165,7 +165,7 @@ def new_environment(folder):
 
 @pytest.fixture(scope="module", params=["wheel", "sdist"])
 def installed(request, tmp_path_factory):
-    """Return the Python and the packages' folder of an environment that has what users install."""
+    """Return Python and packages' folder of an environment with the wheel or sdist installed."""
     pytest.importorskip("pip", reason="pip installs the package")
     archive = request.getfixturevalue(request.param)
     folder = tmp_path_factory.mktemp(request.param)
@@ -180,12 +180,12 @@ def installed(request, tmp_path_factory):
 def test_installed_package_runs_a_cascade(installed, tmp_path):
     """Check that a cascade fits and saves cost in a new environment, outside the repository."""
     python, packages = installed
-    told = json.loads(run(python, "-W", "error", "-c", USE, cwd=tmp_path).splitlines()[-1])
-    assert Path(told["file"]).resolve().is_relative_to(packages.resolve())
-    assert told["versions"] == [__version__, __version__]
+    result = json.loads(run(python, "-W", "error", "-c", USE, cwd=tmp_path).splitlines()[-1])
+    assert Path(result["file"]).resolve().is_relative_to(packages.resolve())
+    assert result["versions"] == [__version__, __version__]
     # Either member alone gets at least 0.95 of its training rows right.
-    assert told["score"] > 0.9
-    assert told["costs"] == [1.0, 10.0]
+    assert result["score"] > 0.9
+    assert result["costs"] == [1.0, 10.0]
 
 
 def test_installed_files_are_the_package_and_nothing_else(installed, shipped):
@@ -197,26 +197,26 @@ def test_installed_files_are_the_package_and_nothing_else(installed, shipped):
 
 
 def test_wheel_describes_itself(wheel):
-    """Check that an index would show the version, demands, license and front page of this one."""
+    """Check version, requirements, license and description in the metadata."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     with zipfile.ZipFile(wheel) as archive:
         about = message_from_string(archive.read(f"{STEM}.dist-info/METADATA").decode("utf-8"))
         license_text = archive.read(f"{STEM}.dist-info/licenses/LICENSE").decode("utf-8")
-    demands = [Requirement(line) for line in about.get_all("Requires-Dist")]
+    requirements = [Requirement(line) for line in about.get_all("Requires-Dist")]
     required = config["options"]["install_requires"].strip().splitlines()
     assert wheel.name == f"{STEM}-py3-none-any.whl"
     assert (about["Name"], about["Version"]) == ("sklearn-cascade", __version__)
     assert about["Requires-Python"] == config["options"]["python_requires"]
     assert about["License-Expression"] == config["metadata"]["license_expression"]
-    assert {found for found in demands if not found.marker} == set(map(Requirement, required))
+    assert {found for found in requirements if not found.marker} == set(map(Requirement, required))
     assert about["Description-Content-Type"] == "text/markdown"
     assert about.get_payload().strip() == (ROOT / "README.md").read_text("utf-8").strip()
     assert license_text.split() == (ROOT / "LICENSE").read_text("utf-8").split()
 
 
-def test_sdist_holds_all_that_tests_and_documentation_need(sdist_files, written):
-    """Check that package, tests, benchmarks, documentation and the files around them are there."""
+def test_sdist_has_all_files_of_tests_and_documentation(sdist_files, written):
+    """Check that package, tests, benchmarks, documentation and configuration are there."""
     folders = {"sklearn_cascade", "tests", "benchmarks", "docs"}
     needed = {name for name in written if name.split("/")[0] in folders}
     needed |= {"README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"}
@@ -224,6 +224,6 @@ def test_sdist_holds_all_that_tests_and_documentation_need(sdist_files, written)
     assert sorted(needed - sdist_files) == []
 
 
-def test_sdist_leaves_out_what_a_checkout_gathers(sdist_files):
-    """Check that built pages and byte code, lying in the checkout, stay out of the sdist."""
-    assert sorted(sdist_files & set(RUBBISH)) == []
+def test_sdist_has_no_generated_file(sdist_files):
+    """Check that built pages and byte code of the checkout are not in the sdist."""
+    assert sorted(sdist_files & set(GENERATED)) == []

@@ -1,4 +1,4 @@
-"""Tests of the packaging files: one source of truth for versions, and nothing left out."""
+"""Tests of the packaging files: consistent versions, and complete packages."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_lower_bounds_are_the_versions_tested_as_oldest(config):
     """Check that every required package has a lower bound, equal to its pin to the minor."""
     required = requirements(config["options"]["install_requires"])
     pins = requirements(read("tests/constraints-min.txt"))
-    named = {"scikit-learn", "numpy", "joblib", "onnx", "skl2onnx", "onnxruntime"}
-    assert set(required) == named
+    expected = {"scikit-learn", "numpy", "joblib", "onnx", "skl2onnx", "onnxruntime"}
+    assert set(required) == expected
     for name, requirement in required.items():
         bound, pin = only_version(requirement, ">="), only_version(pins[name], "==")
         assert (bound.major, bound.minor) == (pin.major, pin.minor), name
@@ -87,7 +87,7 @@ def test_version_is_a_literal_of_the_standard_form(config):
     assert str(Version(version)) == version
 
 
-def test_oldest_python_is_stated_alike_everywhere(config):
+def test_oldest_python_is_the_same_everywhere(config):
     """Check that python_requires, the classifiers and the linter name the same oldest Python."""
     oldest = config["options"]["python_requires"].removeprefix(">=")
     named = re.findall(r"Python :: (3\.\d+)$", config["metadata"]["classifiers"], re.M)
@@ -95,8 +95,8 @@ def test_oldest_python_is_stated_alike_everywhere(config):
     assert f'target-version = "py{oldest.replace(".", "")}"' in read("ruff.toml")
 
 
-def test_every_folder_with_modules_is_a_package_and_only_ours_are_shipped(config):
-    """Check that no folder of modules is left out, and that no other package goes along."""
+def test_every_folder_with_modules_is_a_package_and_only_they_are_shipped(config):
+    """Check that every folder of modules is a package, and that no other package is shipped."""
     folders = {path.parent for path in (ROOT / "sklearn_cascade").rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
     assert config["options"]["packages"] == "find:"

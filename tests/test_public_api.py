@@ -1,4 +1,4 @@
-"""Tests of the public names: exactly those of the contract, each documented as it is."""
+"""Tests of the public names: exactly the intended ones, with complete documentation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PUBLIC = [
     "split_ensemble",
     "to_onnx",
 ]
-# Users receive value objects; the function or method that returns one has the example.
+# Results that users do not build; the function or method that returns one has the example.
 VALUE_OBJECTS = [
     "CascadePrediction",
     "CertificationReport",
@@ -56,21 +56,21 @@ VALUE_OBJECTS = [
     "MeasuredCosts",
 ]
 # As in scikit-learn's own test of docstrings, and for the same reasons.
-NOT_ASKED = {
+IGNORED = {
     "GL01",  # the summary starts on the line of the quotes
     "GL02",  # short docstrings close on that line
     "RT02",  # return values are named
-    "ES01",  # one sentence may say it all
+    "ES01",  # one sentence may be enough
     "SA01",  # not for methods and exceptions; checked below for the others
     "EX01",  # the same
 }
-# Each has to be needed, so that none outlives its reason.
+# Each has to occur, so that none outlives its reason.
 EXCEPTIONS = {
-    # The fields stand under Attributes, once, where readers of a result look for them.
+    # The fields are under Attributes, where readers of a result look for them.
     "sklearn_cascade.CascadePrediction": {"PR01"},
     "sklearn_cascade.CostReport": {"PR01"},
     "sklearn_cascade.CertificationReport": {"PR01"},
-    # Their one line says what they return.
+    # Their one line describes the returned value.
     "sklearn_cascade.CostReport.rows": {"RT01"},
     "sklearn_cascade.CostReport.to_dict": {"RT01"},
     "sklearn_cascade.CostReport.to_frame": {"RT01"},
@@ -89,10 +89,10 @@ EXCEPTIONS = {
 
 def public_objects():
     """Return every public class and function by its dotted name."""
-    places = [("sklearn_cascade", name) for name in PUBLIC]
-    places += [("sklearn_cascade.exceptions", name) for name in exceptions.__all__]
+    names = [("sklearn_cascade", name) for name in PUBLIC]
+    names += [("sklearn_cascade.exceptions", name) for name in exceptions.__all__]
     return {
-        f"{place}.{name}": getattr(importlib.import_module(place), name) for place, name in places
+        f"{module}.{name}": getattr(importlib.import_module(module), name) for module, name in names
     }
 
 
@@ -117,7 +117,7 @@ METHODS = [
 ]
 
 
-def test_public_names_are_exactly_the_contract():
+def test_public_names_are_exactly_the_intended_ones():
     """Check that the top level exports the intended names, sorted, and each one resolves."""
     assert sklearn_cascade.__all__ == PUBLIC
     assert sorted(PUBLIC) == PUBLIC
@@ -125,11 +125,11 @@ def test_public_names_are_exactly_the_contract():
         assert callable(getattr(sklearn_cascade, name))
 
 
-def test_top_level_shows_nothing_beside_the_contract():
-    """Check that the other visible names are rooms of the package, and none is a stray import."""
+def test_top_level_has_no_other_visible_name():
+    """Check that all other visible names are subpackages and modules, and none is an import."""
     visible = {name for name in dir(sklearn_cascade) if not name.startswith("_")}
-    rooms = {module.name for module in pkgutil.iter_modules(sklearn_cascade.__path__)}
-    assert visible - rooms == set(PUBLIC)
+    modules = {module.name for module in pkgutil.iter_modules(sklearn_cascade.__path__)}
+    assert visible - modules == set(PUBLIC)
 
 
 def test_every_exception_can_be_caught_and_is_listed():
@@ -144,8 +144,8 @@ def test_every_exception_can_be_caught_and_is_listed():
 
 @pytest.mark.parametrize("dotted", [*OBJECTS, *METHODS])
 def test_docstring_is_valid_numpydoc(dotted):
-    """Check that numpydoc finds nothing wrong with a public docstring but what is listed."""
-    found = {code: text for code, text in validate(dotted)["errors"] if code not in NOT_ASKED}
+    """Check that numpydoc finds only the listed errors in a public docstring."""
+    found = {code: text for code, text in validate(dotted)["errors"] if code not in IGNORED}
     assert set(found) == EXCEPTIONS.get(dotted, set()), found
 
 
@@ -153,7 +153,7 @@ def test_docstring_is_valid_numpydoc(dotted):
 def test_documented_parameters_are_those_of_the_signature(name):
     """Check names, order and defaults of the documented parameters against the signature."""
     target = getattr(sklearn_cascade, name)
-    # What a record keeps to itself is nobody's parameter.
+    # Private fields of a result are no parameters.
     signature = [
         parameter
         for parameter in inspect.signature(target).parameters.values()
@@ -168,7 +168,7 @@ def test_documented_parameters_are_those_of_the_signature(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(PUBLIC) - set(VALUE_OBJECTS)))
-def test_public_name_has_examples_and_points_further(name):
+def test_public_name_has_examples_and_see_also(name):
     """Check that each class and function but the value objects has Examples and See Also."""
     sections = documentation(getattr(sklearn_cascade, name))
     assert any(">>>" in line for line in sections["Examples"])
@@ -176,8 +176,8 @@ def test_public_name_has_examples_and_points_further(name):
 
 
 @pytest.mark.parametrize("name", ["AveragingEnsemble", "CascadeClassifier"])
-def test_documented_attributes_are_those_of_a_fitted_committee(name):
-    """Check that a fitted committee has every documented attribute, and no other."""
+def test_documented_attributes_are_those_of_a_fitted_estimator(name):
+    """Check that a fitted estimator has every documented attribute, and no other."""
     pandas = pytest.importorskip("pandas")
     cls = getattr(sklearn_cascade, name)
     X, y = load_iris(return_X_y=True)
@@ -196,5 +196,5 @@ def documentation(target):
 
 
 def is_record(target):
-    """Tell whether a class lists its fields as attributes instead of parameters."""
+    """Return whether a class lists its fields as attributes instead of parameters."""
     return "PR01" in EXCEPTIONS.get(f"sklearn_cascade.{target.__name__}", ())

@@ -1,4 +1,4 @@
-"""Tests on recorded predictions of real networks, where these are at hand."""
+"""Tests on recorded predictions of real networks, if there is a folder of them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import pytest
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier, PrefitClassifier
 from tests.recorded import folder_with
 
-CIFAR_LADDER = ["resnet_3m", "resnet_10m_seed1", "resnet_21m", "resnet_40m"]
-POOL_LADDER = ["mobilenet_v2", "vgg13_bn", "densenet161", "inception_v3"]
+CIFAR_STAGES = ["resnet_3m", "resnet_10m_seed1", "resnet_21m", "resnet_40m"]
+POOL_STAGES = ["mobilenet_v2", "vgg13_bn", "densenet161", "inception_v3"]
 
 
 class Lookup:
-    """A network that repeats its recorded probabilities for row numbers, and counts calls."""
+    """A network that returns its recorded probabilities for row numbers, and records its calls."""
 
     def __init__(self, table):
         self.table = table
-        self.asked = []
+        self.calls = []
 
     def __call__(self, rows):
-        self.asked.append(len(rows))
+        self.calls.append(len(rows))
         return self.table[rows]
 
 
@@ -30,7 +30,7 @@ def load(name):
 
 
 class Recorded:
-    """A ladder of recorded networks: rows to tune on come first, then those to test on."""
+    """Stages of recorded networks: rows to tune on come first, then those to test on."""
 
     def __init__(self, names, tables, costs, y, n_tuning):
         self.costs = np.asarray(costs, dtype=float)
@@ -44,7 +44,7 @@ class Recorded:
         self.tuning, self.test = np.split(np.arange(len(y)), [n_tuning])
 
     def accuracy(self, label):
-        """Return the accuracy of some answers on the test rows."""
+        """Return the accuracy of some labels on the test rows."""
         return np.mean(label == self.y[self.test])
 
     def best_single(self):
@@ -54,45 +54,45 @@ class Recorded:
 
 
 def cifar_family():
-    """Return our small networks, tuned on the validation rows."""
+    """Return our small networks, to tune on the validation rows."""
     data = load("cifar10_family/predictions.npz")
-    chosen = [data["model_names"].tolist().index(name) for name in CIFAR_LADDER]
+    chosen = [data["model_names"].tolist().index(name) for name in CIFAR_STAGES]
     tables = [np.vstack([data["proba_valid"][k], data["proba_test"][k]]) for k in chosen]
     y = np.concatenate([data["label_valid"], data["label_test"]])
-    return Recorded(CIFAR_LADDER, tables, data["cost_mflops"][chosen], y, len(data["label_valid"]))
+    return Recorded(CIFAR_STAGES, tables, data["cost_mflops"][chosen], y, len(data["label_valid"]))
 
 
 def cifar_pool():
-    """Return networks that others published, tuned on half of the rows."""
+    """Return networks that others published, to tune on half of the rows."""
     data = load("predictions/cifar10_cnn13.npz")
-    chosen = [data["model_names"].tolist().index(name) for name in POOL_LADDER]
+    chosen = [data["model_names"].tolist().index(name) for name in POOL_STAGES]
     order = np.random.default_rng(0).permutation(len(data["label"]))
     tables = [data["proba"][k][order] for k in chosen]
-    return Recorded(POOL_LADDER, tables, data["cost"][chosen], data["label"][order], 5000)
+    return Recorded(POOL_STAGES, tables, data["cost"][chosen], data["label"][order], 5000)
 
 
 @pytest.fixture(scope="module", params=[cifar_family, cifar_pool], ids=["family", "pool"])
 def recorded(request):
-    """Return one of the recorded ladders."""
+    """Return the stages of one recorded pool."""
     return request.param()
 
 
 @pytest.fixture(scope="module")
 def cascade(recorded):
-    """Return a cascade tuned on the recorded ladder; members declare their costs."""
+    """Return a cascade tuned on the recorded stages; members declare their costs."""
     cascade = CascadeClassifier(recorded.members, thresholds="auto")
     cascade.fit(recorded.tuning, recorded.y[recorded.tuning])
-    recorded.asked_while_tuning = [list(network.asked) for network in recorded.networks]
+    recorded.calls_while_tuning = [list(network.calls) for network in recorded.networks]
     return cascade
 
 
-def test_tuning_asks_each_frozen_network_once(cascade, recorded):
-    """Check that the whole tuning takes one call per network, for all tuning rows."""
-    assert recorded.asked_while_tuning == [[len(recorded.tuning)]] * len(recorded.networks)
+def test_tuning_calls_each_frozen_network_once(cascade, recorded):
+    """Check that tuning takes one call per network, for all tuning rows."""
+    assert recorded.calls_while_tuning == [[len(recorded.tuning)]] * len(recorded.networks)
 
 
 def test_tuned_cascade_is_cheaper_than_the_best_single_network(cascade, recorded):
-    """Check that 40 % of the cost is saved for half a point at most, on untouched rows."""
+    """Check that 40 % of the cost is saved for half a point at most, on the test rows."""
     details = cascade.predict_details(recorded.test)
     score, cost = recorded.best_single()
     np.testing.assert_array_equal(cascade.costs_, recorded.costs)
@@ -102,18 +102,18 @@ def test_tuned_cascade_is_cheaper_than_the_best_single_network(cascade, recorded
 
 
 def test_costs_of_rows_equal_a_count_by_hand(cascade, recorded):
-    """Check exit stages and costs against stages walked through one by one."""
+    """Check exit stages and costs against a loop over the stages."""
     details = cascade.predict_details(recorded.test)
-    travelling = np.ones(len(recorded.test), dtype=bool)
+    deferred = np.ones(len(recorded.test), dtype=bool)
     cost, stage = np.zeros(len(recorded.test)), np.zeros(len(recorded.test), dtype=int)
     for k, table in enumerate(recorded.tables):
-        cost[travelling] += recorded.costs[k]
-        stage[travelling] = k
-        answer = table if cascade.combine_ == "last" else np.mean(recorded.tables[: k + 1], axis=0)
+        cost[deferred] += recorded.costs[k]
+        stage[deferred] = k
+        proba = table if cascade.combine_ == "last" else np.mean(recorded.tables[: k + 1], axis=0)
         if k < len(recorded.tables) - 1:
             threshold = cascade.thresholds_[k]
-            allowance = min(max((1 - threshold) / 10, 1e-6), 1e-5)
-            travelling &= answer[recorded.test].max(axis=1) < threshold - allowance
+            tolerance = min(max((1 - threshold) / 10, 1e-6), 1e-5)
+            deferred &= proba[recorded.test].max(axis=1) < threshold - tolerance
     np.testing.assert_array_equal(details.exit_stage, stage)
     # Sums of at most four costs, in another order.
     np.testing.assert_allclose(details.cost, cost, rtol=1e-12)
@@ -121,7 +121,7 @@ def test_costs_of_rows_equal_a_count_by_hand(cascade, recorded):
 
 
 def test_ensemble_of_recorded_networks_scores_as_published():
-    """Check the average of the two dearest networks of our family against its README."""
+    """Check the average of the two most expensive networks of our family against its README."""
     recorded = cifar_family()
     ensemble = AveragingEnsemble(recorded.members[-2:])
     ensemble.fit(recorded.tuning, recorded.y[recorded.tuning])

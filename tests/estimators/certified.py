@@ -31,7 +31,7 @@ Y = NAMES[COLUMNS]
 
 
 def frozen_cascade(tables=TABLES, y=Y, **params):
-    """Return a fitted cascade of scripted members, whose fit used no rows at all."""
+    """Return a fitted cascade of scripted members, whose fit used no rows."""
     params = {"thresholds": 0.9, "costs": COSTS[: len(tables)], **params}
     members = scripted(*tables, classes=np.unique(y))
     return CascadeClassifier(members, **params).fit(X[:9], y[:9])

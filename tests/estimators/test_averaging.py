@@ -1,4 +1,4 @@
-"""Tests of AveragingEnsemble: the means, and its use wherever soft voting is used."""
+"""Tests of AveragingEnsemble: its means, and its use in place of soft voting."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_mean_equals_soft_voting(iris, three_members, weights, labels):
 @given(ladder=stage_probabilities(), seed=st.integers(0, 999))
 @settings(max_examples=40, deadline=None)
 def test_means_follow_their_formulas(ladder, seed):
-    """Check both means against numpy and scipy, and that every member is asked once."""
+    """Check both means against numpy and scipy, and that every member is called once."""
     tables, y, _ = ladder
     weights = np.random.default_rng(seed).uniform(0.1, 3, size=len(tables))
     X = numbered_rows(len(y))
@@ -55,7 +55,7 @@ def test_means_follow_their_formulas(ladder, seed):
         plain.predict_proba(X), np.average(tables, axis=0, weights=weights), rtol=0, atol=1e-14
     )
     assert [member.asked for _, member in members] == [[list(range(len(X)))]] * len(members)
-    # Away from zero, where the geometric mean is no mean any more.
+    # Away from zero, where the geometric mean is undefined.
     inner = [(table + 1e-3) / (table + 1e-3).sum(axis=1, keepdims=True) for table in tables]
     geometric = AveragingEnsemble(scripted(*inner), weights=weights, average="geometric")
     shares = np.broadcast_to(weights[:, None, None], np.shape(inner))
@@ -65,7 +65,7 @@ def test_means_follow_their_formulas(ladder, seed):
 
 
 def test_geometric_mean_of_zeros():
-    """Check that a member's zero rules a class out, and that ruling all out means averaging."""
+    """Check that a zero excludes a class, and that excluding all classes means averaging."""
     tables = [[[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]], [[0.8, 0.0, 0.2], [0.0, 0.0, 1.0]]]
     ensemble = AveragingEnsemble(scripted(*tables), average="geometric")
     proba = ensemble.fit(numbered_rows(2), [0, 1]).predict_proba(numbered_rows(2))
@@ -74,8 +74,8 @@ def test_geometric_mean_of_zeros():
 
 @pytest.mark.parametrize("weights", [[1, 9, 3], {"nb": 1, "lr": 3}, {"nb": 1, "lr": 3, "tree": 9}])
 @pytest.mark.parametrize("average", ["arithmetic", "geometric"])
-def test_dropped_members_leave_their_weight_behind(iris, three_members, weights, average):
-    """Check that a dropped member is as good as not there, in the list and in the weights."""
+def test_dropped_members_have_no_weight(iris, three_members, weights, average):
+    """Check that a dropped member has no effect, in the list and in the weights."""
     X, y = iris
     ensemble = AveragingEnsemble(three_members, weights=weights, average=average)
     ensemble.set_params(tree="drop").fit(X, y)
@@ -87,8 +87,8 @@ def test_dropped_members_leave_their_weight_behind(iris, three_members, weights,
     assert_array_equal(ensemble.predict_proba(X), expected.predict_proba(X))
 
 
-def test_member_of_weight_zero_does_not_speak(iris, three_members):
-    """Check that a weight of zero silences a member, also in the geometric mean."""
+def test_member_of_weight_zero_has_no_effect(iris, three_members):
+    """Check that a member of weight zero changes nothing, also in the geometric mean."""
     X, y = iris
     for average in ("arithmetic", "geometric"):
         ensemble = AveragingEnsemble(three_members, weights=[0, 1, 0], average=average).fit(X, y)
@@ -125,7 +125,7 @@ def test_scores_equal_those_of_soft_voting(iris, three_members):
 
 
 def test_grid_search_reaches_members_and_weights(iris, three_members):
-    """Check a search over weights, a member's own parameter and a member as a whole."""
+    """Check a search over weights, a member's own parameter and the member itself."""
     X, y = iris
     only_tree = [[0, 1, 0], {"nb": 0, "tree": 1, "lr": 0}]
     grid = [
@@ -134,7 +134,7 @@ def test_grid_search_reaches_members_and_weights(iris, three_members):
     ]
     search = GridSearchCV(AveragingEnsemble(three_members), grid, cv=3).fit(X, y)
     scores = search.cv_results_["mean_test_score"]
-    # A stump tells two of three classes, and a tree is a tree however the weights are given.
+    # A stump separates two of three classes, and both weights give the same tree.
     assert max(scores[:2]) < 0.7 < 0.9 < min(scores[2:4])
     assert_array_equal(scores[[0, 2]], scores[[1, 3]])
     tree = cross_val_score(three_members[1][1], X, y, cv=3).mean()
@@ -150,7 +150,7 @@ def test_fitted_members_survive_clone_and_cross_validation(iris):
     models = [GaussianNB().fit(X, y), LogisticRegression(max_iter=1000).fit(X, y)]
     ensemble = AveragingEnsemble([(f"m{k}", FrozenEstimator(m)) for k, m in enumerate(models)])
     expected = np.mean([model.predict_proba(X) for model in models], axis=0)
-    # On two rows of each class nothing could be learned: the answers are the frozen models'.
+    # Two rows of each class teach nothing: the predictions are the frozen models'.
     few = np.array([0, 1, 50, 51, 100, 101])
     fitted = clone(ensemble).fit(X[few], y[few])
     assert_allclose(fitted.predict_proba(X), expected, rtol=1e-14)
@@ -163,14 +163,14 @@ def test_fitted_members_survive_clone_and_cross_validation(iris):
 
 
 def test_threads_change_nothing(blobs, three_members):
-    """Check that fitting and asking in parallel changes no bit."""
+    """Check that parallel fit and predict change no bit."""
     X, y = blobs
     serial = AveragingEnsemble(three_members).fit(X, y)
     parallel = AveragingEnsemble(three_members, n_jobs=2).fit(X, y)
     assert_array_equal(serial.predict_proba(X), parallel.predict_proba(X))
 
 
-def test_member_without_probabilities_is_told_the_way_out(iris):
+def test_error_for_a_member_without_probabilities_names_the_remedy(iris):
     """Check that LinearSVC is refused with the wrapper that helps, and that it does help."""
     X, y = iris
     svc = LinearSVC()

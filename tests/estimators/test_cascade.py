@@ -1,4 +1,4 @@
-"""Tests of how rows are routed through the stages at given thresholds."""
+"""Tests of routing rows through the stages at given thresholds."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def draw_thresholds(data, tables):
         ("last", (np.inf, np.inf), [0, 0, 1, 0, 0, 1], [2] * 6, 15),
     ],
 )
-def test_fixture_answers_as_by_hand(combine, limits, labels, stages, mean_cost):
-    """Check that labels, exits and costs of a small case equal those worked out by hand."""
+def test_fixture_equals_the_calculation_by_hand(combine, limits, labels, stages, mean_cost):
+    """Check that labels, exits and costs of a small case equal those computed by hand."""
     members = scripted(*W_TABLES)
     cascade = CascadeClassifier(members, thresholds=limits, combine=combine, costs=[1, 4, 10])
     X = numbered_rows(6)
@@ -66,7 +66,7 @@ def test_fixture_answers_as_by_hand(combine, limits, labels, stages, mean_cost):
 
 
 def test_fixture_averages_the_stages_run():
-    """Check that each answer of the small case is the mean of the stages that ran for the row."""
+    """Check that each output of the small case is the mean of the stages that ran for the row."""
     cascade, X = fit_scripted(W_TABLES, thresholds=[0.75, 0.65])
     expected = [0.9, 0.75, 0.3, 0.675, 0.2, 1.25 / 3]
     assert_allclose(cascade.predict_proba(X)[:, 0], expected, rtol=1e-15)
@@ -75,7 +75,7 @@ def test_fixture_averages_the_stages_run():
 @given(ladder=stage_probabilities(), combine=combinations, confidence=confidences)
 @quick
 def test_minus_infinity_runs_the_first_stage_only(ladder, combine, confidence):
-    """Check that at minus infinity the first member answers and nobody else is asked."""
+    """Check that at minus infinity only the first member is called."""
     tables, _, costs = ladder
     cascade, X = fit_scripted(
         tables, thresholds=-np.inf, combine=combine, confidence=confidence, costs=costs
@@ -126,7 +126,7 @@ def test_raising_a_threshold_never_exits_earlier(ladder, data, combine, confiden
 @given(ladder=stage_probabilities(), data=st.data(), combine=combinations, confidence=confidences)
 @quick
 def test_order_and_batches_change_nothing(ladder, data, combine, confidence):
-    """Check that rows shuffled, or asked one by one, are answered as in one batch."""
+    """Check that shuffled or single rows have the predictions of one batch."""
     tables, _, costs = ladder
     limits = draw_thresholds(data, tables)
     cascade, X = fit_scripted(
@@ -143,7 +143,7 @@ def test_order_and_batches_change_nothing(ladder, data, combine, confidence):
 
 @given(ladder=stage_probabilities(), data=st.data(), combine=combinations, confidence=confidences)
 @quick
-def test_each_member_is_asked_once_for_the_rows_that_reach_it(ladder, data, combine, confidence):
+def test_each_member_is_called_once_for_the_rows_that_reach_it(ladder, data, combine, confidence):
     """Check that exits follow the rules, and members see exactly the rows that reach them."""
     tables, _, _ = ladder
     limits = draw_thresholds(data, tables)
@@ -166,7 +166,7 @@ def test_each_member_is_asked_once_for_the_rows_that_reach_it(ladder, data, comb
 @given(ladder=stage_probabilities(), data=st.data(), combine=combinations, abstain=st.booleans())
 @quick
 def test_arrays_of_the_members_are_never_written_to(ladder, data, combine, abstain):
-    """Check that members may hand out their own tables: routing leaves them untouched."""
+    """Check that members may return their own tables: routing does not change them."""
     tables, y, _ = ladder
     kept = [table.copy() for table in tables]
     members = [
@@ -184,7 +184,7 @@ def test_arrays_of_the_members_are_never_written_to(ladder, data, combine, absta
 
 
 def own_table(table):
-    """Return a function that answers all rows with the table itself, some with a copy."""
+    """Return a function that returns the table itself for all rows, and a copy for some."""
     return lambda X: table if len(X) == len(table) else table[X[:, 0].astype(int)]
 
 
@@ -203,7 +203,7 @@ def test_one_stage_equals_the_model(iris, limits):
 
 @pytest.mark.parametrize("combine", ["auto", "mean", "last"])
 def test_predict_is_the_most_probable_class(iris, three_members, combine):
-    """Check that predict, predict_proba and predict_details tell the same."""
+    """Check that predict, predict_proba and predict_details agree."""
     X, y = iris
     names = np.array(["a", "b", "c"])[y]
     cascade = CascadeClassifier(three_members, thresholds=0.95, combine=combine).fit(X, names)
@@ -215,8 +215,8 @@ def test_predict_is_the_most_probable_class(iris, three_members, combine):
     assert_allclose(proba.sum(axis=1), 1, rtol=1e-12)
 
 
-def test_real_members_answer_row_by_row_as_in_a_batch(blobs, three_members):
-    """Check that tuned thresholds route real members' rows alike alone and in a batch."""
+def test_real_members_predict_single_rows_as_in_a_batch(blobs, three_members):
+    """Check that tuned thresholds route single rows of real members as in a batch."""
     X, y = blobs
     cascade = CascadeClassifier(three_members).fit(X[:300], y[:300])
     batch = cascade.predict_details(X[300:])
@@ -230,7 +230,7 @@ def test_real_members_answer_row_by_row_as_in_a_batch(blobs, three_members):
 
 
 def test_with_thresholds_copies_and_shares_the_members(iris, three_members):
-    """Check that another operating point leaves the first alone and shares its members."""
+    """Check that another operating point shares the members, and that the first is unchanged."""
     X, y = iris
     cascade = CascadeClassifier(three_members, cv=3).fit(X, y)
     before = cascade.predict_details(X)
@@ -248,14 +248,14 @@ def test_with_thresholds_copies_and_shares_the_members(iris, three_members):
 
 @pytest.mark.parametrize("wrong", [[0.5], [0.5, np.nan], np.nan, "auto"])
 def test_with_thresholds_refuses_what_fit_refuses(wrong):
-    """Check that a wrong number of thresholds, NaN and words are refused here too."""
+    """Check that a wrong number of thresholds, NaN and text are refused here too."""
     cascade, _ = fit_scripted(W_TABLES, thresholds=0.5)
     with pytest.raises(ValueError, match="thresholds="):
         cascade.with_thresholds(wrong)
 
 
-def test_own_confidence_decides_and_nan_never_exits():
-    """Check that a callable is asked for the confidence, and that NaN goes on."""
+def test_callable_confidence_is_used_and_nan_never_exits():
+    """Check that a callable gives the confidence, and that NaN defers."""
 
     def second_class(proba):
         return np.where(proba[:, 1] > 0.5, np.nan, proba[:, 1])
@@ -264,12 +264,12 @@ def test_own_confidence_decides_and_nan_never_exits():
     # Second column of A: .10 .25 .40 .55 .80 .45; the two above one half are NaN.
     assert cascade.predict_details(X).exit_stage.tolist() == [2, 2, 0, 2, 2, 0]
     # Means of A and B in rows 3 and 4: .325 and .65.
-    sure = cascade.with_thresholds(-np.inf)
-    assert sure.predict_details(X).exit_stage.tolist() == [0, 0, 0, 1, 2, 0]
+    copy = cascade.with_thresholds(-np.inf)
+    assert copy.predict_details(X).exit_stage.tolist() == [0, 0, 0, 1, 2, 0]
 
 
-def test_own_confidence_of_a_wrong_shape_is_refused():
-    """Check that a confidence that is not one number per row is an error that names it."""
+def test_callable_confidence_of_a_wrong_shape_is_refused():
+    """Check that the error for a confidence that is not one number per row names it."""
     cascade, X = fit_scripted(W_TABLES, thresholds=0.5, confidence=lambda proba: proba)
     with pytest.raises(ValueError, match=r"confidence=.*returned shape \(6, 2\)"):
         cascade.predict(X)

@@ -1,4 +1,4 @@
-"""Tests of certifying a fitted cascade, and of certificates that travel with it."""
+"""Tests of certifying a fitted cascade, and of copies that keep the certificate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.estimators.certified import (
 
 @pytest.mark.parametrize("combine", ["mean", "last"])
 @pytest.mark.parametrize("confidence", ["max_proba", "margin", "entropy"])
-def test_report_counts_what_predict_answers(combine, confidence):
+def test_report_counts_the_predictions(combine, confidence):
     """Check every figure at the certified thresholds against predictions there."""
     # Members nearly as good as each other, whose mean is better than any.
     tables, y = made_up_answers((2.0, 2.3, 2.5), seed=1)
@@ -66,8 +66,8 @@ def test_report_shows_the_path_up_to_the_failure():
     assert len(report.path) <= report.path_length
 
 
-def test_certify_changes_nothing_and_asks_each_member_once():
-    """Check the attributes, and the rows each member was asked for: all of them, in one call."""
+def test_certify_changes_nothing_and_calls_each_member_once():
+    """Check the attributes, and that each member was called once, for all rows."""
     cascade = frozen_cascade()
     for member in cascade.estimators_:
         member.asked.clear()
@@ -78,8 +78,8 @@ def test_certify_changes_nothing_and_asks_each_member_once():
     assert [member.asked for member in cascade.estimators_] == [[list(range(N_ROWS))]] * 3
 
 
-def test_rows_are_split_where_the_fit_tuned_nothing():
-    """Check shares and numbers of rows set aside, and that they certify nothing."""
+def test_rows_are_split_if_the_fit_tuned_nothing():
+    """Check shares and numbers of rows set aside, which are not used to certify."""
     cascade = frozen_cascade()
     report = cascade.certify(X, Y)
     assert (report.n_tuning, report.n_certification, report.tuned_on) == (1200, 4800, "split")
@@ -91,13 +91,13 @@ def test_rows_are_split_where_the_fit_tuned_nothing():
 
 
 def test_tuning_size_overrides_the_rows_of_the_fit():
-    """Check that a size given splits, though the fit left rows to draw the path."""
+    """Check that a given size splits, although the fit held out rows for the path."""
     report = tuned_cascade().certify(X[1000:], Y[1000:], tuning_size=0.2)
     assert (report.n_tuning, report.n_certification, report.tuned_on) == (1000, 4000, "split")
 
 
 def test_repeated_calls_agree_and_seeds_differ():
-    """Check that no seed is a fixed one."""
+    """Check that the default seed is fixed."""
     cascade = frozen_cascade()
     first, again, other = (cascade.certify(X, Y, random_state=s).to_dict() for s in (None, None, 1))
     assert first == again
@@ -106,7 +106,7 @@ def test_repeated_calls_agree_and_seeds_differ():
 
 
 def test_members_that_are_trained_certify_on_held_out_rows(blobs):
-    """Check a cascade of trained members, whose path comes from out-of-fold answers."""
+    """Check a cascade of trained members, whose path comes from out-of-fold predictions."""
     A, b = blobs
     members = [("nb", GaussianNB()), ("lr", LogisticRegression(max_iter=1000))]
     cascade = CascadeClassifier(members, costs=[1, 9]).fit(A[:200], b[:200])
@@ -115,7 +115,7 @@ def test_members_that_are_trained_certify_on_held_out_rows(blobs):
     assert (report.n_tuning, report.n_certification) == (200, 200)
 
 
-def test_certificate_travels_until_the_next_fit():
+def test_certificate_is_kept_until_the_next_fit():
     """Check the copy, its pickle, its report and further copies."""
     cascade = frozen_cascade()
     report = cascade.certify(X, Y)
@@ -145,7 +145,7 @@ def test_compute_report_shows_the_certificate():
 
 
 def test_certificate_survives_skops():
-    """Check that a certified cascade can be saved without trusting other names than ours."""
+    """Check that a certified cascade can be saved if only this package's names are trusted."""
     members = [("nb", GaussianNB()), ("lr", LogisticRegression())]
     rng = np.random.default_rng(0)
     A, b = rng.normal(size=(800, 3)), rng.integers(2, size=800)

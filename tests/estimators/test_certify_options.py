@@ -1,4 +1,4 @@
-"""Tests of the parameters of a certificate, and of the members and rows it takes."""
+"""Tests of the parameters of a certificate, and of the members and rows that it accepts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.probes import FailingMember, ScriptedMember, scripted
 
 
 def test_disagreement_needs_no_labels():
-    """Check that answers are compared with those of no early exit, and counted like predict."""
+    """Check that labels are compared with those without early exit, and counted like predict."""
     cascade = frozen_cascade()
     report = cascade.certify(X, risk="disagreement", epsilon=0.03)
     label = cascade.with_thresholds(report).predict(X)
@@ -49,8 +49,8 @@ def test_disagreement_needs_no_labels():
         ("m1", ("m1",)),
     ],
 )
-def test_reference_is_what_the_cascade_is_held_against(reference, names):
-    """Check which answers are compared, by recounting against each of them."""
+def test_reference_is_what_the_cascade_is_compared_with(reference, names):
+    """Check which labels are compared, by recounting against each of them."""
     tables, y = made_up_answers((2.0, 2.3, 2.5), seed=1)
     y = NAMES[y]
     cascade = frozen_cascade(tables, y)
@@ -99,7 +99,7 @@ def test_wrong_parameters_are_refused(params, message):
 
 
 def test_best_member_cannot_be_chosen_without_labels():
-    """Check the error where neither the fit nor the rows have labels to choose with."""
+    """Check the error if neither the fit nor the rows have labels to choose with."""
     with pytest.raises(ValueError, match="reference='best_member' has to be chosen on labelled"):
         frozen_cascade().certify(X, risk="disagreement", reference="best_member")
     report = tuned_cascade().certify(
@@ -122,15 +122,15 @@ def test_unfitted_cascade_is_refused():
 
 @pytest.mark.parametrize("on_stage_error", ["raise", "keep_previous"])
 def test_member_that_fails_is_named(on_stage_error):
-    """Check that nobody certifies what a member would have said, had it answered."""
+    """Check that outputs of a failing member are not replaced by a guess."""
     members = [*scripted(*TABLES[:2], classes=NAMES), ("net", FailingMember(TABLES[2], NAMES))]
     cascade = CascadeClassifier(members, thresholds=0.9, on_stage_error=on_stage_error)
     with pytest.raises(MemberFailedError, match=r"stage 2 'net' .* the service hung up"):
         cascade.fit(X[:9], Y[:9]).certify(X, Y)
 
 
-def test_member_that_fails_now_and_then_is_named():
-    """Check that a member that answers only when asked again certifies nothing."""
+def test_member_that_fails_sometimes_is_named():
+    """Check that a member that works only on the second call certifies nothing."""
 
     class Flaky(ScriptedMember):
         def predict_proba(self, X):
@@ -147,8 +147,8 @@ def test_member_that_fails_now_and_then_is_named():
         cascade.certify(X, Y)
 
 
-def test_member_that_answers_nonsense_is_named():
-    """Check that probabilities that are none are an error and no loss."""
+def test_member_with_invalid_probabilities_is_named():
+    """Check that invalid probabilities are an error and no loss."""
     broken = TABLES[2].copy()
     broken[5000] = [0.5, np.nan, 0.5]
     with pytest.raises(InvalidProbabilitiesError, match="'m2'"):
@@ -156,7 +156,7 @@ def test_member_that_answers_nonsense_is_named():
 
 
 def test_abstaining_members_certify_as_they_predict():
-    """Check that rows of NaN go on, and are counted as predict answers them."""
+    """Check that rows of NaN are deferred, and counted as predict labels them."""
     tables = [table.copy() for table in TABLES]
     rng = np.random.default_rng(0)
     for table in tables:
@@ -175,7 +175,7 @@ def test_abstaining_members_certify_as_they_predict():
 
 
 def test_dropped_members_are_left_out():
-    """Check names, thresholds and the copy where a member is switched off."""
+    """Check names, thresholds and the copy if a member is dropped."""
     members = scripted(*TABLES, classes=NAMES)
     members.insert(1, ("off", "drop"))
     cascade = CascadeClassifier(members, thresholds=0.9).fit(X[:9], Y[:9])
@@ -203,7 +203,7 @@ def test_parts_of_one_ensemble_certify(options):
 
 
 def test_weight_zero_leaves_a_row_out():
-    """Check that such rows are not asked about, and that equal weights keep every row."""
+    """Check that such rows are not predicted, and that equal weights keep every row."""
     cascade = frozen_cascade()
     weight = np.ones(N_ROWS)
     assert cascade.certify(X, Y, sample_weight=weight).n_certification == 4800
@@ -230,8 +230,8 @@ def test_weights_certify_the_weighted_loss():
     assert halved.n_certification == pytest.approx(expected / 2, rel=0.1)
 
 
-def test_weights_that_keep_too_few_rows_say_how_many_to_pass():
-    """Check that the rows needed are those to be handed over."""
+def test_error_for_weights_that_keep_too_few_rows_names_the_rows_to_pass():
+    """Check that the number of rows in the error is that to pass."""
     weight = np.where(np.arange(1000) == 0, 10.0, 1.0)
     words = r"of them kept by their weights, \d\d % of them used for tuning"
     with pytest.raises(CertificationError, match=words) as caught:
@@ -240,7 +240,7 @@ def test_weights_that_keep_too_few_rows_say_how_many_to_pass():
 
 
 def test_unknown_labels_are_wrong_for_both_sides():
-    """Check that a label that no member knows is neither lost nor fixed."""
+    """Check that a label that no member knows is neither a regression nor a correction."""
     y = Y.astype("<U4")
     cascade = frozen_cascade()
     known = cascade.certify(X, y, epsilon=0.02)
@@ -251,20 +251,20 @@ def test_unknown_labels_are_wrong_for_both_sides():
 
 
 @pytest.mark.parametrize("kind", ["right", "wrong", "one class", "constant"])
-def test_degenerate_rows_certify_or_say_why(kind):
-    """Check rows all right, all wrong, of one class, and answers that are all the same."""
+def test_degenerate_rows_certify_or_raise(kind):
+    """Check rows all right, all wrong, of one class, and labels that are all the same."""
     rng = np.random.default_rng(0)
-    sure = rng.uniform(0.5, 1, size=N_ROWS)
+    top = rng.uniform(0.5, 1, size=N_ROWS)
     at = {"wrong": (COLUMNS + 1) % 3, "one class": np.zeros(N_ROWS, dtype=int)}.get(kind, COLUMNS)
     if kind == "constant":
         tables = [np.tile([0.5, 0.3, 0.2], (N_ROWS, 1))] * 2
     else:
-        table = np.where(at[:, None] == np.arange(3), sure[:, None], (1 - sure[:, None]) / 2)
+        table = np.where(at[:, None] == np.arange(3), top[:, None], (1 - top[:, None]) / 2)
         tables = [table, table]
     y = np.full(N_ROWS, NAMES[0]) if kind == "one class" else Y
     cascade = CascadeClassifier(scripted(*tables, classes=NAMES), thresholds=0.9).fit(X[:9], Y[:9])
     report = cascade.certify(X, y)
-    # The members say the same, so nothing is ever lost: all rows exit at once.
+    # The members agree, so there are no regressions: all rows exit at once.
     assert report.certified
     assert (report.regressions, report.corrections) == (0, 0)
     assert report.thresholds == (-np.inf,)

@@ -1,4 +1,4 @@
-"""Tests of certificates that are refused, and of what the refusal tells."""
+"""Tests of certificates that are refused, and of the messages."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_report_of_another_cascade_is_refused():
         frozen_cascade(combine="last").with_thresholds(report)
 
 
-def test_too_few_rows_are_refused_before_anybody_is_asked():
-    """Check the words, the rows needed, and that no member was called."""
+def test_too_few_rows_are_refused_before_any_call():
+    """Check the message, the rows needed, and that no member was called."""
     cascade = frozen_cascade()
     for member in cascade.estimators_:
         member.asked.clear()
@@ -51,8 +51,8 @@ def test_too_few_rows_are_refused_before_anybody_is_asked():
     assert pickle.loads(pickle.dumps(caught.value)).report.samples_needed == 288
 
 
-def test_as_many_rows_as_were_asked_for_suffice():
-    """Check that 288 rows certify where nothing is lost, and 287 do not."""
+def test_the_required_number_of_rows_suffices():
+    """Check that 288 rows without a regression certify, and 287 do not."""
     perfect = np.where(COLUMNS[:, None] == np.arange(3), 0.8, 0.1)
     perfect[::2] = perfect[::2] * 0.5 + 1 / 6
     cascade = frozen_cascade([perfect, perfect])
@@ -61,7 +61,7 @@ def test_as_many_rows_as_were_asked_for_suffice():
         cascade.certify(X[:286], Y[:286])
 
 
-def test_rows_held_out_by_the_fit_leave_all_rows_to_certify():
+def test_all_rows_certify_if_the_fit_held_out_rows():
     """Check that a tuned cascade needs the minimum and no row more."""
     cascade = tuned_cascade()
     with pytest.raises(CertificationError, match=r"got 229 \(229 rows\). Pass at least 230 rows"):
@@ -69,7 +69,7 @@ def test_rows_held_out_by_the_fit_leave_all_rows_to_certify():
 
 
 def test_refusal_can_be_a_warning():
-    """Check that the report returned never exits, can be put into force, and says so."""
+    """Check that the returned report never exits, can be applied, and has the message."""
     cascade = frozen_cascade()
     with pytest.warns(NotCertifiedWarning, match="needs at least 230") as caught:
         report = cascade.certify(X[:200], Y[:200], on_refusal="warn")
@@ -81,18 +81,18 @@ def test_refusal_can_be_a_warning():
 
 
 def misled_cascade(every):
-    """Return a cascade that is wrong on each so-manieth row at any thresholds, where m1 is right.
+    """Return a cascade that errs on every n-th row at any thresholds, where m1 is right.
 
-    The first member is wrong there, and so sure that it outvotes the second.
+    The first member is wrong there, and so confident that it outvotes the second.
     """
     right = np.where(COLUMNS[:, None] == np.arange(3), 0.7, 0.15)
-    sure = np.where(COLUMNS[:, None] == np.arange(3), 0.9, 0.05)
-    sure[::every] = np.roll(sure[::every], 1, axis=1)
-    return frozen_cascade([sure, right], combine="mean")
+    wrong = np.where(COLUMNS[:, None] == np.arange(3), 0.9, 0.05)
+    wrong[::every] = np.roll(wrong[::every], 1, axis=1)
+    return frozen_cascade([wrong, right], combine="mean")
 
 
-def test_refusal_tells_about_how_many_rows_would_do():
-    """Check the words where the estimate is below epsilon, and the first step uncertain."""
+def test_refusal_estimates_the_rows_needed():
+    """Check the message if the estimate is below epsilon, and the first step uncertain."""
     cascade = misled_cascade(160)
     with pytest.raises(CertificationError, match="at the most cautious setting") as caught:
         cascade.certify(X[:800], Y[:800], reference="m1")
@@ -107,16 +107,16 @@ def test_refusal_tells_about_how_many_rows_would_do():
     assert cascade.certify(X[:enough], Y[:enough], reference="m1").certified
 
 
-def test_refusal_tells_where_no_rows_would_help():
-    """Check the words where the estimated loss is above epsilon at the most cautious setting."""
+def test_refusal_says_if_more_rows_would_not_help():
+    """Check the message if the estimated loss is above epsilon at the highest thresholds."""
     with pytest.raises(CertificationError, match="No number of rows is likely to help") as caught:
         misled_cascade(40).certify(X, Y, reference="m1")
     assert caught.value.report.samples_needed is None
     assert caught.value.report.thresholds == (np.inf,)
 
 
-def test_epsilon_that_is_hopeless_for_exits_keeps_everything_running():
-    """Check that a cascade whose early exits all lose is refused against itself."""
+def test_cascade_without_acceptable_exits_is_refused():
+    """Check that a cascade whose early exits all lose too much is refused against itself."""
     wrong = np.where(
         COLUMNS[:, None] == np.arange(3),
         0.05,
@@ -130,14 +130,14 @@ def test_epsilon_that_is_hopeless_for_exits_keeps_everything_running():
 
 
 def test_members_that_exit_nowhere_are_refused():
-    """Check that abstentions throughout leave nothing to certify."""
+    """Check that a cascade that always abstains has nothing to certify."""
     tables = [np.full((N_ROWS, 3), np.nan), TABLES[2]]
     cascade = frozen_cascade(tables, allow_abstain=True)
     with pytest.raises(CertificationError, match="no thresholds let a row exit early"):
         cascade.certify(X, Y)
 
 
-def test_budget_is_promised_within_the_same_delta():
+def test_budget_is_certified_within_the_same_delta():
     """Check that half of delta certifies the loss, that the limit holds, and a refusal."""
     cascade = tuned_cascade()
     free = cascade.certify(X[1000:], Y[1000:])
@@ -145,7 +145,7 @@ def test_budget_is_promised_within_the_same_delta():
     assert within.certified
     assert within.p_value <= 0.05
     assert within.mean_cost <= within.mean_cost_upper <= 30.5
-    # Wider, as it holds for whichever step is taken.
+    # Wider, since it holds for every step.
     assert within.mean_cost_upper - within.mean_cost > free.mean_cost_upper - free.mean_cost
     with pytest.raises(CertificationError, match="loss is, but the mean cost is only known") as no:
         cascade.certify(X[1000:], Y[1000:], max_mean_cost=3)
@@ -154,17 +154,17 @@ def test_budget_is_promised_within_the_same_delta():
 
 
 def refusal(cascade, n, **params):
-    """Return the words of a refusal for want of rows."""
+    """Return the message of a refusal for too few rows."""
     with pytest.raises(CertificationError) as caught:
         cascade.certify(X[1000 : 1000 + n], Y[1000 : 1000 + n], **params)
     return str(caught.value)
 
 
 def test_smaller_epsilon_or_delta_certify_no_cheaper_thresholds():
-    """Check that the promise costs: stricter ones stop no later on the same path."""
+    """Check that stricter guarantees stop no later on the same path."""
     cascade = tuned_cascade()
     loose = cascade.certify(X[1000:], Y[1000:], epsilon=0.02, delta=0.2)
-    for promise in ({"epsilon": 0.01, "delta": 0.2}, {"epsilon": 0.02, "delta": 0.01}):
-        strict = cascade.certify(X[1000:], Y[1000:], **promise)
+    for stricter in ({"epsilon": 0.01, "delta": 0.2}, {"epsilon": 0.02, "delta": 0.01}):
+        strict = cascade.certify(X[1000:], Y[1000:], **stricter)
         assert strict.mean_cost >= loose.mean_cost
         assert len(strict.path) <= len(loose.path)

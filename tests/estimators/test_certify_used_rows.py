@@ -1,4 +1,4 @@
-"""Tests of rows that a fit has used, which certify nothing."""
+"""Tests of rows that a fit has used, which must not certify."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CONTAINERS = {
 
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_rows_of_the_fit_are_refused(container):
-    """Check that rows that trained or tuned are known again, all or a tenth, in any container."""
+    """Check that rows used by the fit are recognised, all or a tenth, in any container."""
     take = CONTAINERS[container]
     kind = LogisticRegression if container == "sparse" else GaussianNB
     members = [("a", kind()), ("b", LogisticRegression(C=0.1))]
@@ -51,8 +51,8 @@ def test_rows_of_the_fit_are_refused(container):
 
 
 @pytest.mark.parametrize("kind", ["texts", "images"])
-def test_rows_that_are_no_vectors_are_known_again(kind):
-    """Check texts, and pictures of which only some pixels are looked at."""
+def test_rows_that_are_no_vectors_are_recognised(kind):
+    """Check texts, and images of which only some pixels are hashed."""
     rng = np.random.default_rng(0)
     if kind == "texts":
         rows = [" ".join(rng.choice(["a", "bb", "ccc", "dddd"], size=12)) for _ in range(900)]
@@ -74,8 +74,8 @@ def test_rows_that_are_no_vectors_are_known_again(kind):
     assert cascade.certify(rows[300:], y[300:], epsilon=0.1).certified
 
 
-def test_rows_beyond_those_remembered_are_known_again():
-    """Check that of more rows than are remembered, some are enough to know the others by."""
+def test_rows_beyond_the_stored_hashes_are_recognised():
+    """Check that a sample of the rows is enough to recognise the others."""
     A = np.random.default_rng(0).normal(size=(15_000, 2))
     b = (A[:, 0] > 0).astype(int)
     members = [("a", GaussianNB()), ("b", GaussianNB(var_smoothing=0.1))]
@@ -86,8 +86,8 @@ def test_rows_beyond_those_remembered_are_known_again():
         cascade.certify(A[5000:7000], b[5000:7000])
 
 
-def test_rows_that_cannot_be_read_are_taken_on_trust():
-    """Check that lists of different lengths, which only the members understand, certify."""
+def test_rows_that_cannot_be_hashed_are_accepted():
+    """Check that lists of different lengths, which only the members can read, certify."""
     rng = np.random.default_rng(0)
     rows = [[0.0] * length for length in rng.integers(1, 9, size=900)]
     member = PrefitClassifier(
@@ -98,29 +98,29 @@ def test_rows_that_cannot_be_read_are_taken_on_trust():
     assert cascade.certify(rows, y).certified
 
 
-def test_rows_of_weight_zero_in_the_fit_draw_no_path():
-    """Check that held-out rows without weight are left out of those that draw the path."""
+def test_rows_of_weight_zero_in_the_fit_have_no_part_in_the_path():
+    """Check that held-out rows of weight zero are left out of the threshold path."""
     cascade = CascadeClassifier(scripted(*TABLES, classes=NAMES), costs=COSTS)
     weight = np.arange(1000) % 4 > 0
     cascade.fit(X[:1000], Y[:1000], sample_weight=weight.astype(float))
     assert cascade.certify(X[1000:], Y[1000:]).n_tuning == 750
 
 
-def test_rows_are_known_again_after_a_pickle():
-    """Check that what is remembered means the same in a saved cascade."""
+def test_rows_are_recognised_after_a_pickle():
+    """Check that the hashes are the same in a saved cascade."""
     cascade = pickle.loads(pickle.dumps(tuned_cascade()))
     with pytest.raises(ValueError, match="1000 of the 1000 rows"):
         cascade.certify(X[:1000], Y[:1000])
 
 
-def test_rows_that_a_fit_did_not_use_are_welcome():
-    """Check that frozen members at given thresholds leave the rows of the fit free."""
+def test_rows_that_a_fit_did_not_use_are_accepted():
+    """Check that a fit of frozen members at given thresholds uses no rows."""
     cascade = CascadeClassifier(scripted(*TABLES, classes=NAMES), thresholds=0.9).fit(X, Y)
     assert cascade.certify(X, Y).n_certification == 4800
 
 
 def test_equal_rows_of_few_values_are_no_rows_of_the_fit():
-    """Check that data with few distinct rows, where every row is known, raise no alarm."""
+    """Check that data with few distinct rows, which all match, are accepted."""
     rng = np.random.default_rng(0)
     A = rng.integers(2, size=(1500, 3)).astype(float)
     b = (rng.uniform(size=1500) < 0.2 + 0.6 * A[:, 0]).astype(int)

@@ -1,4 +1,4 @@
-"""Tests of what X may be: rows are handed on untouched, and subset with their type kept."""
+"""Tests of the types of X: rows are passed on unchanged, and subsets keep their type."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FRAME = {"size": [1.5, 2.5, 0.5, 1.0, 2.0, 3.0], "kind": ["a", "b", "a", "c", "b
 PANDAS = pd.DataFrame(FRAME, index=list("uvwxyz")).astype({"kind": "category"})
 TEXTS = ["one", "two words", "three", "four", "", "six"]
 
-# Each container, and the type that its rows are expected in.
+# Each container, and the type of its rows.
 CONTAINERS = {
     "array": (NUMBERS, np.ndarray),
     "float32": (NUMBERS.astype(np.float32), np.ndarray),
@@ -50,7 +50,7 @@ def n_rows(X):
 
 
 def as_rows(X):
-    """Return the rows of any container as something that compares."""
+    """Return the rows of any container in a form that compares."""
     if sp.issparse(X):
         return X.toarray().tolist()
     if isinstance(X, pl.DataFrame):
@@ -58,12 +58,12 @@ def as_rows(X):
     return X.to_numpy().tolist() if hasattr(X, "to_numpy") else np.asarray(X).tolist()
 
 
-def member_that_keeps(seen, sure=0.6):
-    """Return a member that keeps what it is asked; it is sure of its even rows at most."""
+def member_that_keeps(seen, top=0.6):
+    """Return a member that records its inputs and is confident of even rows."""
 
     def answer(X):
         seen.append(X)
-        first = np.where(np.arange(n_rows(X)) % 2, 0.6, sure)
+        first = np.where(np.arange(n_rows(X)) % 2, 0.6, top)
         return np.column_stack([first, 1 - first])
 
     return PrefitClassifier(answer, [0, 1])
@@ -75,12 +75,12 @@ def test_rows_keep_their_type(name):
     X, kind = CONTAINERS[name]
     first, second, third = [], [], []
     members = [
-        ("first", member_that_keeps(first, sure=0.9)),
-        ("second", member_that_keeps(second, sure=0.9)),
+        ("first", member_that_keeps(first, top=0.9)),
+        ("second", member_that_keeps(second, top=0.9)),
         ("third", member_that_keeps(third)),
     ]
     cascade = CascadeClassifier(members, thresholds=0.7).fit(X, [0, 1] * 3)
-    # Even rows exit first; of the others, rows 1 and 5 are sure of the mean of .6 and .9.
+    # Even rows exit first; of the others, rows 1 and 5 are confident by the mean of .6 and .9.
     assert cascade.predict_details(X).exit_stage.tolist() == [0, 1, 0, 2, 0, 1]
     rows = as_rows(X)
     for seen, expected in ((first, [0, 1, 2, 3, 4, 5]), (second, [1, 3, 5]), (third, [3])):
@@ -92,9 +92,9 @@ def test_rows_keep_their_type(name):
 
 
 def test_frames_keep_index_and_categories():
-    """Check that later stages see the dtypes, all categories and the index labels of their rows."""
+    """Check that later stages see dtypes, all categories and index labels of their rows."""
     later = []
-    members = [("a", member_that_keeps([], sure=0.9)), ("b", member_that_keeps(later))]
+    members = [("a", member_that_keeps([], top=0.9)), ("b", member_that_keeps(later))]
     CascadeClassifier(members, thresholds=0.7).fit(PANDAS, [0, 1] * 3).predict(PANDAS)
     assert later[0].index.tolist() == ["v", "x", "z"]
     assert later[0].dtypes.equals(PANDAS.dtypes)
@@ -111,7 +111,7 @@ def test_text_pipelines_are_stages(limits):
         ("lr", make_pipeline(CountVectorizer(), LogisticRegression())),
     ]
     cascade = CascadeClassifier(members, thresholds=limits).fit(texts, y)
-    # The word kept by the first stage is in all texts of one kind, or it would not be right.
+    # The first stage is right because the word it keeps is in all texts of one kind.
     assert cascade.score(texts, y) == 1
     assert cascade.predict(["great"]).tolist() == ["pro"]
     assert not hasattr(cascade, "n_features_in_")
@@ -119,7 +119,7 @@ def test_text_pipelines_are_stages(limits):
 
 
 def mixed_members():
-    """Return members that look at columns by their types."""
+    """Return members that select columns by their types."""
     columns = ColumnTransformer(
         [
             ("text", OneHotEncoder(), make_column_selector(dtype_include=["category"])),
@@ -134,7 +134,7 @@ def mixed_members():
 
 @pytest.mark.parametrize("limits", ["auto", [0.99]])
 def test_column_transformers_are_stages(limits):
-    """Check a frame of categories and numbers, whose stages pick columns by type."""
+    """Check a frame of categories and numbers, whose stages select columns by type."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"kind": rng.choice(list("abc"), 120), "size": rng.normal(size=120)})
     frame["kind"] = frame["kind"].astype("category")
@@ -143,7 +143,7 @@ def test_column_transformers_are_stages(limits):
     assert cascade.score(frame, y) > 0.8
     assert cascade.feature_names_in_.tolist() == ["kind", "size"]
     assert cascade.n_features_in_ == 2
-    # A row that goes on alone lacks most categories, but keeps their list.
+    # A single deferred row lacks most categories, but keeps their list.
     cascade = cascade.with_thresholds(0.99)
     found = cascade.predict_details(frame)
     assert set(found.exit_stage.tolist()) == {0, 1}
@@ -153,7 +153,7 @@ def test_column_transformers_are_stages(limits):
 
 
 def test_polars_frames_are_fitted_and_tuned():
-    """Check that a polars frame goes through column pickers, folds and stages."""
+    """Check that a polars frame works with column selectors, folds and stages."""
     rng = np.random.default_rng(0)
     data = {"size": rng.normal(size=60), "age": rng.normal(size=60)}
     frame, y = pl.DataFrame(data), (data["size"] + data["age"] > 0).astype(int)
@@ -165,20 +165,20 @@ def test_polars_frames_are_fitted_and_tuned():
 
 
 @pytest.mark.parametrize("convert", [sp.csr_matrix, sp.csr_array, sp.coo_matrix, sp.coo_array])
-@pytest.mark.parametrize("committee", [AveragingEnsemble, CascadeClassifier])
-def test_sparse_rows_answer_as_dense_ones(blobs, convert, committee):
-    """Check that every sparse form is fitted and answered as the dense array."""
+@pytest.mark.parametrize("estimator", [AveragingEnsemble, CascadeClassifier])
+def test_sparse_rows_predict_as_dense_ones(blobs, convert, estimator):
+    """Check that every sparse format is fitted and predicted as the dense array."""
     X, y = blobs
     X = np.where(X > 0, X, 0)[:100]
     members = [("tree", DecisionTreeClassifier(max_depth=3, random_state=0))]
     members.append(("lr", LogisticRegression(max_iter=500)))
-    dense = committee(members).fit(X, y[:100])
-    sparse = committee(members).fit(convert(X), y[:100])
+    dense = estimator(members).fit(X, y[:100])
+    sparse = estimator(members).fit(convert(X), y[:100])
     assert_array_equal(sparse.predict(convert(X)), dense.predict(X))
 
 
 def test_images_stay_four_dimensional():
-    """Check that arrays of images reach tuned frozen members as they are."""
+    """Check that arrays of images reach tuned frozen members unchanged."""
     images = np.random.default_rng(0).normal(size=(20, 3, 4, 4))
     y = (images.mean(axis=(1, 2, 3)) > 0).astype(int)
     shapes = []
@@ -200,7 +200,7 @@ def test_images_stay_four_dimensional():
 
 @pytest.mark.parametrize("limits", ["auto", 0.8])
 def test_feature_attributes_follow_the_last_fit(limits):
-    """Check that numbers and names of features come from the first member, and go with it."""
+    """Check that number and names of features come from the first member of the last fit."""
     frame = pd.DataFrame(numbered_rows(12, 2), columns=["row", "zero"])
     y = [0, 1] * 6
     cascade = CascadeClassifier([("t", DecisionTreeClassifier()), ("nb", MultinomialNB())])
@@ -216,7 +216,7 @@ def test_feature_attributes_follow_the_last_fit(limits):
 
 
 def test_reordered_columns_are_refused():
-    """Check that a frame whose columns changed places is an error, not another answer."""
+    """Check that a frame with reordered columns is an error."""
     frame = pd.DataFrame(NUMBERS, columns=["a", "b", "c"])
     cascade = CascadeClassifier([("nb", GaussianNB()), ("lr", LogisticRegression())], thresholds=1)
     cascade.fit(frame, [0, 1] * 3)

@@ -1,4 +1,4 @@
-"""Tests of everything that can go wrong: bad input, bad answers, failing and silent members."""
+"""Tests of failures: bad input, bad outputs, members that raise or abstain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SILENT = [np.nan, np.nan]
 NB = [("a", GaussianNB()), ("b", GaussianNB())]
 X, Y = numbered_rows(6), np.array([0, 1] * 3)
 
-both = pytest.mark.parametrize("committee", [AveragingEnsemble, CascadeClassifier])
+both = pytest.mark.parametrize("estimator", [AveragingEnsemble, CascadeClassifier])
 
 
 @both
@@ -49,7 +49,7 @@ both = pytest.mark.parametrize("committee", [AveragingEnsemble, CascadeClassifie
         ({"costs": [1, np.inf]}, "expected finite numbers"),
         ({"costs": [1, 2, 3]}, "costs=.* has 3 values; expected one for each of the 2"),
         ({"costs": 5}, "costs=5 has 1 values"),
-        ({"costs": ["cheap", "dear"]}, "costs="),
+        ({"costs": ["cheap", "expensive"]}, "costs="),
         ({"costs": {"a": "cheap", "b": 1}}, "costs="),
         ({"costs": "measurd"}, "costs='measurd'; expected 'measured'"),
         ({"weights": "uniform"}, "weights='uniform'"),
@@ -60,10 +60,10 @@ both = pytest.mark.parametrize("committee", [AveragingEnsemble, CascadeClassifie
         ({"allow_abstain": "yes"}, "'allow_abstain' parameter"),
     ],
 )
-def test_wrong_parameters_are_named(committee, params, message):
-    """Check that fit refuses what cannot be meant, with words that name it."""
+def test_wrong_parameters_are_named(estimator, params, message):
+    """Check that fit refuses wrong parameters, with errors that name them."""
     with pytest.raises(ValueError, match=message):
-        committee(**{"estimators": NB, **params}).fit(X, Y)
+        estimator(**{"estimators": NB, **params}).fit(X, Y)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_wrong_parameters_are_named(committee, params, message):
     ],
 )
 def test_wrong_parameters_of_a_cascade_are_named(params, message):
-    """Check that fit refuses wrong thresholds and words of the cascade."""
+    """Check that fit refuses wrong thresholds and options of the cascade."""
     with pytest.raises(ValueError, match=message):
         CascadeClassifier(NB, **params).fit(X, Y)
 
@@ -100,10 +100,10 @@ def test_wrong_parameters_of_a_cascade_are_named(params, message):
         ([0, 1], ValueError, "inconsistent numbers of samples"),
     ],
 )
-def test_wrong_labels_are_refused(committee, y, error, message):
+def test_wrong_labels_are_refused(estimator, y, error, message):
     """Check that labels which are not one class per row are an error."""
     with pytest.raises(error, match=message):
-        committee(NB).fit(X, y)
+        estimator(NB).fit(X, y)
 
 
 @both
@@ -117,24 +117,24 @@ def test_wrong_labels_are_refused(committee, y, error, message):
         lambda m: m.score(X, Y),
     ],
 )
-def test_unfitted_committees_say_so(committee, ask):
-    """Check that every question to a committee before fit raises NotFittedError."""
-    with pytest.raises(NotFittedError, match=committee.__name__):
-        ask(committee(NB))
-    if committee is CascadeClassifier:
+def test_unfitted_estimators_raise(estimator, ask):
+    """Check that every method of an unfitted estimator raises NotFittedError."""
+    with pytest.raises(NotFittedError, match=estimator.__name__):
+        ask(estimator(NB))
+    if estimator is CascadeClassifier:
         with pytest.raises(NotFittedError):
-            committee(NB).with_thresholds(0.5)
+            estimator(NB).with_thresholds(0.5)
     for attribute in ("classes_", "estimators_", "named_estimators_"):
-        assert not hasattr(committee(NB), attribute)
+        assert not hasattr(estimator(NB), attribute)
 
 
 @both
 @pytest.mark.parametrize("empty", [X[:0], [], np.empty((0, 1), dtype=object)])
-def test_empty_x_is_refused(committee, empty):
-    """Check that no rows are an error in fit and in every question."""
+def test_empty_x_is_refused(estimator, empty):
+    """Check that no rows are an error in fit and in every other method."""
     with pytest.raises(ValueError):
-        committee(NB).fit(empty, [])
-    fitted = committee(NB, **{"cv": 2} if committee is CascadeClassifier else {}).fit(X, Y)
+        estimator(NB).fit(empty, [])
+    fitted = estimator(NB, **{"cv": 2} if estimator is CascadeClassifier else {}).fit(X, Y)
     for ask in (fitted.predict, fitted.predict_proba, fitted.predict_details):
         with pytest.raises(ValueError, match="0 sample"):
             ask(empty)
@@ -152,12 +152,12 @@ BAD_ANSWERS = {
 
 @both
 @pytest.mark.parametrize("problem", BAD_ANSWERS)
-def test_bad_answers_name_the_member(committee, problem):
-    """Check that an answer which is no probability is an error, never an exit."""
+def test_error_for_bad_outputs_names_the_member(estimator, problem):
+    """Check that an output that is no probability is an error, never an exit."""
     row, message = BAD_ANSWERS[problem]
     tables = [[UNSURE] * 6, [SURE] * 5 + [row]]
-    fixed = {"thresholds": 0.7} if committee is CascadeClassifier else {}
-    fitted = committee(scripted(*tables), **fixed).fit(X, Y)
+    fixed = {"thresholds": 0.7} if estimator is CascadeClassifier else {}
+    fitted = estimator(scripted(*tables), **fixed).fit(X, Y)
     fitted.predict(X[:5])
     with pytest.raises(InvalidProbabilitiesError, match=f"'m1' {message}") as caught:
         fitted.predict(X[5:])
@@ -166,41 +166,43 @@ def test_bad_answers_name_the_member(committee, problem):
 
 @both
 @pytest.mark.parametrize("width", [1, 3])
-def test_answers_of_a_wrong_width_name_the_member(committee, width):
-    """Check that columns have to be as many as the member's classes."""
+def test_error_for_outputs_of_a_wrong_width_names_the_member(estimator, width):
+    """Check that the number of columns has to be that of the member's classes."""
     wide = ScriptedMember(np.full((6, width), 1 / width), classes=[0, 1])
-    fixed = {"thresholds": 0.7} if committee is CascadeClassifier else {}
-    fitted = committee([("good", ScriptedMember([UNSURE] * 6)), ("wide", wide)], **fixed)
+    fixed = {"thresholds": 0.7} if estimator is CascadeClassifier else {}
+    fitted = estimator([("good", ScriptedMember([UNSURE] * 6)), ("wide", wide)], **fixed)
     fitted.fit(X, Y)
     with pytest.raises(InvalidProbabilitiesError, match=rf"'wide' has shape \(6, {width}\)"):
         fitted.predict(X)
 
 
-def test_small_misses_are_rescaled():
+def test_small_errors_of_sums_are_rescaled():
     """Check that half-precision sums within 0.02 of one are scaled, not refused."""
     off = [[0.505, 0.505]] * 6, [[0.784, 0.2]] * 6
     first = (0.5 + 0.784 / 0.984) / 2
-    for committee, params in ((AveragingEnsemble, {}), (CascadeClassifier, {"thresholds": 0.7})):
-        proba = committee(scripted(*off), **params).fit(X, Y).predict_proba(X)
+    for estimator, params in ((AveragingEnsemble, {}), (CascadeClassifier, {"thresholds": 0.7})):
+        proba = estimator(scripted(*off), **params).fit(X, Y).predict_proba(X)
         assert_allclose(proba, [[first, 1 - first]] * 6, rtol=1e-12)
 
 
 @both
 @pytest.mark.parametrize("stage", [0, 1])
-def test_failing_member_is_named_with_its_stage(committee, stage):
-    """Check that a member's own error is told with its name and stage, and kept as the cause."""
+def test_failing_member_is_named_with_its_stage(estimator, stage):
+    """Check that a member's error is raised with its name and stage, and kept as the cause."""
     members = [("good", ScriptedMember([UNSURE] * 6)), ("other", ScriptedMember([SURE] * 6))]
     members.insert(stage, ("bad", FailingMember([SURE] * 6)))
-    fixed = {"thresholds": 0.7} if committee is CascadeClassifier else {}
-    fitted = committee(members, **fixed).fit(X, Y)
-    told = rf"stage {stage} 'bad' \(FailingMember\) failed to predict: ConnectionError: the service"
-    with pytest.raises(MemberFailedError, match=told) as caught:
+    fixed = {"thresholds": 0.7} if estimator is CascadeClassifier else {}
+    fitted = estimator(members, **fixed).fit(X, Y)
+    message = (
+        rf"stage {stage} 'bad' \(FailingMember\) failed to predict: ConnectionError: the service"
+    )
+    with pytest.raises(MemberFailedError, match=message) as caught:
         fitted.predict(X)
     assert (caught.value.member, caught.value.stage) == ("bad", stage)
     assert isinstance(caught.value.__cause__, ConnectionError)
 
 
 def test_error_while_fitting_is_the_members_own():
-    """Check that a member's fit error is passed on as it is."""
+    """Check that a member's fit error is passed on unchanged."""
     with pytest.raises(ValueError, match="'C' parameter"):
         CascadeClassifier([("lr", LogisticRegression(C=-1))]).fit(X, Y)

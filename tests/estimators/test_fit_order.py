@@ -1,4 +1,4 @@
-"""What fit does first, what it leaves behind when it fails, and where members run."""
+"""Tests of the order of fit, of its state after a failure, and of where members run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.probes import CountingNB, FailingMember, ScriptedMember, log, numbere
 
 @pytest.mark.parametrize("params", [{"scoring": "acuracy"}, {"cv": 200}])
 def test_wrong_tuning_is_refused_before_anything_is_fitted(iris, key, params):
-    """Check that nobody waits for members to be fitted only to learn of a typing error."""
+    """Check that wrong options are refused before any member is fitted."""
     members = [("a", CountingNB(key)), ("b", CountingNB(key))]
     with pytest.raises(ValueError, match=r"acuracy|cv=200"):
         CascadeClassifier(members, **params).fit(*iris)
@@ -26,7 +26,7 @@ def test_wrong_tuning_is_refused_before_anything_is_fitted(iris, key, params):
 
 
 def test_scorer_without_weights_is_refused_before_anything_is_fitted(iris, key):
-    """Check that a scorer that would drop the weights is named at once."""
+    """Check that a scorer that would ignore the weights is refused before any fit."""
 
     def hits(estimator, X, y):
         return float((estimator.predict(X) == y).mean())
@@ -38,7 +38,7 @@ def test_scorer_without_weights_is_refused_before_anything_is_fitted(iris, key):
 
 
 def test_failed_fit_leaves_no_half_fitted_cascade():
-    """Check that a cascade whose tuning failed is not fitted, also after a fit that worked."""
+    """Check that a cascade whose tuning failed is not fitted, also after a successful fit."""
     table = np.tile([[0.9, 0.1], [0.2, 0.8]], (10, 1))
     X, y = numbered_rows(20), np.tile([0, 1], 10)
     cascade = CascadeClassifier([("a", ScriptedMember(table)), ("b", ScriptedMember(table))])
@@ -51,7 +51,7 @@ def test_failed_fit_leaves_no_half_fitted_cascade():
 
 
 class Locked:
-    """A function that no process can be sent, like one with an open connection."""
+    """A function that cannot be pickled, like one with an open connection."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -62,7 +62,7 @@ class Locked:
 
 
 def test_frozen_members_stay_in_their_process(iris):
-    """Check that a member that cannot be sent to workers does not keep others from them."""
+    """Check that others are fitted in workers beside a member that cannot be pickled."""
     members = [("nb", GaussianNB()), ("locked", PrefitClassifier(Locked(), [0, 1, 2]))]
     cascade = CascadeClassifier(members, n_jobs=2, cv=2, combine="last").fit(*iris)
     assert cascade.tuned_score_ >= 0.9
@@ -80,8 +80,8 @@ def test_masks_split_like_positions(iris):
     assert one.cross_fitted_score_ == two.cross_fitted_score_
 
 
-def test_labels_inside_a_grid_keep_their_meaning(iris):
-    """Check that a search over class_weight weighs the class the user named."""
+def test_labels_inside_a_grid_are_those_of_the_user(iris):
+    """Check that a search over class_weight weights the class that the user named."""
     X, y = iris
     grid = {"class_weight": [{1: 1, 2: 1, 3: 1}, {1: 1, 2: 500, 3: 1}]}
     search = GridSearchCV(LogisticRegression(max_iter=500), grid, cv=2)
@@ -102,17 +102,17 @@ def test_other_thresholds_keep_the_combination_on_a_refit(iris):
     np.testing.assert_array_equal(copy.predict_proba(X), cascade.predict_proba(X))
 
 
-def test_answers_are_the_callers_to_write_to(iris):
-    """Check that writing to the probabilities leaves what the member holds alone."""
+def test_outputs_may_be_written_to(iris):
+    """Check that writing to the probabilities does not change the member."""
     table = np.tile([[0.9, 0.1], [0.2, 0.8]], (3, 1))
 
     def kept(X):
         return table
 
     X, y = numbered_rows(6), np.tile([0, 1], 3)
-    for committee in (
+    for estimator in (
         CascadeClassifier([("a", PrefitClassifier(kept, [0, 1]))]),
         AveragingEnsemble([("a", PrefitClassifier(kept, [0, 1]))]),
     ):
-        committee.fit(X, y).predict_proba(X)[:] = 0.5
+        estimator.fit(X, y).predict_proba(X)[:] = 0.5
     assert table[0].tolist() == [0.9, 0.1]

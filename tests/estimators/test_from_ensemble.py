@@ -1,4 +1,4 @@
-"""Tests of one fitted ensemble turned into a cascade of its own parts."""
+"""Tests of cascades made of the parts of one fitted ensemble."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIT, TUNE, TEST = slice(0, 700), slice(700, 1250), slice(1250, None)
 
 @pytest.fixture(scope="module")
 def forest():
-    """Return a forest of 100 trees that has seen the rows of FIT."""
+    """Return a forest of 100 trees fitted on the rows of FIT."""
     return RandomForestClassifier(100, random_state=0).fit(X[FIT], NAMES[FIT])
 
 
@@ -38,7 +38,7 @@ def tuned(forest):
 
 @pytest.fixture(scope="module")
 def voting():
-    """Return a fitted soft vote of four unlike members."""
+    """Return a fitted soft vote of four different members."""
     members = [
         ("nb", GaussianNB(var_smoothing=0.01)),
         ("tree", DecisionTreeClassifier(max_depth=8, random_state=0)),
@@ -49,8 +49,8 @@ def voting():
     return vote.fit(X[FIT], NAMES[FIT])
 
 
-def test_bound_never_disagreed_on_digits(forest):
-    """Check the default: labels are the forest's on all rows it has not seen, for less."""
+def test_probabilistic_stopping_never_disagreed_on_digits(forest):
+    """Check that the default has the forest's labels on all unseen rows, at a lower cost."""
     cascade = CascadeClassifier.from_ensemble(forest)
     found = cascade.predict_details(X[700:])
     assert_array_equal(found.label, forest.predict(X[700:]))
@@ -61,7 +61,7 @@ def test_bound_never_disagreed_on_digits(forest):
     assert set(found.exit_stage) == {0, 1, 2, 3}
 
 
-def test_bound_exits_later_the_smaller_the_error(forest):
+def test_probabilistic_stopping_exits_later_for_a_smaller_delta(forest):
     """Check that a smaller delta raises every threshold, hence every row's cost."""
     costs, thresholds = [], []
     for delta in (0.3, 0.01, 1e-6):
@@ -75,8 +75,8 @@ def test_bound_exits_later_the_smaller_the_error(forest):
     assert CascadeClassifier.from_ensemble(forest).thresholds_.tolist() == thresholds[1].tolist()
 
 
-def test_certain_never_disagrees_and_saves():
-    """Check on an easy table that rows leave early, and that none of them could have turned."""
+def test_exact_stopping_never_disagrees_and_saves():
+    """Check on an easy table that rows exit early, and that no later vote could change them."""
     easy, y = load_iris(return_X_y=True)
     fitted = RandomForestClassifier(100, random_state=0).fit(easy[::2], y[::2])
     cascade = CascadeClassifier.from_ensemble(fitted, stopping="exact")
@@ -88,31 +88,34 @@ def test_certain_never_disagrees_and_saves():
     votes = np.cumsum([tree.predict_proba(easy) for tree in fitted.estimators_], axis=0)
     for row, cost in enumerate(found.cost.astype(int)):
         second, first = np.sort(votes[cost - 1, row])[-2:]
-        # Tallies of pure leaves are whole numbers.
+        # Votes of pure leaves are whole numbers.
         assert cost == 100 or first - second > 100 - cost
 
 
-def test_certain_never_disagrees_for_unlike_members(voting):
-    """Check the certificate by weight on a soft vote, whose exits are certain too."""
+def test_exact_stopping_never_disagrees_for_different_members(voting):
+    """Check exits by weight on a soft vote, which are exact too."""
     cascade = CascadeClassifier.from_ensemble(voting, stopping="exact", costs=[1, 2, 3, 4])
     found = cascade.predict_details(X[700:])
     assert_array_equal(found.label, voting.predict(X[700:]))
     assert set(found.exit_stage) == {2, 3}
     assert set(found.cost) == {6, 10}
-    # Before half of the weight has voted nothing is certain.
+    # No label is decided before half of the weight has voted.
     assert np.isinf(cascade.thresholds_).tolist() == [True, True, False]
 
 
-def test_bound_is_refused_for_unlike_members(voting):
-    """Check that a vote of whole models is told why, and what to take instead."""
-    message = "stopping='probabilistic'.*VotingClassifier.*random draw.*stopping='exact', or max_disagreement"
+def test_probabilistic_stopping_is_refused_for_different_members(voting):
+    """Check that the error for a vote of models names the reason and the alternative."""
+    message = (
+        "stopping='probabilistic'.*VotingClassifier.*random draw.*stopping='exact', "
+        "or max_disagreement"
+    )
     with pytest.raises(ValueError, match=message):
         CascadeClassifier.from_ensemble(voting, costs=[1, 1, 1, 1])
 
 
 @pytest.mark.parametrize("costs", [None, "measured"])
-def test_unlike_members_want_costs_or_rows_to_measure_them(voting, costs):
-    """Check that costs are asked for by name, and measured where rows are given."""
+def test_different_members_need_costs_or_rows_to_measure_them(voting, costs):
+    """Check that the error names costs, and that they are measured if rows are given."""
     message = rf"costs={costs!r}: .*measured.*X_tune.*'members_0_1', 'members_1_2'"
     with pytest.raises(ValueError, match=message):
         CascadeClassifier.from_ensemble(voting, stopping="exact", costs=costs)
@@ -126,7 +129,7 @@ def test_unlike_members_want_costs_or_rows_to_measure_them(voting, costs):
 
 
 def test_costs_and_unit_may_be_given(forest):
-    """Check numbers, numbers by name, measured ones, and a unit of one's own."""
+    """Check numbers, numbers by name, measured ones, and a given unit."""
     given = CascadeClassifier.from_ensemble(
         forest, checkpoints=[15], costs=[2.5, 7], cost_unit="USD"
     )
@@ -163,20 +166,20 @@ def test_costs_and_unit_may_be_given(forest):
     ],
 )
 def test_wrong_options_are_named(forest, options, message):
-    """Check that each option out of its range is named, with what is accepted."""
+    """Check that the error for each option out of range names it and the accepted values."""
     with pytest.raises(ValueError, match=message):
         CascadeClassifier.from_ensemble(forest, **options)
 
 
-def test_what_does_not_add_up_is_refused():
-    """Check that the error of the split reaches the caller."""
+def test_ensembles_that_cannot_be_split_are_refused():
+    """Check that the error of split_ensemble reaches the caller."""
     with pytest.raises(TypeError, match="fitted=GaussianNB cannot be split"):
         CascadeClassifier.from_ensemble(GaussianNB().fit(X[FIT], Y[FIT]))
 
 
 @pytest.mark.parametrize(("share", "delta", "needed"), [(0.005, None, 598), (0.01, 0.2, 161)])
 def test_too_few_rows_to_tune_are_refused(forest, share, delta, needed):
-    """Check that the rows needed are told, and that one fewer is refused."""
+    """Check that the error names the rows needed, and that one fewer is refused."""
     few = X[np.arange(needed - 1) % len(X)]
     message = f"X_tune has {needed - 1} rows; max_disagreement={share}.*needs {needed} or more"
     options = {"max_disagreement": share, "delta": delta, "checkpoints": [50]}
@@ -184,13 +187,13 @@ def test_too_few_rows_to_tune_are_refused(forest, share, delta, needed):
         CascadeClassifier.from_ensemble(forest, X_tune=few, **options)
     enough = np.repeat(X[:1], needed, axis=0)
     cascade = CascadeClassifier.from_ensemble(forest, X_tune=enough, **options)
-    # A row of the training set, of which every tree is sure.
+    # A row of the training set, of which every tree is confident.
     assert cascade.tuned_disagreement_ == 0
     assert cascade.disagreement_bound_ == pytest.approx(share, rel=0.02)
 
 
 def test_tuned_figures_are_those_of_the_rows(tuned, forest):
-    """Check the disagreement by a recount, and that its bound keeps to the allowance."""
+    """Check the disagreement by a recount, and that its bound is within the limit."""
     differs = tuned.predict(X[TUNE]) != forest.predict(X[TUNE])
     assert tuned.tuned_disagreement_ == differs.mean()
     assert tuned.tuned_disagreement_ <= tuned.disagreement_bound_ <= 0.02
@@ -201,16 +204,16 @@ def test_tuned_figures_are_those_of_the_rows(tuned, forest):
     assert (found.label != forest.predict(X[TEST])).mean() < 0.04
 
 
-def test_lead_decides_by_the_trees_run(tuned, forest):
-    """Check each row's exit against the lead of the votes of single trees."""
+def test_vote_margin_uses_the_trees_that_ran(tuned, forest):
+    """Check each row's exit against the vote margin of single trees."""
     z = tuned.thresholds
     votes = np.cumsum([tree.predict_proba(X[TEST]) for tree in forest.estimators_], axis=0)
     expected = np.full(len(X[TEST]), 3)
     for place, k in reversed(list(enumerate([15, 30, 60]))):
-        lead = vote_margin(votes[k - 1], k, 100)
-        # Whole votes: no lead lies within rounding of the threshold.
-        assert (np.abs(lead - z) > 1e-5).all()
-        expected[lead > z] = place
+        margin = vote_margin(votes[k - 1], k, 100)
+        # Whole votes: no margin lies within rounding of the threshold.
+        assert (np.abs(margin - z) > 1e-5).all()
+        expected[margin > z] = place
     found = tuned.predict_details(X[TEST])
     assert_array_equal(found.exit_stage, expected)
     assert_array_equal(found.cost, np.array([15, 30, 60, 100])[expected])
@@ -220,12 +223,12 @@ def test_lead_decides_by_the_trees_run(tuned, forest):
 
 
 def test_unseen_rows_disagree_no_more_than_bounded():
-    """Check fresh rows against the bound, and that a larger allowance exits earlier."""
+    """Check new rows against the bound, and that a larger limit exits earlier."""
     rows, y = make_classification(
         n_samples=6000, n_features=10, n_informative=6, n_classes=3, flip_y=0.1, random_state=0
     )
     fitted = RandomForestClassifier(120, max_depth=9, random_state=0).fit(rows[:1000], y[:1000])
-    whole = fitted.predict(rows[3500:])
+    labels = fitted.predict(rows[3500:])
     thresholds, costs = [], []
     for allowed in (0.004, 0.02, 0.06):
         cascade = CascadeClassifier.from_ensemble(
@@ -236,15 +239,15 @@ def test_unseen_rows_disagree_no_more_than_bounded():
         bound = cascade.disagreement_bound_
         # Three standard errors of a share of 2,500 rows.
         error = 3 * np.sqrt(bound * (1 - bound) / 2500)
-        assert (found.label != whole).mean() <= bound + error
+        assert (found.label != labels).mean() <= bound + error
         thresholds.append(cascade.thresholds)
         costs.append(found.cost.mean())
     assert thresholds[0] > thresholds[1] > thresholds[2]
     assert 120 > costs[0] > costs[1] > costs[2] > 15
 
 
-def test_another_operating_point_drops_what_was_tuned(tuned):
-    """Check that a copy at other thresholds claims no disagreement, and the original does."""
+def test_another_operating_point_drops_the_tuned_figures(tuned):
+    """Check that a copy at other thresholds has no disagreement figures, and the original has."""
     other = tuned.with_thresholds(2.0)
     assert not hasattr(other, "tuned_disagreement_")
     assert not hasattr(other, "disagreement_bound_")
@@ -265,14 +268,14 @@ def test_thresholds_at_infinity_run_the_first_part_or_all(tuned, forest):
 @given(pair=st.lists(st.floats(-1, 12), min_size=2, max_size=2))
 @settings(max_examples=15, deadline=None)
 def test_raising_the_threshold_never_saves(tuned, pair):
-    """Check that no row gets cheaper when more lead is asked for."""
+    """Check that no row gets cheaper at a larger vote margin."""
     low, high = (tuned.with_thresholds(z).predict_details(X[TEST]).cost for z in sorted(pair))
     assert (low <= high).all()
 
 
 @pytest.mark.parametrize("stopping", ["probabilistic", "exact"])
 def test_a_single_tree_is_a_cascade_of_one_part(stopping):
-    """Check that an ensemble without parts works, and answers as it does."""
+    """Check that an ensemble without parts works, with the same predictions."""
     fitted = RandomForestClassifier(1, random_state=0).fit(X[FIT], NAMES[FIT])
     cascade = CascadeClassifier.from_ensemble(fitted, stopping=stopping)
     found = cascade.predict_details(X[TEST])
@@ -281,7 +284,7 @@ def test_a_single_tree_is_a_cascade_of_one_part(stopping):
 
 
 def test_a_single_tree_needs_no_tuning():
-    """Check that what cannot differ is tuned to no disagreement."""
+    """Check that a single tree is tuned to no disagreement."""
     fitted = RandomForestClassifier(1, random_state=0).fit(X[FIT], NAMES[FIT])
     cascade = CascadeClassifier.from_ensemble(fitted, max_disagreement=0.02, X_tune=X[TUNE])
     assert_array_equal(cascade.predict(X[TEST]), fitted.predict(X[TEST]))
@@ -294,7 +297,7 @@ def test_a_single_tree_needs_no_tuning():
     ids=["probabilistic", "exact", "tuned"],
 )
 def test_a_single_class_is_refused(options):
-    """Check that a forest which knows one label only is told apart."""
+    """Check the error for a forest with a single class."""
     fitted = RandomForestClassifier(20, random_state=0).fit(X[FIT], np.zeros(700))
     with pytest.raises(ValueError, match="class"):
         CascadeClassifier.from_ensemble(fitted, **options)

@@ -1,4 +1,4 @@
-"""Tests of how the labels of y, of frozen members and of trained ones line up."""
+"""Tests of the alignment of labels in y, in frozen members and in trained ones."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sklearn_cascade import AveragingEnsemble, CascadeClassifier, PrefitClassifi
 from sklearn_cascade.exceptions import UnseenClassWarning
 from tests.probes import ScriptedMember, numbered_rows, scripted
 
-COMMITTEES = {
+ESTIMATORS = {
     "ensemble": (AveragingEnsemble, {}),
     "geometric": (AveragingEnsemble, {"average": "geometric"}),
     "fixed": (CascadeClassifier, {"thresholds": 0.9}),
     "never": (CascadeClassifier, {"thresholds": np.inf}),
     "auto": (CascadeClassifier, {"cv": 3}),
 }
-each_committee = pytest.mark.parametrize("kind", COMMITTEES)
+each_estimator = pytest.mark.parametrize("kind", ESTIMATORS)
 ALPHABETS = {
     "text": ["setosa", "versicolor", "virginica"],
     "unsorted": ["z", "a", "m"],
@@ -34,15 +34,15 @@ ALPHABETS = {
 
 
 def build(kind, members, **params):
-    """Return an unfitted committee of one kind."""
-    committee, fixed = COMMITTEES[kind]
-    return committee(members, **fixed, **params)
+    """Return an unfitted estimator of one kind."""
+    estimator, fixed = ESTIMATORS[kind]
+    return estimator(members, **fixed, **params)
 
 
-@each_committee
+@each_estimator
 @pytest.mark.parametrize("alphabet", ALPHABETS)
-def test_labels_are_names_and_nothing_more(iris, kind, alphabet):
-    """Check that renaming the classes renames the answers and moves the columns, no more."""
+def test_labels_are_only_names(iris, kind, alphabet):
+    """Check that renaming the classes only renames labels and moves columns."""
     X, y = iris
     names = np.asarray(ALPHABETS[alphabet])
     members = [("nb", GaussianNB()), ("tree", DecisionTreeClassifier(max_depth=2, random_state=0))]
@@ -58,9 +58,9 @@ def test_labels_are_names_and_nothing_more(iris, kind, alphabet):
     assert named.score(X, names[y]) == plain.score(X, y) > 0.9
 
 
-@each_committee
+@each_estimator
 def test_columns_of_an_unsorted_frozen_member_are_sorted(kind):
-    """Check that a member that lists its classes in another order is read by their names."""
+    """Check that columns of a member with another order of classes are matched by name."""
     y = np.array(["a", "b", "c"] * 6)
     right = np.eye(3)[np.tile([0, 1, 2], 6)] * 0.97 + 0.01
     straight = ScriptedMember(right, ["a", "b", "c"])
@@ -70,9 +70,9 @@ def test_columns_of_an_unsorted_frozen_member_are_sorted(kind):
     assert_array_equal(fitted.predict(numbered_rows(18)), y)
 
 
-@each_committee
+@each_estimator
 def test_missing_and_extra_classes_of_frozen_members_find_their_columns(kind):
-    """Check a frozen member that knows fewer classes than y, and one that knows one more."""
+    """Check a frozen member with fewer classes than y, and one with one more."""
     tables = {"few": [[0.7, 0.3]] * 9, "more": [[0.1, 0.2, 0.3, 0.4]] * 9}
     members = [
         ("more", ScriptedMember(tables["more"], ["d", "b", "c", "a"])),
@@ -86,7 +86,7 @@ def test_missing_and_extra_classes_of_frozen_members_find_their_columns(kind):
         assert fitted.predict_details(numbered_rows(1)).exit_stage == 0
         assert_allclose(proba, [0.4, 0.2, 0.3, 0.1], rtol=1e-15)
     elif kind == "geometric":
-        # The member without "b" and "d" rules them out.
+        # The member without "b" and "d" gives them zero.
         odds = np.sqrt([0.4 * 0.3, 0.3 * 0.7])
         assert_allclose(proba[[0, 2]], odds / odds.sum(), rtol=1e-12)
         assert_array_equal(proba[[1, 3]], 0)
@@ -101,10 +101,10 @@ def test_trainable_member_misses_a_class_in_a_fold(iris, combine):
     names = np.array(["z", "a", "m"])[y]
     # The first fold's training part holds no "z" at all.
     splits = [(np.arange(50, 150), np.arange(50)), (np.arange(0, 150, 2), np.arange(1, 150, 2))]
-    # Two of a kind, so that their mean is no worse than either.
+    # Two equal members, so that their mean is no worse than either.
     members = [("nb", GaussianNB()), ("same", GaussianNB())]
     cascade = CascadeClassifier(members, cv=splits, combine=combine).fit(X, names)
-    # Fifty rows of "z" are wrong, and hardly any other.
+    # Fifty rows of "z" are wrong, and few others.
     assert 0.57 < cascade.tuned_score_ <= 0.6
     assert cascade.score(X, names) > 0.9
 
@@ -120,7 +120,7 @@ def test_stage_that_cannot_defer_on_a_class_warns():
     AveragingEnsemble([few, full]).fit(X, y)
 
 
-@each_committee
+@each_estimator
 def test_mixed_labels_are_refused(kind):
     """Check that text in a frozen member and numbers in y are an error, not text throughout."""
     members = [("m", ScriptedMember([[0.5, 0.5]] * 6, ["0", "1"])), ("nb", GaussianNB())]
@@ -128,7 +128,7 @@ def test_mixed_labels_are_refused(kind):
         build(kind, members).fit(numbered_rows(6), [0, 1] * 3)
 
 
-@each_committee
+@each_estimator
 def test_class_weight_is_keyed_by_the_users_labels(iris, kind):
     """Check that a member with a class_weight dict is fitted on the labels it names."""
     X, y = iris
@@ -144,8 +144,8 @@ def test_class_weight_is_keyed_by_the_users_labels(iris, kind):
     assert fitted.score(X, names) > 0.8
 
 
-@each_committee
-def test_calibrated_frozen_member_speaks_labels(iris, kind):
+@each_estimator
+def test_calibrated_frozen_member_predicts_labels(iris, kind):
     """Check that calibrating a fitted model on labels 1 to 3 keeps them apart from codes."""
     X, y = iris[0], iris[1] + 1
     calibrated = CalibratedClassifierCV(FrozenEstimator(GaussianNB().fit(X, y)))
@@ -157,7 +157,7 @@ def test_calibrated_frozen_member_speaks_labels(iris, kind):
 
 
 class CodesOnly(ClassifierMixin, BaseEstimator):
-    """A classifier that takes the codes 0 to n_classes - 1 only, as boosters do."""
+    """A classifier that accepts only the codes 0 to n_classes - 1, as boosters do."""
 
     def fit(self, X, y):
         self.classes_ = np.unique(y)
@@ -170,10 +170,10 @@ class CodesOnly(ClassifierMixin, BaseEstimator):
         return self.model_.predict_proba(X)
 
 
-@each_committee
+@each_estimator
 @pytest.mark.parametrize("alphabet", ALPHABETS)
-def test_member_that_wants_codes_gets_them(iris, kind, alphabet):
-    """Check that a member that refuses labels works under any of them."""
+def test_member_that_needs_codes_gets_them(iris, kind, alphabet):
+    """Check that a member that refuses labels works with any of them."""
     X, y = iris
     names = np.asarray(ALPHABETS[alphabet])[y]
     fitted = build(kind, [("codes", CodesOnly()), ("nb", GaussianNB())]).fit(X, names)
@@ -181,7 +181,7 @@ def test_member_that_wants_codes_gets_them(iris, kind, alphabet):
 
 
 @pytest.mark.parametrize("rare", ["a", "m", "z"])
-def test_member_that_wants_codes_gets_them_in_a_fold_too(iris, rare):
+def test_member_that_needs_codes_gets_them_in_a_fold_too(iris, rare):
     """Check that codes have no hole where the training part of a fold lacks a class."""
     X, y = iris
     names = np.array(["z", "a", "m"])[y]
@@ -193,9 +193,9 @@ def test_member_that_wants_codes_gets_them_in_a_fold_too(iris, rare):
     assert cascade.score(X, names) > 0.93
 
 
-@each_committee
-def test_member_that_wants_codes_gets_them_beside_an_extra_class(iris, kind):
-    """Check that codes count the labels of y only, where a frozen member knows another first."""
+@each_estimator
+def test_member_that_needs_codes_gets_them_with_an_extra_class(iris, kind):
+    """Check that codes count only labels of y if a frozen member has another one first."""
     X, y = iris
     names = np.array(["b", "c", "d"])[y]
     # "a" sorts before all labels of y, so that columns and codes differ.
@@ -209,8 +209,8 @@ def test_member_that_wants_codes_gets_them_beside_an_extra_class(iris, kind):
     assert fitted.score(X, names) > 0.93
 
 
-def test_weights_of_members_go_by_name():
-    """Check that a dict of weights is read by name, whatever its order."""
+def test_weights_of_members_are_matched_by_name():
+    """Check that the order of a dict of weights does not matter."""
     tables = [[[1.0, 0.0]], [[0.0, 1.0]]]
     for weights in ({"m1": 3, "m0": 1}, [1, 3]):
         cascade = CascadeClassifier(scripted(*tables), thresholds=np.inf, weights=weights)
@@ -219,7 +219,7 @@ def test_weights_of_members_go_by_name():
         assert fitted.predict_proba(numbered_rows(1)).tolist() == [[0.25, 0.75]]
 
 
-def test_all_frozen_members_bring_the_classes():
+def test_frozen_members_define_the_classes():
     """Check that with frozen members only, y may hold one class of those they know."""
     member = PrefitClassifier(lambda X: np.full((len(X), 3), 1 / 3), ["x", "y", "z"])
     cascade = CascadeClassifier([("a", member), ("b", member)], thresholds=0.5)

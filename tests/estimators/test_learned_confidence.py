@@ -1,4 +1,4 @@
-"""Tests of a cascade that learns how likely its answer so far is right."""
+"""Tests of cascades with a learned confidence."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from sklearn_cascade.exceptions import UnseenClassWarning
 from tests.probes import ScriptedMember, numbered_rows
 
 CHEAP = ("nb", GaussianNB())
-DEAR = ("trees", ExtraTreesClassifier(20, random_state=0))
+EXPENSIVE = ("trees", ExtraTreesClassifier(20, random_state=0))
 
 
 @pytest.fixture(scope="module")
 def cascade(blobs):
     """Return a cascade with a learned confidence, tuned."""
     X, y = blobs
-    return CascadeClassifier([CHEAP, DEAR], costs=[1, 40], confidence="learned").fit(X, y)
+    return CascadeClassifier([CHEAP, EXPENSIVE], costs=[1, 40], confidence="learned").fit(X, y)
 
 
 def liar(n_samples, seed=0):
-    """Return a member that is sure of everything and wrong whenever it says 1, and the truth."""
+    """Return a member that is confident of every row and wrong whenever it predicts 1, and y."""
     rng = np.random.default_rng(seed)
-    said = rng.integers(0, 2, n_samples)
-    sure = rng.uniform(0.9, 0.99, n_samples)
-    table = np.where(np.arange(2) == said[:, None], sure[:, None], 1 - sure[:, None])
-    right = np.where(said == 0, rng.random(n_samples) < 0.99, rng.random(n_samples) < 0.5)
-    return table, np.where(right, said, 1 - said)
+    predicted = rng.integers(0, 2, n_samples)
+    top = rng.uniform(0.9, 0.99, n_samples)
+    table = np.where(np.arange(2) == predicted[:, None], top[:, None], 1 - top[:, None])
+    right = np.where(predicted == 0, rng.random(n_samples) < 0.99, rng.random(n_samples) < 0.5)
+    return table, np.where(right, predicted, 1 - predicted)
 
 
 def test_learned_confidence_sees_which_class_was_predicted():
-    """Check that rows go on by the class that the cheap member is wrong about, not by its odds."""
+    """Check that rows are deferred by the class on which the cheap member errs."""
     table, y = liar(2000)
     oracle = np.where(np.arange(2) == y[:, None], 0.99, 0.01)
     members = [("liar", ScriptedMember(table)), ("oracle", ScriptedMember(oracle))]
@@ -54,41 +54,41 @@ def test_learned_confidence_sees_which_class_was_predicted():
             members, costs=[1, 100], confidence=confidence, combine="last", thresholds=0.9
         )
         found[confidence] = cascade.fit(X, y).predict_details(X)
-    said = table.argmax(axis=1)
+    predicted = table.argmax(axis=1)
     assert_array_equal(found["max_proba"].exit_stage, 0)
-    assert_array_equal(found["learned"].exit_stage, said)
+    assert_array_equal(found["learned"].exit_stage, predicted)
     assert np.mean(found["learned"].label == y) > 0.99
 
 
 def test_confidence_is_a_probability_of_being_right(blobs):
-    """Check on unseen rows that those said to be right with about p are so with about p."""
+    """Check the calibration of the confidence on unseen rows."""
     table, y = liar(4000)
     X = numbered_rows(4000)
     members = [("liar", ScriptedMember(table)), ("other", ScriptedMember(table))]
     cascade = CascadeClassifier(members, confidence="learned", combine="last", thresholds=0.9)
     cascade.fit(X[:2000], y[:2000])
-    said = table[2000:].argmax(axis=1)
+    predicted = table[2000:].argmax(axis=1)
     gone_on = cascade.predict_details(X[2000:]).exit_stage
-    right = said == y[2000:]
+    right = predicted == y[2000:]
     assert np.mean(right[gone_on == 0]) > 0.9
     assert np.mean(right[gone_on == 1]) < 0.9
 
 
-def test_estimates_stand_beside_each_other(cascade):
-    """Check that the tuned and the cross-fitted estimate are there, and the report says "learned"."""
+def test_tuned_and_cross_fitted_estimates_are_reported(cascade):
+    """Check the tuned and the cross-fitted estimate, and "learned" in the report."""
     assert 0 < cascade.cross_fitted_score_ <= 1
     assert cascade.tuned_cost_ <= 41
     assert "learned" in str(cascade.cost_report(np.zeros((3, cascade.n_features_in_))))
 
 
 def test_batch_and_single_rows_agree(cascade, blobs):
-    """Check that a row leaves where it leaves in a batch."""
+    """Check that a single row exits as in a batch."""
     X = blobs[0][:40]
     alone = [cascade.predict_details(row[None]).exit_stage[0] for row in X]
     assert_array_equal(alone, cascade.predict_details(X).exit_stage)
 
 
-def test_copies_answer_alike(cascade, blobs):
+def test_copies_predict_alike(cascade, blobs):
     """Check clones, pickles and another operating point of a fitted cascade."""
     X, y = blobs
     expected = cascade.predict_proba(X)
@@ -98,8 +98,8 @@ def test_copies_answer_alike(cascade, blobs):
     assert_array_equal(never.exit_stage, 1)
 
 
-def test_any_classifier_may_learn(blobs):
-    """Check another learner, alone and as a pipeline, whose answers decide."""
+def test_any_classifier_may_be_the_learner(blobs):
+    """Check another learner, alone and as a pipeline, whose outputs are used."""
     X, y = blobs
     learners = [
         HistGradientBoostingClassifier(max_iter=10, random_state=0),
@@ -107,7 +107,7 @@ def test_any_classifier_may_learn(blobs):
     ]
     for learner in learners:
         cascade = CascadeClassifier(
-            [CHEAP, DEAR], costs=[1, 40], confidence=LearnedConfidence(learner), cv=3
+            [CHEAP, EXPENSIVE], costs=[1, 40], confidence=LearnedConfidence(learner), cv=3
         )
         details = cascade.fit(X, y).predict_details(X)
         assert set(details.exit_stage) <= {0, 1}
@@ -115,20 +115,20 @@ def test_any_classifier_may_learn(blobs):
 
 
 def test_default_learner_is_a_logistic_regression_on_standardised_features(blobs):
-    """Check that the default says what the same pipeline of scikit-learn says."""
+    """Check that the default equals the same pipeline of scikit-learn."""
     X, y = blobs
     same = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
     stages = []
     for confidence in ("learned", LearnedConfidence(_Weighted(same))):
         cascade = CascadeClassifier(
-            [CHEAP, DEAR], costs=[1, 40], confidence=confidence, combine="last", thresholds=0.8
+            [CHEAP, EXPENSIVE], costs=[1, 40], confidence=confidence, combine="last", thresholds=0.8
         )
         stages.append(cascade.fit(X, y).predict_details(X).exit_stage)
     assert_array_equal(*stages)
 
 
 class _Weighted(LogisticRegression):
-    """A pipeline whose fit takes weights by the usual name."""
+    """A pipeline whose fit accepts sample_weight."""
 
     def __init__(self, pipeline):
         self.pipeline = pipeline
@@ -141,30 +141,36 @@ class _Weighted(LogisticRegression):
         return self.pipeline.predict_proba(X)
 
 
-def test_measured_costs_hold_the_seconds_of_the_confidence(blobs):
-    """Check that the learner's own time is on the bill where the unit is seconds, and told."""
+def test_measured_costs_include_the_seconds_of_the_confidence(blobs):
+    """Check that measured costs include the learner's time, and the report names it."""
     X, y = blobs
-    cascade = CascadeClassifier([CHEAP, DEAR], costs="measured", confidence="learned").fit(X, y)
+    cascade = CascadeClassifier([CHEAP, EXPENSIVE], costs="measured", confidence="learned").fit(
+        X, y
+    )
     assert cascade.confidence_seconds_.shape == (2,)
     assert 0 < cascade.confidence_seconds_[0] < cascade.costs_[0]
-    counted = CascadeClassifier([CHEAP, DEAR], costs=[1, 40], confidence="learned").fit(X, y)
+    counted = CascadeClassifier([CHEAP, EXPENSIVE], costs=[1, 40], confidence="learned").fit(X, y)
     assert_array_equal(counted.costs_, [1, 40])
 
 
 def test_weights_count_by_their_ratios():
-    """Check that doubled weights change nothing, and that a class without weight does."""
+    """Check that doubled weights change nothing, and that a class of weight zero does."""
     table, y = liar(2000)
-    X, said = numbered_rows(2000), table.argmax(axis=1)
+    X, predicted = numbered_rows(2000), table.argmax(axis=1)
     members = [("liar", ScriptedMember(table)), ("other", ScriptedMember(table))]
     found = []
-    for weight in (np.ones(2000), np.full(2000, 2.0), np.where((said == 1) & (y == 0), 0.0, 1.0)):
+    for weight in (
+        np.ones(2000),
+        np.full(2000, 2.0),
+        np.where((predicted == 1) & (y == 0), 0.0, 1.0),
+    ):
         cascade = CascadeClassifier(
             members, confidence="learned", combine="last", thresholds=0.9
         ).fit(X, y, sample_weight=weight)
         found.append(cascade.predict_details(X).exit_stage)
     assert_array_equal(found[0], found[1])
-    assert_array_equal(found[0], said)
-    # Wrong answers that do not count leave nothing to doubt.
+    assert_array_equal(found[0], predicted)
+    # If wrong predictions have no weight, every prediction counts as right.
     assert_array_equal(found[2], 0)
 
 
@@ -173,7 +179,7 @@ def test_one_fit_of_each_member_per_fold(cascade):
     X = np.random.default_rng(0).normal(size=(300, 2))
     y = (X[:, 0] > 0).astype(int)
     scores = cross_validate(
-        CascadeClassifier([CHEAP, DEAR], costs=[1, 40], confidence="learned"), X, y, cv=2
+        CascadeClassifier([CHEAP, EXPENSIVE], costs=[1, 40], confidence="learned"), X, y, cv=2
     )
     assert scores["test_score"].min() > 0.9
     single = CascadeClassifier([CHEAP], confidence="learned").fit(X, y)
@@ -181,8 +187,8 @@ def test_one_fit_of_each_member_per_fold(cascade):
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_members_that_are_always_right_or_wrong_teach_a_constant(right):
-    """Check that all rows are equally sure where there is nothing to tell apart."""
+def test_members_that_are_always_right_or_wrong_have_a_constant_confidence(right):
+    """Check that all rows have the same confidence if there is nothing to learn."""
     y = np.arange(200) % 2
     table = np.eye(2)[y if right else 1 - y] * 0.8 + 0.1
     members = [("a", ScriptedMember(table)), ("b", ScriptedMember(table))]
@@ -199,17 +205,17 @@ def test_members_that_are_always_right_or_wrong_teach_a_constant(right):
         (200, {"confidence": "guessed"}, "confidence"),
     ],
 )
-def test_what_cannot_be_learned_is_refused(n_samples, params, message):
+def test_learning_without_enough_data_is_refused(n_samples, params, message):
     """Check that too few rows, abstaining members and unknown names are refused by name."""
     X = np.random.default_rng(0).normal(size=(n_samples, 2))
     y = (X[:, 0] > 0).astype(int)
-    cascade = CascadeClassifier([CHEAP, DEAR], **{"confidence": "learned", **params})
+    cascade = CascadeClassifier([CHEAP, EXPENSIVE], **{"confidence": "learned", **params})
     with pytest.raises(ValueError, match=message):
         cascade.fit(X, y)
 
 
-def test_certificate_counts_what_a_learned_cascade_answers():
-    """Check that a certificate sees the exits that predictions have."""
+def test_certificate_counts_the_predictions_of_a_learned_cascade():
+    """Check that a certificate has the exits of the predictions."""
     table, y = liar(4000)
     oracle = np.where(np.arange(2) == y[:, None], 0.99, 0.01)
     members = [("liar", ScriptedMember(table)), ("oracle", ScriptedMember(oracle))]
@@ -225,8 +231,8 @@ def test_certificate_counts_what_a_learned_cascade_answers():
 
 
 @pytest.mark.parametrize("combine", ["mean", "last", "most_confident"])
-def test_constant_features_make_all_rows_equally_sure(combine):
-    """Check that nothing is told apart where nothing differs, and that all rows exit together."""
+def test_constant_features_give_all_rows_the_same_confidence(combine):
+    """Check that rows without differences all exit together."""
     X, y = np.zeros((300, 2)), np.arange(300) % 3 > 0
     members = [("prior", DummyClassifier()), ("lr", LogisticRegression())]
     cascade = CascadeClassifier(members, confidence="learned", combine=combine, thresholds=0.6)
@@ -236,8 +242,8 @@ def test_constant_features_make_all_rows_equally_sure(combine):
 
 
 @pytest.mark.parametrize("combine", ["mean", "last", "most_confident"])
-def test_class_that_some_members_never_saw_is_judged(combine):
-    """Check that rows of a rare class, which folds and members lack, are answered."""
+def test_class_that_some_members_never_saw_is_predicted(combine):
+    """Check that rows of a rare class, which folds and members lack, are predicted."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 2))
     y = np.where(X[:, 0] > 0, "up", "down").astype(object)
@@ -256,15 +262,15 @@ def test_class_that_some_members_never_saw_is_judged(combine):
     assert np.isfinite(details.proba).all()
 
 
-def test_one_class_is_refused_as_ever():
+def test_one_class_is_refused():
     """Check that a learned confidence needs two classes like any other."""
-    cascade = CascadeClassifier([CHEAP, DEAR], confidence="learned")
+    cascade = CascadeClassifier([CHEAP, EXPENSIVE], confidence="learned")
     with pytest.raises(ValueError, match="class"):
         cascade.fit(np.zeros((200, 2)), np.zeros(200))
 
 
-def test_more_than_twenty_classes_are_told_by_their_share():
-    """Check a ladder of many classes, in a batch and row by row."""
+def test_more_than_twenty_classes_use_their_share():
+    """Check stages with many classes, in a batch and row by row."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 25, 3000)
     hard = y < 5

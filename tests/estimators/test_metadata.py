@@ -18,12 +18,12 @@ from sklearn_cascade import AveragingEnsemble, CascadeClassifier, PrefitClassifi
 from sklearn_cascade.exceptions import IgnoredWeightsWarning
 from tests.probes import CountingNB, log
 
-COMMITTEES = {
+ESTIMATORS = {
     "ensemble": (AveragingEnsemble, {}),
     "fixed": (CascadeClassifier, {"thresholds": 0.9}),
     "auto": (CascadeClassifier, {"cv": 3}),
 }
-each_committee = pytest.mark.parametrize("kind", COMMITTEES)
+each_estimator = pytest.mark.parametrize("kind", ESTIMATORS)
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def routing():
 
 
 def build(kind, *members):
-    """Return an unfitted committee of one kind, its members named m0, m1, ..."""
-    committee, params = COMMITTEES[kind]
-    return committee([(f"m{k}", member) for k, member in enumerate(members)], **params)
+    """Return an unfitted estimator of one kind, its members named m0, m1, ..."""
+    estimator, params = ESTIMATORS[kind]
+    return estimator([(f"m{k}", member) for k, member in enumerate(members)], **params)
 
 
 def weights_seen(key):
@@ -57,7 +57,7 @@ def assert_all_equal(found, expected):
         assert_array_equal(ours, theirs)
 
 
-@each_committee
+@each_estimator
 @pytest.mark.parametrize("wrap", [lambda m: m, lambda m: make_pipeline(StandardScaler(), m)])
 def test_weights_reach_every_fit_of_members_that_take_them(iris, key, kind, wrap):
     """Check that members, and the last steps of pipelines, get the weights of their rows."""
@@ -67,21 +67,21 @@ def test_weights_reach_every_fit_of_members_that_take_them(iris, key, kind, wrap
     assert_all_equal(weights_seen(key), expected_parts(kind, y, weight))
 
 
-@each_committee
+@each_estimator
 def test_member_without_weights_warns_once(iris, kind):
     """Check the one warning for a member that takes no weights, and none without weights."""
     X, y = iris
-    committee = build(kind, KNeighborsClassifier(), GaussianNB())
+    estimator = build(kind, KNeighborsClassifier(), GaussianNB())
     with pytest.warns(IgnoredWeightsWarning, match=r"'m0' \(KNeighborsClassifier\)") as caught:
-        committee.fit(X, y, sample_weight=np.ones(150))
+        estimator.fit(X, y, sample_weight=np.ones(150))
     assert len(caught) == 1
-    committee.fit(X, y)
+    estimator.fit(X, y)
 
 
-@each_committee
+@each_estimator
 @pytest.mark.parametrize("on", [False, True])
 def test_frozen_members_ignore_weights(iris, kind, on):
-    """Check that weights pass frozen members by without a word, with routing and without."""
+    """Check that frozen members ignore weights without a warning, with routing and without."""
     X, y = iris
     frozen = FrozenEstimator(GaussianNB().fit(X, y))
     prefit = PrefitClassifier(frozen.predict_proba, [0, 1, 2])
@@ -90,7 +90,7 @@ def test_frozen_members_ignore_weights(iris, kind, on):
     assert fitted.estimators_ == [frozen, prefit]
 
 
-@each_committee
+@each_estimator
 def test_other_keywords_need_routing(iris, key, kind):
     """Check that without routing any other keyword is an error, before anything is fitted."""
     X, y = iris
@@ -99,7 +99,7 @@ def test_other_keywords_need_routing(iris, key, kind):
     assert log(key)["fits"] == []
 
 
-@each_committee
+@each_estimator
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
@@ -115,15 +115,15 @@ def test_other_keywords_need_routing(iris, key, kind):
 @pytest.mark.parametrize("on", [False, True])
 def test_wrong_weights_are_refused(iris, key, kind, weight, message, on):
     """Check that weights of a wrong shape or value are an error, before anything is fitted."""
-    committee = build(kind, CountingNB(key), GaussianNB())
+    estimator = build(kind, CountingNB(key), GaussianNB())
     with config_context(enable_metadata_routing=on), pytest.raises(ValueError, match=message):
-        committee.fit(*iris, sample_weight=weight)
+        estimator.fit(*iris, sample_weight=weight)
     assert log(key)["fits"] == []
 
 
-@each_committee
+@each_estimator
 def test_routing_follows_each_members_request(iris, key, routing, kind):
-    """Check that members get weights when they ask, none when they refuse."""
+    """Check that members get weights if they request them, none if they refuse."""
     X, y = iris
     weight = np.arange(1.0, 151)
     asking = CountingNB(f"{key}-asking").set_fit_request(sample_weight=True)
@@ -134,16 +134,16 @@ def test_routing_follows_each_members_request(iris, key, routing, kind):
     assert refused == [None] * (4 if kind == "auto" else 1)
 
 
-@each_committee
-def test_routing_wants_a_decision_from_each_member(iris, routing, kind):
+@each_estimator
+def test_routing_needs_a_decision_from_each_member(iris, routing, kind):
     """Check that a member which neither requests nor refuses weights is an error naming it."""
-    committee = build(kind, GaussianNB(), KNeighborsClassifier())
+    estimator = build(kind, GaussianNB(), KNeighborsClassifier())
     with pytest.raises(UnsetMetadataPassedError, match=r"GaussianNB\.fit"):
-        committee.fit(*iris, sample_weight=np.ones(150))
-    committee.fit(*iris)
+        estimator.fit(*iris, sample_weight=np.ones(150))
+    estimator.fit(*iris)
 
 
-@each_committee
+@each_estimator
 def test_routing_knows_aliases(iris, key, routing, kind):
     """Check that a member may take its weights under another name."""
     X, y = iris
@@ -154,24 +154,24 @@ def test_routing_knows_aliases(iris, key, routing, kind):
 
 
 class ColouredNB(GaussianNB):
-    """A member whose fit takes one more array, and keeps what it got."""
+    """A member whose fit accepts one more array, and stores it."""
 
     def fit(self, X, y, colour=None):
         self.colour_ = colour
         return super().fit(X, y)
 
 
-@each_committee
+@each_estimator
 def test_routing_carries_other_metadata(iris, routing, kind):
-    """Check that an array only one member wants reaches that one, and an unwanted one nobody."""
+    """Check that an array reaches only the member that requests it."""
     X, y = iris
     wanting = ColouredNB().set_fit_request(colour=True)
-    committee = build(kind, wanting, ColouredNB().set_fit_request(colour=False))
-    fitted = committee.fit(X, y, colour=np.arange(150))
+    estimator = build(kind, wanting, ColouredNB().set_fit_request(colour=False))
+    fitted = estimator.fit(X, y, colour=np.arange(150))
     assert_array_equal(fitted.estimators_[0].colour_, np.arange(150))
     assert fitted.estimators_[1].colour_ is None
     with pytest.raises(TypeError, match="shade"):
-        committee.fit(X, y, shade=np.arange(150))
+        estimator.fit(X, y, shade=np.arange(150))
 
 
 def test_groups_reach_the_splitter(iris, key, routing):
@@ -181,24 +181,24 @@ def test_groups_reach_the_splitter(iris, key, routing):
     member = CountingNB(key).set_fit_request(sample_weight=True)
     other = GaussianNB().set_fit_request(sample_weight=False)
     cascade = CascadeClassifier([("a", member), ("b", other)], cv=GroupKFold(3))
-    # The weights that reach the member tell the rows of each fold.
+    # The weights that reach the member identify the rows of each fold.
     cascade.fit(X, y, sample_weight=np.arange(1.0, 151), groups=groups)
     trained_on = [weight - 1 for weight in weights_seen(key)]
     parts = [train for train, _ in GroupKFold(3).split(X, y, groups)]
     assert_all_equal(trained_on, [np.arange(150), *parts])
 
 
-@each_committee
+@each_estimator
 def test_routing_passes_through_cross_validation(iris, key, routing, kind):
-    """Check that cross_validate hands weights to the committee unasked, and on to members."""
+    """Check that cross_validate passes weights to the estimator, and on to members."""
     X, y = iris
     weight = np.arange(1.0, 151)
     asking = CountingNB(key).set_fit_request(sample_weight=True)
-    committee = build(kind, asking, GaussianNB().set_fit_request(sample_weight=False))
-    committee.set_score_request(sample_weight=False)
-    cross_validate(committee, X, y, cv=StratifiedKFold(2), params={"sample_weight": weight})
-    whole = [seen for seen in weights_seen(key) if len(seen) == 75]
-    assert_all_equal(whole, [weight[train] for train, _ in StratifiedKFold(2).split(X, y)])
+    estimator = build(kind, asking, GaussianNB().set_fit_request(sample_weight=False))
+    estimator.set_score_request(sample_weight=False)
+    cross_validate(estimator, X, y, cv=StratifiedKFold(2), params={"sample_weight": weight})
+    full = [seen for seen in weights_seen(key) if len(seen) == 75]
+    assert_all_equal(full, [weight[train] for train, _ in StratifiedKFold(2).split(X, y)])
 
 
 def test_routing_passes_through_a_search(iris, key, routing):
@@ -217,7 +217,7 @@ def test_routing_passes_through_a_search(iris, key, routing):
     assert_array_equal(max(seen, key=len), weight)
 
 
-@each_committee
+@each_estimator
 def test_weighted_members_equal_those_fitted_alone(iris, three_members, kind):
     """Check that the members of a weighted fit are the members fitted with the weights."""
     X, y = iris

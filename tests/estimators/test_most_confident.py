@@ -1,4 +1,4 @@
-"""Tests of cascades in which the surest stage answers, and of searches with a learned one."""
+"""Tests of combine="most_confident", and of searches with a learned confidence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sklearn_cascade import CascadeClassifier, CascadeSearchCV, LearnedConfidenc
 from tests.probes import ScriptedMember, numbered_rows
 
 ABSTAIN = [np.nan, np.nan]
-# The surest stage is no better than the last one here, and a cascade of it says so.
+# The most confident stage is no better than the last one here, so such a cascade warns.
 unreached = pytest.mark.filterwarnings("ignore:combine='.*' reaches")
 
 
@@ -41,8 +41,8 @@ def tables(*rows):
     return [(f"m{k}", ScriptedMember(np.array(table))) for k, table in enumerate(rows)]
 
 
-def test_earlier_stage_keeps_its_answer_while_it_is_surer():
-    """Check answers, exits and cost by hand: the row stops where the best so far is sure."""
+def test_earlier_stage_keeps_its_prediction_while_it_is_more_confident():
+    """Check labels, exits and cost by hand: a row exits once its best confidence is enough."""
     members = tables(
         [[0.7, 0.3], [0.9, 0.1], [0.6, 0.4]],
         [[0.4, 0.6], [0.1, 0.9], [0.2, 0.8]],
@@ -58,8 +58,8 @@ def test_earlier_stage_keeps_its_answer_while_it_is_surer():
     assert "most confident stage run" in str(cascade.cost_report(numbered_rows(3)))
 
 
-def test_members_that_abstain_or_fail_leave_the_surest_answer():
-    """Check rows of NaN among stages of which the surest answers."""
+def test_members_that_abstain_or_fail_leave_the_most_confident_prediction():
+    """Check rows of NaN with combine="most_confident"."""
     members = tables([[0.6, 0.4], ABSTAIN], [ABSTAIN, [0.3, 0.7]], [[0.45, 0.55], ABSTAIN])
     cascade = CascadeClassifier(
         members, thresholds=0.9, combine="most_confident", allow_abstain=True
@@ -70,7 +70,7 @@ def test_members_that_abstain_or_fail_leave_the_surest_answer():
 
 @unreached
 @pytest.mark.parametrize("confidence", ["max_proba", "margin", "learned"])
-def test_tuned_cascade_answers_alike_however_it_is_asked(data, confidence):
+def test_tuned_cascade_predicts_alike_in_all_ways(data, confidence):
     """Check batches, single rows, copies and pickles of a tuned cascade."""
     X, y = data
     cascade = CascadeClassifier(
@@ -90,11 +90,11 @@ def test_tuned_cascade_answers_alike_however_it_is_asked(data, confidence):
     assert report.mean_cost == pytest.approx(cascade.costs_[0])
 
 
-def test_auto_considers_the_surest_stage_where_the_confidence_is_learned():
-    """Check that the first stage keeps answers that it is less sure of than of others."""
+def test_auto_considers_the_most_confident_stage_with_a_learned_confidence():
+    """Check that the first stage keeps predictions of lower probability than others."""
     rng = np.random.default_rng(0)
     easy = rng.random(4000) < 0.5
-    # The first says 0 or 1 and is right in 60 and 55 of 100; the second in 95, or in 20 as 3.
+    # The first predicts 0 or 1, right in 60 and 55 of 100; the second in 95, or 20 for class 3.
     y = np.where(
         easy,
         rng.choice([0, 2], size=4000, p=[0.6, 0.4]),
@@ -102,7 +102,7 @@ def test_auto_considers_the_surest_stage_where_the_confidence_is_learned():
     )
     first = np.where(easy, 0, 1)
     second = np.where(easy, np.where(rng.random(4000) < 0.95, y, 2 - y), 3)
-    members = tables(*(np.eye(4)[said] * 0.6 + 0.1 for said in (first, second)))
+    members = tables(*(np.eye(4)[predicted] * 0.6 + 0.1 for predicted in (first, second)))
     X = numbered_rows(4000)
     cascade = CascadeClassifier(members, costs=[1, 10], confidence="learned").fit(X, y)
     expected = np.where(easy, second, first)
@@ -112,8 +112,8 @@ def test_auto_considers_the_surest_stage_where_the_confidence_is_learned():
 
 
 @unreached
-def test_confidence_of_the_last_stage_is_measured_where_it_is_asked(data):
-    """Check the seconds of a learned confidence: of the last stage only if the surest answers."""
+def test_confidence_of_the_last_stage_is_measured_if_it_is_used(data):
+    """Check that the last stage's learned confidence has a cost only for "most_confident"."""
     X, y = data
     for combine, asked in (("most_confident", True), ("last", False), ("mean", False)):
         cascade = CascadeClassifier(
@@ -125,8 +125,8 @@ def test_confidence_of_the_last_stage_is_measured_where_it_is_asked(data):
 
 
 @unreached
-def test_certificate_counts_what_the_surest_stage_answers(data):
-    """Check that a certificate sees the answers that predictions have."""
+def test_certificate_counts_the_most_confident_predictions(data):
+    """Check that a certificate has the labels of the predictions."""
     X, y = data
     rng = np.random.default_rng(1)
     rows = rng.integers(0, 600, 3000)
@@ -145,7 +145,7 @@ def test_certificate_counts_what_the_surest_stage_answers(data):
     )
 
 
-def test_lead_is_no_confidence_of_the_surest_stage():
+def test_vote_margin_is_refused_for_most_confident():
     """Check that parts of one ensemble are averaged."""
     X, y = make_classification(200, random_state=0)
     cascade = CascadeClassifier(
@@ -158,7 +158,7 @@ def test_lead_is_no_confidence_of_the_surest_stage():
 
 
 @pytest.mark.parametrize("combine", ["auto", "most_confident", "mean", "last"])
-def test_search_builds_cascades_that_decide_as_learned(data, combine):
+def test_search_builds_cascades_with_the_learned_confidence(data, combine):
     """Check operating points of a learned search against cascades fitted with these thresholds."""
     X, y = data
     search = CascadeSearchCV(
@@ -184,7 +184,7 @@ def test_search_builds_cascades_that_decide_as_learned(data, combine):
     )
 
 
-def test_search_says_how_optimistic_its_choice_is(data):
+def test_search_reports_the_optimism_of_its_choice(data):
     """Check optimism_, and the cross-fitted figures in the results, beside those of the front."""
     X, y = data
     search = CascadeSearchCV(pool(), costs=[1, 3, 30], n_thresholds=12, cv=3).fit(X, y)
@@ -198,8 +198,8 @@ def test_search_says_how_optimistic_its_choice_is(data):
     assert "cross-fitted" in str(search.front_)
 
 
-def test_measured_costs_of_a_search_hold_the_seconds_of_the_confidence(data):
-    """Check that the time of the learner is on the bill of cascades, and of no single member."""
+def test_measured_costs_of_a_search_include_the_seconds_of_the_confidence(data):
+    """Check that cascades pay the time of the learner, and single members do not."""
     X, y = data
     search = CascadeSearchCV(pool(), confidence="learned", n_thresholds=8, cv=3).fit(X, y)
     costs = dict(zip([name for name, _ in pool()], search.costs_, strict=True))
@@ -218,7 +218,7 @@ def test_measured_costs_of_a_search_hold_the_seconds_of_the_confidence(data):
 
 
 @pytest.mark.parametrize("learner", [None, LogisticRegression(C=0.1)])
-def test_learner_of_a_search_is_the_one_asked_for(data, learner):
+def test_learner_of_a_search_is_the_given_one(data, learner):
     """Check that LearnedConfidence and its parameters reach the search and its cascades."""
     X, y = data
     search = CascadeSearchCV(
@@ -241,7 +241,7 @@ def test_too_few_rows_for_a_learner_are_refused_by_the_search():
 @pytest.mark.parametrize("combine", ["mean", "last", "most_confident"])
 @pytest.mark.parametrize("n_stages", [1, 5])
 def test_any_number_of_stages_can_be_learned(data, combine, n_stages):
-    """Check single stages and ladders of five, whose learners look at all stages before."""
+    """Check one to five stages, whose learners use all earlier stages."""
     X, y = data
     members = [(f"m{k}", GaussianNB(var_smoothing=10.0**-k)) for k in range(n_stages)]
     cascade = CascadeClassifier(

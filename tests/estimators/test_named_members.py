@@ -1,4 +1,4 @@
-"""Tests of the list of members: its parameters, names, costs, tags and picture."""
+"""Tests of the list of members: its parameters, names, costs, tags and diagram."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from sklearn.utils import estimator_html_repr, get_tags
 
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier, PrefitClassifier
 
-both = pytest.mark.parametrize("committee", [AveragingEnsemble, CascadeClassifier])
+both = pytest.mark.parametrize("estimator", [AveragingEnsemble, CascadeClassifier])
 
 
 @both
-def test_parameters_reach_into_the_members(committee, three_members):
-    """Check that members and their parameters are listed, only when asked for in depth."""
-    fitted = committee(three_members, weights=[1, 2, 3])
+def test_parameters_reach_into_the_members(estimator, three_members):
+    """Check that members and their parameters are listed only with deep=True."""
+    fitted = estimator(three_members, weights=[1, 2, 3])
     shallow, deep = fitted.get_params(deep=False), fitted.get_params()
     assert "nb" not in shallow
     assert shallow["estimators"] is three_members
@@ -35,9 +35,9 @@ def test_parameters_reach_into_the_members(committee, three_members):
 
 
 @both
-def test_parameters_reach_through_nested_committees(committee):
+def test_parameters_reach_through_nested_estimators(estimator):
     """Check that a parameter is set three levels down, and only there."""
-    inner = committee([("pipe", make_pipeline(StandardScaler(), LogisticRegression(C=1)))])
+    inner = estimator([("pipe", make_pipeline(StandardScaler(), LogisticRegression(C=1)))])
     outer = AveragingEnsemble([("inner", inner), ("lr", LogisticRegression(C=2))])
     outer.set_params(inner__pipe__logisticregression__C=7, inner__weights=[3])
     assert outer.get_params()["inner__pipe__logisticregression__C"] == 7
@@ -46,10 +46,10 @@ def test_parameters_reach_through_nested_committees(committee):
 
 
 @both
-def test_setting_follows_a_fixed_order(committee, three_members):
+def test_setting_follows_a_fixed_order(estimator, three_members):
     """Check that the list is set first, then members in it, then their parameters."""
     new = [("a", GaussianNB()), ("b", GaussianNB())]
-    fitted = committee(three_members)
+    fitted = estimator(three_members)
     returned = fitted.set_params(
         b__max_depth=5, b=DecisionTreeClassifier(), estimators=new, weights=[1, 2]
     )
@@ -60,29 +60,29 @@ def test_setting_follows_a_fixed_order(committee, three_members):
 
 
 @both
-def test_setting_a_member_leaves_the_old_list_alone(committee, three_members):
+def test_setting_a_member_leaves_the_old_list_alone(estimator, three_members):
     """Check that the list given by the user is never written to."""
     before = list(three_members)
-    fitted = committee(three_members).set_params(tree="drop")
+    fitted = estimator(three_members).set_params(tree="drop")
     assert three_members == before
     assert fitted.get_params()["tree"] == "drop"
     assert [name for name, _ in fitted.estimators] == ["nb", "tree", "lr"]
 
 
 @both
-def test_unknown_parameters_are_refused(committee, three_members):
-    """Check that a name which is no member and no parameter is an error."""
+def test_unknown_parameters_are_refused(estimator, three_members):
+    """Check that a name that is no member and no parameter is an error."""
     with pytest.raises(ValueError, match="Invalid parameter 'forest'"):
-        committee(three_members).set_params(forest__max_depth=3)
+        estimator(three_members).set_params(forest__max_depth=3)
 
 
 @both
 @pytest.mark.parametrize(
     "malformed", [None, 3, [], [GaussianNB()], [("a",)], [(1, GaussianNB())], "drop"]
 )
-def test_malformed_lists_are_only_reported_by_fit(committee, malformed):
-    """Check that parameters, clone, tags and repr bear any list, which fit then refuses."""
-    broken = committee(malformed)
+def test_malformed_lists_are_only_reported_by_fit(estimator, malformed):
+    """Check that parameters, clone, tags and repr accept any list, which fit then refuses."""
+    broken = estimator(malformed)
     assert broken.get_params()["estimators"] is malformed
     assert repr(clone(broken))
     assert get_tags(broken).estimator_type == "classifier"
@@ -91,11 +91,11 @@ def test_malformed_lists_are_only_reported_by_fit(committee, malformed):
 
 
 @both
-def test_members_are_cloned_and_frozen_ones_kept(committee, iris):
+def test_members_are_cloned_and_frozen_ones_kept(estimator, iris):
     """Check that fit leaves given members unfitted, and shares frozen ones."""
     X, y = iris
     frozen, fresh = FrozenEstimator(GaussianNB().fit(X, y)), DecisionTreeClassifier()
-    fitted = committee([("frozen", frozen), ("tree", fresh)]).fit(X, y)
+    fitted = estimator([("frozen", frozen), ("tree", fresh)]).fit(X, y)
     assert fitted.named_estimators_.frozen is frozen
     assert fitted.named_estimators_.tree is fitted.estimators_[1] is not fresh
     assert not hasattr(fresh, "tree_")
@@ -112,10 +112,8 @@ def test_members_are_cloned_and_frozen_ones_kept(committee, iris):
         (["nb", "lr"], [0.7, 0.8], []),
     ],
 )
-def test_dropped_stages_take_their_thresholds_along(
-    iris, three_members, dropped, thresholds, in_force
-):
-    """Check that a cascade without a stage equals one that never had it."""
+def test_dropped_stages_lose_their_thresholds(iris, three_members, dropped, thresholds, in_force):
+    """Check that a cascade with a dropped stage equals one without it."""
     X, y = iris
     given = {"costs": {"nb": 1, "tree": 2, "lr": 4}, "weights": {"nb": 1, "tree": 2, "lr": 3}}
     cascade = CascadeClassifier(three_members, thresholds=thresholds, **given)
@@ -173,9 +171,9 @@ KERNEL = SVC(kernel="precomputed")
         ([LogisticRegression(), "drop"], {"sparse": True, "pairwise": False}),
     ],
 )
-def test_tags_follow_from_the_members(committee, members, expected):
-    """Check that the committee takes what all members take, and needs what any one needs."""
-    tags = get_tags(committee([(f"m{k}", member) for k, member in enumerate(members)]))
+def test_tags_follow_from_the_members(estimator, members, expected):
+    """Check that the estimator accepts what all members accept, and needs what any one needs."""
+    tags = get_tags(estimator([(f"m{k}", member) for k, member in enumerate(members)]))
     assert {name: getattr(tags.input_tags, name) for name in expected} == expected
     assert tags.classifier_tags.multi_class
     assert not tags.classifier_tags.multi_label
@@ -183,35 +181,35 @@ def test_tags_follow_from_the_members(committee, members, expected):
 
 
 @both
-def test_tags_do_not_skip_the_checks_of_frozen_members(committee, iris):
-    """Check that a frozen member does not switch the committee's own checks off."""
+def test_tags_do_not_skip_the_checks_of_frozen_members(estimator, iris):
+    """Check that a frozen member does not switch the estimator's own checks off."""
     frozen = FrozenEstimator(GaussianNB().fit(*iris))
-    tags = get_tags(committee([("frozen", frozen)]))
+    tags = get_tags(estimator([("frozen", frozen)]))
     assert not tags._skip_test
     assert tags.requires_fit
 
 
 @both
 @pytest.mark.parametrize("fit", [False, True])
-def test_diagram_shows_every_member(committee, iris, three_members, fit):
-    """Check that the picture draws a box for each member, side by side or in running order."""
-    outer = committee([*three_members, ("off", "drop")])
+def test_diagram_shows_every_member(estimator, iris, three_members, fit):
+    """Check that the diagram has a box for each member, side by side or in order."""
+    outer = estimator([*three_members, ("off", "drop")])
     if fit:
         outer.fit(*iris)
     boxes = estimator_html_repr(outer).split('class="sk-container"')[1]
     assert boxes.count("sk-estimator ") == 4
     # One row of four, or four rows of one.
-    assert boxes.count('class="sk-parallel"') == (1 if committee is AveragingEnsemble else 4)
+    assert boxes.count('class="sk-parallel"') == (1 if estimator is AveragingEnsemble else 4)
     order = [boxes.index(f"<div>{text}</div>") for text in ("GaussianNB", "LogisticRegression")]
     assert order == sorted(order)
 
 
 @both
-def test_diagram_of_a_malformed_list_is_a_plain_box(committee):
-    """Check that the picture does not fail where the list is no list of pairs."""
-    boxes = estimator_html_repr(committee([GaussianNB()])).split('class="sk-container"')[1]
+def test_diagram_of_a_malformed_list_is_a_plain_box(estimator):
+    """Check that the diagram does not fail if the list is no list of pairs."""
+    boxes = estimator_html_repr(estimator([GaussianNB()])).split('class="sk-container"')[1]
     assert boxes.count("sk-estimator ") == 1
-    assert f"<div>{committee.__name__}</div>" in boxes
+    assert f"<div>{estimator.__name__}</div>" in boxes
 
 
 def half(X):
@@ -232,23 +230,23 @@ def half(X):
 )
 @both
 def test_costs_come_from_the_parameter_or_the_members(
-    committee, declared, costs, unit, expected, named
+    estimator, declared, costs, unit, expected, named
 ):
-    """Check that costs given go before those members declare, and nothing means one each."""
+    """Check that given costs override declared ones, and that the default is one each."""
     members = [
         (name, PrefitClassifier(half, [0, 1], cost=cost))
         for name, cost in zip("ab", declared, strict=True)
     ]
-    fixed = {"thresholds": np.inf} if committee is CascadeClassifier else {}
+    fixed = {"thresholds": np.inf} if estimator is CascadeClassifier else {}
     X = np.zeros((6, 1))
-    fitted = committee(members, costs=costs, cost_unit=unit, **fixed).fit(X, [0, 1] * 3)
+    fitted = estimator(members, costs=costs, cost_unit=unit, **fixed).fit(X, [0, 1] * 3)
     assert fitted.costs_.tolist() == expected
     assert fitted.cost_unit_ == named
     assert_array_equal(fitted.predict_details(X).cost, sum(expected))
 
 
 def test_diagram_of_a_cascade_names_its_stages(three_members):
-    """Check that the stages' names stand as labels in the notebook's diagram, in order."""
+    """Check that the stages' names are labels in the diagram, in order."""
     html = CascadeClassifier([*three_members, ("off", "drop")])._repr_html_()
     places = [html.index(f"<label>{name}</label>") for name in ("nb", "tree", "lr", "off")]
     assert places == sorted(places)

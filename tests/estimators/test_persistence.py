@@ -1,4 +1,4 @@
-"""Tests of saving, copying and sharing fitted committees."""
+"""Tests of saving, copying and sharing fitted estimators."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ N_THREADS = 8
 
 
 def by_pickle(fitted):
-    """Return the committee after a trip through pickle."""
+    """Return the estimator after pickling."""
     return pickle.loads(pickle.dumps(fitted))
 
 
 def by_joblib(fitted):
-    """Return the committee after a trip through a joblib file."""
+    """Return the estimator after joblib wrote and read it."""
     file = io.BytesIO()
     joblib.dump(fitted, file)
     file.seek(0)
@@ -39,7 +39,7 @@ def by_joblib(fitted):
 
 
 def by_skops(fitted):
-    """Return the committee after a trip through skops, trusting this package's names alone."""
+    """Return the estimator after skops wrote and read it, trusting this package's names alone."""
     saved = skops.io.dumps(fitted)
     own = skops.io.get_untrusted_types(data=saved)
     assert own
@@ -47,7 +47,7 @@ def by_skops(fitted):
     return skops.io.loads(saved, trusted=own)
 
 
-COMMITTEES = {
+ESTIMATORS = {
     "ensemble": (AveragingEnsemble, {"weights": {"nb": 1, "lr": 2, "frozen": 1, "off": 0}}),
     "geometric": (AveragingEnsemble, {"average": "geometric", "costs": [1, 2, 3, 4]}),
     "abstaining": (AveragingEnsemble, {"allow_abstain": True}),
@@ -57,9 +57,9 @@ COMMITTEES = {
 }
 
 
-@pytest.fixture(params=COMMITTEES)
+@pytest.fixture(params=ESTIMATORS)
 def fitted(request, iris):
-    """Return a fitted committee of trained and frozen members and a dropped one."""
+    """Return a fitted estimator of trained and frozen members and a dropped one."""
     X, y = iris
     names = np.array(["z", "a", "m"])[y]
     pipeline = make_pipeline(StandardScaler(), LogisticRegression())
@@ -69,24 +69,24 @@ def fitted(request, iris):
         ("off", "drop"),
         ("lr", pipeline),
     ]
-    committee, params = COMMITTEES[request.param]
-    return committee(members, **params).fit(X, names)
+    estimator, params = ESTIMATORS[request.param]
+    return estimator(members, **params).fit(X, names)
 
 
 def assert_same_answers(ours, theirs, X):
-    """Assert that two committees tell the same about X, to the last bit."""
+    """Assert that two estimators have the same outputs for X, to the last bit."""
     for a, b in zip(ours.predict_details(X), theirs.predict_details(X), strict=True):
         assert_array_equal(a, b)
     assert ours.cost_unit_ == theirs.cost_unit_
     assert ours.cost_conditions_ == theirs.cost_conditions_
 
 
-@pytest.mark.parametrize("travel", [by_pickle, by_joblib, by_skops, copy.deepcopy])
-def test_committee_survives_the_trip(fitted, iris, travel):
-    """Check that a saved committee answers as before, and can be cloned and fitted again."""
+@pytest.mark.parametrize("save_and_load", [by_pickle, by_joblib, by_skops, copy.deepcopy])
+def test_estimator_survives_saving(fitted, iris, save_and_load):
+    """Check that a saved estimator predicts as before, and can be cloned and fitted again."""
     X, y = iris
     names = np.array(["z", "a", "m"])[y]
-    other = travel(fitted)
+    other = save_and_load(fitted)
     assert other is not fitted
     assert_same_answers(other, fitted, X)
     assert_array_equal(other.classes_, ["a", "m", "z"])
@@ -96,25 +96,25 @@ def test_committee_survives_the_trip(fitted, iris, travel):
 
 
 def test_clone_is_unfitted(fitted):
-    """Check that a clone keeps the parameters and nothing that fit set."""
+    """Check that a clone keeps the parameters and no fitted attribute."""
     other = clone(fitted)
     assert not [name for name in vars(other) if name.endswith("_") or name.startswith("_")]
     assert repr(other) == repr(fitted)
     assert not hasattr(other, "classes_")
     assert not hasattr(other, "estimators_")
-    # Frozen members are the very same, trainable ones are not.
+    # Frozen members are the same objects, trainable ones are not.
     assert other.get_params()["frozen"] is fitted.get_params()["frozen"]
     assert other.get_params()["nb"] is not fitted.get_params()["nb"]
 
 
 def test_fit_sets_fitted_attributes_only(fitted):
-    """Check that fit leaves the parameters alone and names all it finds with an underscore."""
+    """Check that fit changes no parameter and sets only attributes that end in an underscore."""
     found = set(vars(fitted)) - set(fitted.get_params(deep=False))
     assert all(name.endswith("_") or name.startswith("_") for name in found)
 
 
-def test_questions_leave_no_trace(fitted, iris):
-    """Check that asking and reporting change nothing on the committee."""
+def test_predictions_and_reports_change_nothing(fitted, iris):
+    """Check that predictions and reports do not change the estimator."""
     X, _ = iris
     before = {name: id(value) for name, value in vars(fitted).items()}
     saved = pickle.dumps(fitted)
@@ -126,8 +126,8 @@ def test_questions_leave_no_trace(fitted, iris):
     assert pickle.dumps(fitted) == saved
 
 
-def test_threads_get_the_same_answers(fitted, iris):
-    """Check that eight threads asking at once are answered as one alone."""
+def test_threads_get_the_same_predictions(fitted, iris):
+    """Check that eight threads at once get the predictions of one."""
     X, _ = iris
     rng = np.random.default_rng(0)
     batches = [X[rng.integers(150, size=150)] for _ in range(N_THREADS)]

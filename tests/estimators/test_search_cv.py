@@ -1,4 +1,4 @@
-"""Tests of the search over estimators: one fit per fold, one pass, the habits of a search."""
+"""Tests of CascadeSearchCV: one fit per fold, one pass, the conventions of a search."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.probes import CountingNB, log
 
 @pytest.fixture(scope="module")
 def data():
-    """Return rows that are partly easy."""
+    """Return rows, some of them easy."""
     return make_classification(400, 10, n_informative=6, n_classes=3, class_sep=1.2, random_state=0)
 
 
@@ -70,7 +70,7 @@ def test_members_are_fitted_once_per_fold_and_once_at_the_end(data):
 
 
 class WantsRows(GaussianNB):
-    """A member that cannot be fitted on fewer rows than it wants."""
+    """A member that cannot be fitted on too few rows."""
 
     def __init__(self, n_wanted=0, *, priors=None, var_smoothing=1e-9):
         super().__init__(priors=priors, var_smoothing=var_smoothing)
@@ -83,7 +83,7 @@ class WantsRows(GaussianNB):
 
 
 @pytest.mark.parametrize(("n_wanted", "refit"), [(401, True), (400, True), (400, False)])
-def test_what_cannot_be_fitted_fails_soon(data, n_wanted, refit):
+def test_members_that_cannot_be_fitted_fail_soon(data, n_wanted, refit):
     """Check that all members are fitted once before any is fitted again, then the last ones."""
     key = f"soon {n_wanted} {refit}"
     members = [("a", CountingNB(key)), ("b", WantsRows(n_wanted))]
@@ -92,10 +92,10 @@ def test_what_cannot_be_fitted_fails_soon(data, n_wanted, refit):
     assert len(log(key)["fits"]) == 1
 
 
-def test_frozen_members_are_asked_once_for_all_rows(data):
+def test_frozen_members_are_called_once_for_all_rows(data):
     """Check that a search over fitted members costs one pass of each over the rows."""
     X, y = data
-    asked = {"cheap": [], "dear": []}
+    asked = {"cheap": [], "expensive": []}
 
     def recorded(name, model):
         def answer(rows):
@@ -106,14 +106,17 @@ def test_frozen_members_are_asked_once_for_all_rows(data):
 
     members = [
         ("cheap", recorded("cheap", GaussianNB().fit(X[:200], y[:200]))),
-        ("dear", recorded("dear", LogisticRegression(max_iter=500).fit(X[:200], y[:200]))),
+        (
+            "expensive",
+            recorded("expensive", LogisticRegression(max_iter=500).fit(X[:200], y[:200])),
+        ),
     ]
     CascadeSearchCV(members, costs=None).fit(X[200:], y[200:])
-    assert asked == {"cheap": [200], "dear": [200]}
+    assert asked == {"cheap": [200], "expensive": [200]}
 
 
 @pytest.mark.parametrize("combine", ["mean", "last", "auto"])
-def test_best_estimator_answers_like_the_row_chosen(data, combine):
+def test_best_estimator_has_the_figures_of_the_chosen_point(data, combine):
     """Check that frozen members, searched and applied to the same rows, reach the same figures."""
     X, y = data
     models = [GaussianNB().fit(X[:200], y[:200]), LogisticRegression().fit(X[:200], y[:200])]
@@ -150,8 +153,8 @@ def test_honest_figures_are_chosen_without_the_fold_they_are_taken_on(data):
     np.testing.assert_allclose(cross_fitted, np.mean(figures, axis=0))
 
 
-def test_at_gives_another_operating_point_without_a_fit(data):
-    """Check that `at` obeys its constraints and shares the fitted members."""
+def test_select_gives_another_operating_point_without_a_fit(data):
+    """Check that `select` obeys its constraints and shares the fitted members."""
     fitted = search().fit(*data)
     cheap = fitted.select(max_cost=1.0)
     assert isinstance(cheap, CascadeClassifier)
@@ -162,7 +165,7 @@ def test_at_gives_another_operating_point_without_a_fit(data):
 
 
 def test_constraints_are_those_of_the_front(data):
-    """Check that parameters of the search choose what `front_.best` chooses."""
+    """Check that parameters of the search choose as `front_.select` does."""
     fitted = search(max_cost=4.0).fit(*data)
     assert fitted.front_[fitted.best_index_] == fitted.front_.select(max_cost=4.0)
     limited = search(max_worst_cost=3.0, max_score_loss=0.5).fit(*data)
@@ -170,7 +173,7 @@ def test_constraints_are_those_of_the_front(data):
 
 
 def test_infeasible_constraints_raise_with_the_nearest(data):
-    """Check that a search that nothing satisfies says what comes nearest."""
+    """Check that the error of an infeasible search names the nearest point."""
     with pytest.raises(InfeasibleConstraintError, match=r"min_score=0\.999.*max_cost=0\.5"):
         search(min_score=0.999, max_cost=0.5).fit(*data)
 
@@ -218,8 +221,8 @@ def test_jobs_do_not_change_the_result(data):
     assert list(one) == list(two)
 
 
-def test_weights_of_zero_are_as_absent(data):
-    """Check that what is true of rows of no weight changes no figure of the search."""
+def test_rows_of_weight_zero_are_ignored(data):
+    """Check that labels of rows of weight zero change no figure of the search."""
     X, y = data
     model = GaussianNB().fit(X[:100], y[:100])
     members = [
@@ -237,7 +240,7 @@ def test_weights_of_zero_are_as_absent(data):
 
 
 def test_a_single_split_has_no_honest_figure(data):
-    """Check that one split leaves nothing to choose on."""
+    """Check that one split leaves no rows to choose on."""
     fitted = search(cv=ShuffleSplit(1, random_state=0)).fit(*data)
     assert np.isnan(fitted.cross_fitted_score_)
 
@@ -270,12 +273,12 @@ def test_bad_parameters_are_refused(data, params, match):
         search(**params).fit(*data)
 
 
-def test_progress_is_told_to_callbacks(data):
+def test_progress_reaches_callbacks(data):
     """Check that the parts of a fit reach a callback of scikit-learn 1.9 and later."""
     pytest.importorskip("sklearn.callback", reason="scikit-learn has no callbacks")
 
     class Recorder:
-        """Remembers the names of the tasks."""
+        """Records the names of the tasks."""
 
         def __init__(self):
             self.begun, self.torn_down = [], 0
@@ -298,7 +301,7 @@ def test_progress_is_told_to_callbacks(data):
     assert recorder.torn_down == 1
 
 
-def test_verbose_says_what_is_searched(data, capsys):
+def test_verbose_prints_the_number_of_cascades(data, capsys):
     """Check that the number of cascades is printed on request only."""
     search().fit(*data)
     assert capsys.readouterr().out == ""

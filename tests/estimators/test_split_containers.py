@@ -1,4 +1,4 @@
-"""Tests of a split ensemble in what surrounds a classifier: files, folds, pipelines, frames."""
+"""Tests of a split ensemble in files, folds, pipelines and frames."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FIT, TUNE, TEST = slice(0, 700), slice(700, 1250), slice(1250, None)
 
 @pytest.fixture(scope="module")
 def forest():
-    """Return a forest of 100 trees that has seen the rows of FIT."""
+    """Return a forest of 100 trees fitted on the rows of FIT."""
     return RandomForestClassifier(100, random_state=0).fit(X[FIT], NAMES[FIT])
 
 
@@ -40,7 +40,7 @@ def tuned(forest):
 
 
 def by_skops(fitted):
-    """Return the cascade after a trip through skops, trusting this package and trees."""
+    """Return the cascade after skops wrote and read it, trusting this package and trees."""
     saved = skops.io.dumps(fitted)
     trusted = skops.io.get_untrusted_types(data=saved)
     # Newer versions of skops do not trust the trees of scikit-learn by themselves.
@@ -49,10 +49,10 @@ def by_skops(fitted):
     return skops.io.loads(saved, trusted=trusted)
 
 
-@pytest.mark.parametrize("travel", [by_pickle, by_joblib, by_skops, copy.deepcopy])
-def test_cascade_survives_the_trip(tuned, forest, travel):
-    """Check that a saved cascade answers as before, still shares one forest and adds up."""
-    other = travel(tuned)
+@pytest.mark.parametrize("save_and_load", [by_pickle, by_joblib, by_skops, copy.deepcopy])
+def test_cascade_survives_saving(tuned, forest, save_and_load):
+    """Check that a saved cascade predicts as before, and still shares one forest."""
+    other = save_and_load(tuned)
     assert isinstance(other, CascadeClassifier)
     assert_same_answers(other, tuned, X[TEST])
     assert other.disagreement_bound_ == tuned.disagreement_bound_
@@ -62,14 +62,14 @@ def test_cascade_survives_the_trip(tuned, forest, travel):
 
 
 def test_fit_of_a_clone_changes_nothing(tuned):
-    """Check that fitting keeps parts, thresholds, costs and answers."""
+    """Check that fit keeps parts, thresholds, costs and predictions."""
     again = clone(tuned).fit(X[FIT], NAMES[FIT])
     assert_same_answers(again, tuned, X[TEST])
     assert all(a is b for a, b in zip(again.estimators_, tuned.estimators_, strict=True))
 
 
 def test_cross_validation_scores_the_same_forest(tuned):
-    """Check that every fold, in workers, asks the parts as they are."""
+    """Check that every fold, in workers, uses the parts unchanged."""
     rows, names = X[TEST], NAMES[TEST]
     found = cross_validate(tuned, rows, names, cv=3, n_jobs=2, return_indices=True)
     expected = [tuned.score(rows[i], names[i]) for i in found["indices"]["test"]]
@@ -77,7 +77,7 @@ def test_cross_validation_scores_the_same_forest(tuned):
 
 
 def test_cascade_takes_the_place_of_the_forest(forest):
-    """Check the last step of a pipeline, and a frozen cascade, with a forest of scaled rows."""
+    """Check a cascade as last step of a pipeline, and frozen, with a forest of scaled rows."""
     scaler = StandardScaler().fit(X[FIT])
     fitted = RandomForestClassifier(60, random_state=0).fit(scaler.transform(X[FIT]), NAMES[FIT])
     cascade = CascadeClassifier.from_ensemble(fitted).with_thresholds(np.inf)
@@ -88,7 +88,7 @@ def test_cascade_takes_the_place_of_the_forest(forest):
     assert_array_equal(FrozenEstimator(cascade).predict_proba(scaler.transform(X[TEST])), expected)
 
 
-def test_parameters_and_pictures_show_the_parts(tuned, forest):
+def test_parameters_and_diagrams_show_the_parts(tuned, forest):
     """Check get_params, repr and the HTML of a notebook."""
     params = tuned.get_params()
     assert params["members_0_15"] is tuned.estimators_[0]
@@ -117,7 +117,7 @@ BROKEN = {
 def test_rows_that_a_forest_refuses_raise_its_own_error(tuned, forest, what):
     """Check type and text of the errors for X that is no table of numbers."""
     rows = BROKEN[what]
-    # Numbers beyond float32 overflow on the way, at which numpy warns.
+    # Numbers beyond float32 overflow, and numpy warns.
     with np.errstate(over="ignore"):
         with pytest.raises(ValueError, match=r".") as theirs:
             forest.predict_proba(rows)
@@ -127,7 +127,7 @@ def test_rows_that_a_forest_refuses_raise_its_own_error(tuned, forest, what):
 
 
 def test_missing_values_that_bagging_members_refuse_name_the_part():
-    """Check that the error of a member tells which part it is in."""
+    """Check that the error of a member names its part."""
     bag = BaggingClassifier(GaussianNB(), n_estimators=24, random_state=0).fit(X[FIT], Y[FIT])
     cascade = CascadeClassifier.from_ensemble(bag)
     with pytest.raises(MemberFailedError, match=r"members_0_15.*Input X contains NaN"):

@@ -1,4 +1,4 @@
-"""Tests that parts of one ensemble add up to it bit for bit, each member asked once per row."""
+"""Tests that parts add up to their ensemble bit for bit, with one call per member and row."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def assert_adds_up(fitted, X, checkpoints=CHECKPOINTS):
     expected = fitted.predict_proba(X)
     assert_array_equal(cascade.predict_proba(X), expected)
     assert_array_equal(cascade.predict(X), fitted.predict(X))
-    # Rows alone: sums over members must not take another order.
+    # Single rows: sums over members must keep their order.
     for row in range(3):
         alone = X.iloc[[row]] if hasattr(X, "iloc") else X[row : row + 1]
         assert_array_equal(cascade.predict_proba(alone), fitted.predict_proba(alone))
@@ -98,7 +98,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_forest_adds_up_in_any_layout(layout):
-    """Check every kind of X that a forest takes."""
+    """Check every type of X that a forest accepts."""
     X, y = table()
     assert_adds_up(FORESTS["soft leaves"].fit(X[:300], y[:300]), LAYOUTS[layout](X))
 
@@ -113,14 +113,14 @@ def test_forest_adds_up_for_coordinates():
 
 @pytest.mark.parametrize("name", ["soft leaves", "extra"])
 def test_forest_adds_up_with_missing_values(name):
-    """Check rows with NaN, which trees send their own way."""
+    """Check rows with NaN, which trees handle themselves."""
     X, y = table()
     X[np.random.default_rng(0).uniform(size=X.shape) < 0.2] = np.nan
     assert_adds_up(FORESTS[name].fit(X[:300], y[:300]), X)
 
 
 def test_forest_adds_up_on_frames():
-    """Check a forest that knows its columns by name."""
+    """Check a forest with feature names."""
     pandas = pytest.importorskip("pandas", reason="frames need pandas")
     X, y = table()
     X = pandas.DataFrame(X, columns=[f"column {k}" for k in range(8)])
@@ -129,7 +129,7 @@ def test_forest_adds_up_on_frames():
 
 @pytest.mark.parametrize("layout", ["float32", "csr"])
 def test_forest_adds_up_in_threads(layout, monkeypatch):
-    """Check that threads share out rows, so that the order of additions stays."""
+    """Check that threads divide the rows, so that the order of additions stays."""
     X, y = table()
     X = LAYOUTS[layout](X)
     forest = RandomForestClassifier(30, min_samples_leaf=5, random_state=0).fit(X[:300], y[:300])
@@ -178,9 +178,9 @@ def test_bagging_adds_up_in_any_layout(name, layout):
 
 
 def test_bagging_adds_up_where_members_lack_classes():
-    """Check that the columns of a member that missed a class go where they belong."""
+    """Check that the columns of a member without a class are placed correctly."""
     X, y = table()
-    # Members that take weights are fitted on all rows; neighbours take none.
+    # Members that accept weights are fitted on all rows; neighbours accept none.
     member = KNeighborsClassifier(2)
     bag = BaggingClassifier(member, n_estimators=24, max_samples=4, random_state=0)
     bag.fit(X[:300], y[:300])
@@ -189,7 +189,7 @@ def test_bagging_adds_up_where_members_lack_classes():
 
 
 def voting(n_members=10, weights=None):
-    """Return an unfitted soft vote of unlike members."""
+    """Return an unfitted soft vote of different members."""
     kinds = [
         lambda k: GaussianNB(var_smoothing=10.0 ** (k - 8)),
         lambda k: DecisionTreeClassifier(max_depth=2 + k, min_samples_leaf=3, random_state=k),
@@ -203,7 +203,7 @@ def voting(n_members=10, weights=None):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_voting_adds_up(n_members, weighted, n_classes):
-    """Check few and many members, beyond the eight from which numpy sums by halves."""
+    """Check few members and more than eight, from which numpy sums pairwise."""
     X, y = table(n_classes)
     weights = np.random.default_rng(0).uniform(0.1, 3, n_members).tolist() if weighted else None
     fitted = voting(n_members, weights).fit(X[:300], y[:300])
@@ -219,7 +219,7 @@ def test_voting_adds_up_without_a_dropped_member():
 
 
 def test_voting_adds_up_on_frames():
-    """Check that a member which wants columns by name gets the frame."""
+    """Check that a member that needs column names gets the frame."""
     pandas = pytest.importorskip("pandas", reason="frames need pandas")
     X, y = table()
     frame = pandas.DataFrame(X, columns=[f"f{k}" for k in range(8)])
@@ -237,7 +237,7 @@ def test_voting_adds_up_on_frames():
 
 
 def test_voting_in_single_precision_adds_up_in_double():
-    """Check that members in float32 are summed more finely than the vote itself does."""
+    """Check that members in float32 are summed in float64, unlike in the vote itself."""
     X, y = table()
     X = X.astype(np.float32)
     members = [
@@ -254,19 +254,19 @@ def test_voting_in_single_precision_adds_up_in_double():
 
 
 def test_exact_ties_are_broken_as_the_ensemble_does():
-    """Check labels on a hundred tied rows, of which averages of averages turn some."""
+    """Check labels on a hundred tied rows, some of which averages of averages would change."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(400, 10)), rng.integers(2, size=400)
     forest = RandomForestClassifier(124, max_features=1, random_state=0).fit(X, y)
     rows = rng.normal(size=(4000, 10))
-    whole = forest.predict_proba(rows)
-    assert np.count_nonzero(whole[:, 0] == whole[:, 1]) > 100
+    full = forest.predict_proba(rows)
+    assert np.count_nonzero(full[:, 0] == full[:, 1]) > 100
     # In binary numbers a share of 107 votes, times 107, is not always the votes.
     first, second = (part for _, part in split_ensemble(forest, [17]).estimators)
     averaged = (17 * first.predict_proba(rows) + 107 * second.predict_proba(rows)) / 124
-    assert (averaged.argmax(axis=1) != whole.argmax(axis=1)).any()
+    assert (averaged.argmax(axis=1) != full.argmax(axis=1)).any()
     assert_adds_up(forest, rows, [17])
-    np.testing.assert_allclose(averaged, whole, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(averaged, full, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_exact_ties_are_broken_as_the_ensemble_does():
     ids=["forest", "bagging", "voting"],
 )
 def test_row_by_row_equals_the_batch(fitted):
-    """Check that what a row gets does not depend on the rows beside it."""
+    """Check that the output of a row does not depend on the other rows."""
     X, y = table()
     fitted.fit(X[:300], y[:300])
     cascade = never(fitted, [1, 2, 4]).with_thresholds([0.5, 0.4, 0.3])
@@ -291,8 +291,8 @@ def test_row_by_row_equals_the_batch(fitted):
 
 
 @pytest.mark.parametrize("kind", ["bagging", "voting"])
-def test_each_member_is_asked_once_for_the_rows_that_reach_it(kind, key):
-    """Check by counting members that no row is asked twice, nor after it has left."""
+def test_each_member_is_called_once_for_the_rows_that_reach_it(kind, key):
+    """Check by counting members that no row is predicted twice, nor after its exit."""
     X, y = table()
     if kind == "bagging":
         fitted = BaggingClassifier(CountingNB(key), n_estimators=6, random_state=0)
@@ -306,7 +306,7 @@ def test_each_member_is_asked_once_for_the_rows_that_reach_it(kind, key):
     reached = [int((found.exit_stage >= k).sum()) for k in range(3)]
     assert 600 == reached[0] > reached[1] > reached[2] > 0
     assert asked == [600, *[reached[1]] * 2, *[reached[2]] * 3]
-    # A batch that leaves at once asks nobody else.
+    # If a batch exits at once, no other member is called.
     log(key)["predictions"].clear()
     cascade.with_thresholds(-np.inf).predict(X)
     assert log(key)["predictions"] == [600]

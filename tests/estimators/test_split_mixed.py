@@ -1,4 +1,4 @@
-"""Tests of parts of an ensemble among other members, and of the lead as a parameter."""
+"""Tests of parts of an ensemble among other members, and of the vote margin."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def test_parts_after_another_member_make_the_plain_weighted_mean(blobs, forest, 
     np.testing.assert_allclose(full, answers[-1], **CLOSE)
 
 
-def test_lead_counts_other_members_by_weight(blobs, forest, linear):
-    """Check the lead of a mixed cascade from the sums, worked out for each row."""
+def test_vote_margin_counts_other_members_by_weight(blobs, forest, linear):
+    """Check the vote margin of a mixed cascade, computed from the sums for each row."""
     X, y = blobs
     parts = split_ensemble(forest, [10])
     cascade = CascadeClassifier(
@@ -91,7 +91,7 @@ def test_lead_counts_other_members_by_weight(blobs, forest, linear):
     ids=str,
 )
 def test_parts_in_another_order_or_weight_make_a_plain_mean(blobs, forest, order, weights):
-    """Check that parts which do not add up in turn are averaged like other members."""
+    """Check that parts in another order are averaged like other members."""
     X, y = blobs
     parts = split_ensemble(forest, [5, 12])
     weights = weights or [parts.weights[k] for k in order]
@@ -103,7 +103,7 @@ def test_parts_in_another_order_or_weight_make_a_plain_mean(blobs, forest, order
 
 
 def test_dropped_part_leaves_the_mean_of_the_others(blobs, forest):
-    """Check that a cascade whose middle part is switched off does not skip its trees silently."""
+    """Check that a cascade with a dropped middle part averages the others."""
     X, y = blobs
     cascade = CascadeClassifier.from_ensemble(forest, checkpoints=[5, 12])
     cascade.set_params(members_5_12="drop", thresholds=np.inf).fit(X, y)
@@ -112,8 +112,8 @@ def test_dropped_part_leaves_the_mean_of_the_others(blobs, forest):
     np.testing.assert_allclose(cascade.predict_proba(X), expected, **CLOSE)
 
 
-def test_last_part_answers_alone_where_asked(blobs, forest):
-    """Check that combine="last" is the answer of the last part's own trees."""
+def test_last_part_predicts_alone_with_combine_last(blobs, forest):
+    """Check that combine="last" is the output of the last part's own trees."""
     X, y = blobs
     cascade = CascadeClassifier.from_ensemble(forest, checkpoints=[12])
     cascade.set_params(combine="last", thresholds=np.inf).fit(X, y)
@@ -121,7 +121,7 @@ def test_last_part_answers_alone_where_asked(blobs, forest):
 
 
 def test_parts_of_two_forests_are_averaged(blobs, forest):
-    """Check that a part never takes over the sum of another forest."""
+    """Check that a part never continues the sum of another forest."""
     X, y = blobs
     other = RandomForestClassifier(30, max_depth=2, random_state=1).fit(X[::2], y[::2])
     first, _ = split_ensemble(forest, [15]).estimators
@@ -132,7 +132,7 @@ def test_parts_of_two_forests_are_averaged(blobs, forest):
     np.testing.assert_allclose(cascade.predict_proba(X), expected, **CLOSE)
 
 
-def test_parts_answer_beside_labels_the_forest_never_saw(blobs, forest):
+def test_parts_predict_with_labels_the_forest_never_saw(blobs, forest):
     """Check that a fit on more labels gives their columns zeros."""
     X, y = blobs
     y = y.copy()
@@ -155,11 +155,11 @@ def vote_of_scripts(*members):
     return vote, X
 
 
-def test_failing_part_is_named_or_leaves_the_answer_before():
-    """Check a member that fails: an error with the part's name, or the answer of those before."""
-    sure = np.tile([[0.9, 0.1], [0.55, 0.45]], (5, 1))
-    failing = FailingMember(sure)
-    vote, X = vote_of_scripts(ScriptedMember(sure), ScriptedMember(sure), failing)
+def test_failing_part_is_named_or_keeps_the_previous_prediction():
+    """Check a member that fails: an error with the part's name, or the previous prediction."""
+    table = np.tile([[0.9, 0.1], [0.55, 0.45]], (5, 1))
+    failing = FailingMember(table)
+    vote, X = vote_of_scripts(ScriptedMember(table), ScriptedMember(table), failing)
     cascade = CascadeClassifier.from_ensemble(vote, stopping="exact", costs=[1, 1, 1])
     cascade = cascade.with_thresholds(0.5)
     with pytest.raises(MemberFailedError, match=r"'members_2_3'.*the service hung up"):
@@ -169,7 +169,7 @@ def test_failing_part_is_named_or_leaves_the_answer_before():
         found = cascade.predict_details(X)
     assert caught[0].message.rows.tolist() == [1, 3, 5, 7, 9]
     # Twice a probability halved.
-    assert_array_equal(found.proba, sure)
+    assert_array_equal(found.proba, table)
     assert found.exit_stage.tolist() == [0, 1] * 5
     assert found.cost.tolist() == [1, 3] * 5
     assert failing.asked == [[1, 3, 5, 7, 9]] * 2
@@ -178,18 +178,21 @@ def test_failing_part_is_named_or_leaves_the_answer_before():
 @pytest.mark.parametrize(
     "options", [{}, {"thresholds": 2.0, "combine": "last"}, {"thresholds": "auto"}], ids=str
 )
-def test_lead_wants_thresholds_and_the_mean(blobs, forest, options):
-    """Check that "vote_margin" with tuned thresholds or the last answer is refused, with the way out."""
+def test_vote_margin_needs_thresholds_and_the_mean(blobs, forest, options):
+    """Check the error for "vote_margin" with tuned thresholds or combine="last"."""
     X, y = blobs
     members = split_ensemble(forest).estimators
     cascade = CascadeClassifier(members, confidence="vote_margin", **options)
-    message = "confidence='vote_margin' with .*; expected thresholds in standard errors and the mean.*from"
+    message = (
+        "confidence='vote_margin' with .*; expected thresholds in standard errors and the "
+        "mean.*from"
+    )
     with pytest.raises(ValueError, match=message):
         cascade.fit(X, y)
 
 
-def test_searches_list_the_confidences_they_take(blobs, forest):
-    """Check that a search over thresholds refuses the lead and names what it knows."""
+def test_searches_list_the_accepted_confidences(blobs, forest):
+    """Check that a search over thresholds refuses the vote margin and names what it accepts."""
     X, y = blobs
     proba = [part.predict_proba(X) for _, part in split_ensemble(forest).estimators]
     with pytest.raises(

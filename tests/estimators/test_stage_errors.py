@@ -1,4 +1,4 @@
-"""Tests of stages that fail and are survived, and of members that do not know."""
+"""Tests of failing stages with a fallback, and of members that abstain."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_failed_stage_keeps_earlier_answers_and_is_billed(failure):
-    """Check that rows of a failed stage keep their answer, pay for the call and go no further."""
+def test_failed_stage_keeps_earlier_predictions_and_has_a_cost(failure):
+    """Check that rows of a failed stage keep their prediction, pay for the call and exit."""
     first = ScriptedMember([SURE, UNSURE, SURE, UNSURE, SURE, UNSURE])
     last = ScriptedMember([OTHER] * 6)
     stages = (first, FAILURES[failure], last)
@@ -61,7 +61,7 @@ def test_failed_stage_keeps_earlier_answers_and_is_billed(failure):
 
 
 def test_late_failure_keeps_the_mean_of_the_stages_before():
-    """Check exits, costs and rows where the last of three stages fails on what reaches it."""
+    """Check exits, costs and rows if the last of three stages fails."""
     first = ScriptedMember([SURE, UNSURE, UNSURE, UNSURE, SURE, UNSURE])
     second = ScriptedMember([SURE, SURE, OTHER, SURE, SURE, OTHER])
     stages = (first, second, FailingMember([SURE] * 6))
@@ -76,7 +76,7 @@ def test_late_failure_keeps_the_mean_of_the_stages_before():
 
 
 def test_first_stage_always_raises():
-    """Check that without an earlier answer there is nothing to fall back to."""
+    """Check that a failing first stage raises, since there is no earlier prediction."""
     stages = FailingMember([SURE] * 6), ScriptedMember([SURE] * 6)
     cascade = fit_cascade(*stages, on_stage_error="keep_previous")
     with pytest.raises(MemberFailedError, match="stage 0"):
@@ -84,8 +84,8 @@ def test_first_stage_always_raises():
 
 
 @pytest.mark.parametrize("combine", ["mean", "last"])
-def test_abstaining_rows_go_on_and_are_billed(combine):
-    """Check that "don't know" is no exit, stays out of the answer, and costs its call."""
+def test_abstaining_rows_are_deferred_and_have_a_cost(combine):
+    """Check that an abstention is no exit, does not change the output, and costs its call."""
     first = ScriptedMember([SILENT, SILENT, UNSURE, UNSURE, SURE, SILENT])
     second = ScriptedMember([SURE, UNSURE, SILENT, OTHER, SURE, SILENT])
     third = ScriptedMember([OTHER, OTHER, SILENT, OTHER, OTHER, SURE])
@@ -101,7 +101,7 @@ def test_abstaining_rows_go_on_and_are_billed(combine):
 
 
 @pytest.mark.parametrize(
-    ("committee", "params"),
+    ("estimator", "params"),
     [
         (AveragingEnsemble, {}),
         (AveragingEnsemble, {"average": "geometric"}),
@@ -109,12 +109,12 @@ def test_abstaining_rows_go_on_and_are_billed(combine):
         (CascadeClassifier, {"thresholds": np.inf, "combine": "last"}),
     ],
 )
-def test_rows_nobody_answers_get_the_class_shares(committee, params):
-    """Check that where all are silent the weighted class shares answer, with one warning."""
+def test_rows_without_prediction_get_the_class_shares(estimator, params):
+    """Check that rows on which all abstain get the weighted class shares, with one warning."""
     tables = [[SILENT, SURE, SILENT, SILENT, SURE, SURE], [SILENT, SURE, SILENT, SURE, SURE, SURE]]
     members = scripted(*tables)
     weight = [3, 1, 1, 1, 1, 1]
-    fitted = committee(members, allow_abstain=True, **params).fit(X, Y, sample_weight=weight)
+    fitted = estimator(members, allow_abstain=True, **params).fit(X, Y, sample_weight=weight)
     with pytest.warns(AllAbstainedWarning, match="abstained on 2 rows") as caught:
         proba = fitted.predict_proba(X)
     assert len(caught) == 1
@@ -124,22 +124,22 @@ def test_rows_nobody_answers_get_the_class_shares(committee, params):
 
 
 def test_abstentions_are_tuned_with():
-    """Check that auto thresholds bear members that abstain, and refuse them where forbidden."""
+    """Check that auto thresholds accept members that abstain, only if allowed."""
     y = np.tile([0, 1], 20)
     table = np.where(np.eye(2)[y] == 1, 0.9, 0.1)
     quiet = table.copy()
     quiet[:10] = np.nan
     members, rows = scripted(quiet, table), numbered_rows(40)
     cascade = CascadeClassifier(members, costs=[1, 10], cv=4, allow_abstain=True).fit(rows, y)
-    # Ten of forty rows go on.
+    # Ten of forty rows are deferred.
     assert cascade.tuned_cost_ == pytest.approx(1 + 10 / 4, rel=1e-12)
     assert cascade.score(rows, y) == 1
     with pytest.raises(InvalidProbabilitiesError, match="'m0' is NaN in 10 rows"):
         CascadeClassifier(members, cv=4).fit(rows, y)
 
 
-def test_failure_after_silence_answers_by_the_class_shares():
-    """Check rows that only a failed stage could have answered: shares, two warnings, two bills."""
+def test_failure_after_abstention_gives_the_class_shares():
+    """Check rows left to a failed stage: class shares, two warnings, both costs."""
     first = ScriptedMember([SILENT, UNSURE, SURE, SILENT, SURE, SURE])
     stages = (first, FailingMember([SURE] * 6))
     cascade = fit_cascade(
@@ -151,16 +151,16 @@ def test_failure_after_silence_answers_by_the_class_shares():
     assert found.cost.tolist() == [11, 11, 1, 11, 1, 1]
 
 
-def test_failure_while_tuning_is_not_survived():
-    """Check that thresholds are not tuned around a member that is down."""
+def test_failure_while_tuning_raises():
+    """Check that thresholds are not tuned without a member that fails."""
     members = [("a", ScriptedMember([UNSURE] * 6)), ("b", FailingMember([SURE] * 6))]
     with pytest.raises(MemberFailedError, match="stage 1 'b'"):
         CascadeClassifier(members, cv=2, on_stage_error="keep_previous").fit(X, Y)
 
 
 @pytest.mark.parametrize("known", [[1, 2], [0, 1], [0, 2]])
-def test_silence_is_about_every_class(known):
-    """Check that a member that knows some classes only stays out of all columns where silent."""
+def test_abstention_is_about_every_class(known):
+    """Check that an abstaining member with some of the classes changes no column."""
     some = ScriptedMember([SILENT, SURE] * 3, classes=known)
     full = ScriptedMember([[0.2, 0.3, 0.5]] * 6)
     ensemble = AveragingEnsemble([("some", some), ("full", full)], allow_abstain=True)

@@ -1,4 +1,4 @@
-"""Tests of thresholds="auto": what is fitted, what is asked, and what is chosen."""
+"""Tests of thresholds="auto": its fits, its predictions, and its choice."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.probes import LOGS, CountingNB, ScriptedMember, log, numbered_rows, s
 from tests.strategies import stage_probabilities
 
 TUNED = ("tuned_score_", "tuned_cost_", "cross_fitted_score_", "cross_fitted_cost_")
-# A scorer that no sum over rows stands for.
+# A scorer that is no sum over rows.
 MACRO_F1 = make_scorer(f1_score, average="macro", zero_division=0.0)
 
 
 def noisy_tables(n_samples, seed=0, n_classes=3, skill=(1.0, 2.0, 3.0)):
-    """Return true classes, and tables of members that know them better and better."""
+    """Return true classes, and tables of members of growing accuracy."""
     rng = np.random.default_rng(seed)
     y = rng.integers(n_classes, size=n_samples)
     tables = []
@@ -43,7 +43,7 @@ def noisy_tables(n_samples, seed=0, n_classes=3, skill=(1.0, 2.0, 3.0)):
 @pytest.mark.parametrize("n_members", [2, 4])
 @pytest.mark.parametrize("scoring", ["accuracy", "f1_macro"])
 @pytest.mark.parametrize("n_folds", [2, 5])
-def test_each_member_is_fitted_once_per_fold_and_once_for_good(
+def test_each_member_is_fitted_once_per_fold_and_once_on_all_rows(
     iris, key, n_members, scoring, n_folds
 ):
     """Check the fits and predictions of trainable members, whatever the thresholds tried."""
@@ -56,7 +56,7 @@ def test_each_member_is_fitted_once_per_fold_and_once_for_good(
 
 
 def test_each_member_predicts_each_held_out_row_once(iris, key):
-    """Check that a trainable member is asked for every fold once, and a frozen one once in all."""
+    """Check that a trainable member predicts every fold once, and a frozen one all rows once."""
     X, y = iris
     X = np.column_stack([np.arange(150), X])
     frozen = ScriptedMember(np.eye(3)[y])
@@ -69,7 +69,7 @@ def test_each_member_predicts_each_held_out_row_once(iris, key):
     ladder=stage_probabilities(), scoring=st.sampled_from(["accuracy", "neg_log_loss", MACRO_F1])
 )
 @settings(max_examples=40, deadline=None)
-def test_tuning_does_no_harm_and_keeps_its_word(ladder, scoring):
+def test_tuning_is_no_worse_than_any_member_and_reports_true_figures(ladder, scoring):
     """Check that no member is better on the tuning rows, and that score and cost are true."""
     tables, y, costs = ladder
     assume(len(y) > 1 and (scoring == "accuracy" or len(set(y.tolist())) == tables[0].shape[1]))
@@ -90,30 +90,30 @@ def test_tuning_does_no_harm_and_keeps_its_word(ladder, scoring):
 
 
 class Answering(ScriptedMember):
-    """A scripted member that scorers can ask for labels."""
+    """A scripted member with predict, for scorers."""
 
     def predict(self, X):
         return self.predict_proba(X).argmax(axis=1)
 
 
 def test_easy_rows_make_the_cascade_cheap():
-    """Check that tuning sends on only the rows on which the first member is unsure and wrong."""
+    """Check that tuning defers only rows on which the first member is not confident and wrong."""
     y = np.tile([0, 1], 50)
     cheap = np.where(np.eye(2)[y] == 1, 0.9, 0.1)
     cheap[:20] = [0.4, 0.6]
-    dear = np.where(np.eye(2)[y] == 1, 0.8, 0.2)
-    cascade = CascadeClassifier(scripted(cheap, dear), costs=[1, 10], cv=5)
+    expensive = np.where(np.eye(2)[y] == 1, 0.8, 0.2)
+    cascade = CascadeClassifier(scripted(cheap, expensive), costs=[1, 10], cv=5)
     cascade.fit(numbered_rows(100), y)
     # A sum of a hundred shares of 0.01.
     assert cascade.tuned_score_ == pytest.approx(1, rel=1e-12)
-    # All pay 1, and the 20 unsure rows 10 more.
+    # All pay 1, and the 20 deferred rows 10 more.
     assert cascade.tuned_cost_ == pytest.approx(3, rel=1e-12)
     assert cascade.thresholds_[0] == pytest.approx(0.75, abs=1e-4)
 
 
 @pytest.mark.parametrize("scoring", ["accuracy", "balanced_accuracy", "neg_log_loss", MACRO_F1])
 def test_weights_count_as_rows_repeated(scoring):
-    """Check that weighted rows tune to the very thresholds of the rows repeated."""
+    """Check that weighted rows give the same thresholds as repeated rows."""
     y, tables = noisy_tables(90)
     weight = np.random.default_rng(1).integers(1, 5, size=90)
     X = np.column_stack([numbered_rows(90), np.concatenate(tables, axis=1)[:, :2]])
@@ -136,7 +136,7 @@ def test_weights_count_as_rows_repeated(scoring):
 
 
 def test_rows_of_weight_zero_do_not_tune():
-    """Check that rows of weight zero tune nothing, as if they were not there."""
+    """Check that rows of weight zero have no effect on tuning."""
     y, tables = noisy_tables(60)
     weight = np.tile([1.0, 1.0, 0.0], 20)
     kept = np.flatnonzero(weight)
@@ -169,7 +169,7 @@ def test_any_splitter_holds_rows_out(iris, key, cv, n_splits):
     cascade = CascadeClassifier(members, cv=cv).fit(X, y)
     splits = cv if isinstance(cv, list) else list((cv or StratifiedKFold(5)).split(X, y))
     sizes = sorted(size for size, _ in log(key)["fits"])
-    # One fit for each split, and one for good.
+    # One fit for each split, and one on all rows.
     assert sizes == sorted([150] + [len(train) for train, _ in splits])
     assert log(key)["predictions"] == [len(test) for _, test in splits]
     assert len(splits) == n_splits
@@ -178,9 +178,9 @@ def test_any_splitter_holds_rows_out(iris, key, cv, n_splits):
 
 @pytest.mark.parametrize("random_state", [None, 0, 1])
 def test_random_state_shuffles_the_folds(iris, key, random_state):
-    """Check that folds keep the order of the rows, or are shuffled by the seed given."""
+    """Check that folds keep the order of the rows, or are shuffled by the given seed."""
     X, y = iris
-    # The weights that reach the member tell the rows of each fold.
+    # The weights that reach the member identify the rows of each fold.
     row = np.arange(150.0)
     members = [("nb", CountingNB(key)), ("tree", DecisionTreeClassifier(max_depth=1))]
     cascade = CascadeClassifier(members, cv=3, random_state=random_state)
@@ -205,7 +205,7 @@ def test_jobs_change_nothing(blobs):
 
 @pytest.mark.parametrize(("n_members", "limits"), [(2, 0.7), (2, [0.7]), (1, "auto"), (1, 0.7)])
 def test_fitting_again_forgets_the_tuning(iris, three_members, n_members, limits):
-    """Check that without tuning there is no tuned or cross-fitted score, also left over from before."""
+    """Check that a fit without tuning has no tuned or cross-fitted score from an earlier one."""
     X, y = iris
     cascade = CascadeClassifier(three_members, cv=3).fit(X, y)
     assert all(np.isfinite(getattr(cascade, attribute)) for attribute in TUNED)
@@ -216,7 +216,7 @@ def test_fitting_again_forgets_the_tuning(iris, three_members, n_members, limits
     assert_array_equal(cascade.predict_proba(X), fresh.predict_proba(X))
 
 
-def test_honest_score_is_lower_where_tuning_overfits():
+def test_cross_fitted_score_is_lower_where_tuning_overfits():
     """Check that the cross-fitted score of members that only guess is no better than guessing."""
     y, tables = noisy_tables(60, seed=5, skill=(0.0, 0.0, 0.0), n_classes=2)
     cascade = CascadeClassifier(scripted(*tables), cv=5).fit(numbered_rows(60), y)
@@ -224,7 +224,7 @@ def test_honest_score_is_lower_where_tuning_overfits():
     assert cascade.cross_fitted_score_ == pytest.approx(0.5, abs=0.05)
 
 
-def test_honest_score_never_chooses_on_the_rows_it_scores():
+def test_cross_fitted_score_never_chooses_on_the_rows_it_scores():
     """Check that holding the same rows out twice leaves the cross-fitted score as it is."""
     y, tables = noisy_tables(60, skill=(0.0, 0.0, 0.0), n_classes=2)
     X, splits = numbered_rows(60), list(StratifiedKFold(5).split(tables[0], y))
@@ -234,8 +234,8 @@ def test_honest_score_never_chooses_on_the_rows_it_scores():
     assert twice.cross_fitted_score_ == pytest.approx(once.cross_fitted_score_, abs=1e-12)
 
 
-def test_unreached_floor_warns():
-    """Check the warning where the mean can never equal the best member, and that "last" can."""
+def test_score_not_reached_warns():
+    """Check the warning if the mean cannot equal the best member, and that "last" can."""
     y = np.tile([0, 1], 10)
     right = np.where(np.eye(2)[y] == 1, 0.6, 0.4)
     members, X = scripted(np.where(np.eye(2)[y] == 1, 0.1, 0.9), right), numbered_rows(20)
@@ -248,8 +248,8 @@ def test_unreached_floor_warns():
 
 
 @pytest.mark.parametrize("best", [0, 1, 2])
-def test_ranking_scorers_do_no_harm_either(best):
-    """Check that a scorer that accuracy does not stand for still gets the best member alone."""
+def test_ranking_scorers_are_no_worse_than_any_member(best):
+    """Check that a scorer unlike accuracy is at least as high as for the best member alone."""
     skill = [0.2, 0.2, 0.2]
     skill[best] = 1.2
     for seed in range(4):
@@ -274,7 +274,7 @@ def test_ranking_scorers_do_no_harm_either(best):
         (MACRO_F1, 3),
     ],
 )
-def test_scorers_are_taken_by_name_and_as_objects(scoring, n_classes):
+def test_scorers_are_accepted_by_name_and_as_objects(scoring, n_classes):
     """Check that the tuned score is the scorer's own, of the cascade on the tuning rows."""
     y, tables = noisy_tables(80, n_classes=n_classes)
     X, scorer = numbered_rows(80), get_scorer(scoring)
@@ -296,7 +296,7 @@ def test_scorers_are_taken_by_name_and_as_objects(scoring, n_classes):
     ],
 )
 def test_impossible_tuning_is_refused(params, message):
-    """Check the errors of folds that cannot be cut and of words that mean nothing."""
+    """Check the errors for impossible folds and unknown options."""
     members = scripted(*noisy_tables(12)[1])
     with pytest.raises(ValueError, match=message):
         CascadeClassifier(members, **params).fit(numbered_rows(12), np.repeat([0, 1, 2], 4))

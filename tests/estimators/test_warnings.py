@@ -1,4 +1,4 @@
-"""Tests of where warnings point: at the caller's own line, so that each is shown and found."""
+"""Tests that warnings point at the caller's own line, so that each is shown and found."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from sklearn_cascade.exceptions import (
 from tests.probes import FailingMember, ScriptedMember, numbered_rows, scripted
 
 X, Y = numbered_rows(6), np.array([0, 1] * 3)
-COMMITTEES = {"ensemble": AveragingEnsemble, "cascade": CascadeClassifier}
-each_committee = pytest.mark.parametrize("kind", COMMITTEES)
+ESTIMATORS = {"ensemble": AveragingEnsemble, "cascade": CascadeClassifier}
+each_estimator = pytest.mark.parametrize("kind", ESTIMATORS)
 each_question = pytest.mark.parametrize(
     "question", ["predict", "predict_proba", "predict_details", "cost_report"]
 )
 
 
 def build(kind, members, **params):
-    """Return an unfitted committee of one kind, without any tuning."""
+    """Return an unfitted estimator of one kind, without any tuning."""
     fixed = {"thresholds": 0.7} if kind == "cascade" else {}
-    return COMMITTEES[kind](members, **fixed, **params)
+    return ESTIMATORS[kind](members, **fixed, **params)
 
 
-@each_committee
+@each_estimator
 def test_ignored_weights_point_at_fit(kind):
     """Check that the warning of a member without weights names the line that called fit."""
-    committee = build(kind, [("nb", GaussianNB()), ("knn", KNeighborsClassifier(1))])
+    estimator = build(kind, [("nb", GaussianNB()), ("knn", KNeighborsClassifier(1))])
     with pytest.warns(IgnoredWeightsWarning) as caught:
-        committee.fit(X, Y, sample_weight=np.ones(6))
+        estimator.fit(X, Y, sample_weight=np.ones(6))
     assert caught[0].filename == __file__
 
 
@@ -49,8 +49,8 @@ def test_unseen_class_points_at_fit():
     assert caught[0].filename == __file__
 
 
-def test_unreached_floor_points_at_fit():
-    """Check that the warning of a score out of reach names the line that called fit."""
+def test_score_not_reached_points_at_fit():
+    """Check that the warning of a score that is not reached names the line that called fit."""
     right = np.where(np.eye(2)[Y] == 1, 0.6, 0.4)
     members = scripted(np.where(np.eye(2)[Y] == 1, 0.1, 0.9), right)
     with pytest.warns(ScoreNotReachedWarning) as caught:
@@ -59,8 +59,8 @@ def test_unreached_floor_points_at_fit():
 
 
 @each_question
-def test_failed_stage_points_at_the_question(question):
-    """Check that the warning of a failed stage names the line that asked."""
+def test_failed_stage_points_at_the_call(question):
+    """Check that the warning of a failed stage names the line of the call."""
     members = [("good", ScriptedMember([[0.6, 0.4]] * 6)), ("bad", FailingMember([[0.5, 0.5]] * 6))]
     cascade = build("cascade", members, on_stage_error="keep_previous").fit(X, Y)
     with pytest.warns(StageFailedWarning) as caught:
@@ -68,12 +68,12 @@ def test_failed_stage_points_at_the_question(question):
     assert caught[0].filename == __file__
 
 
-@each_committee
+@each_estimator
 @each_question
-def test_silence_points_at_the_question(kind, question):
-    """Check that the warning of rows that nobody answers names the line that asked."""
-    silent = [[np.nan, np.nan]] * 6
-    committee = build(kind, scripted(silent, silent), allow_abstain=True).fit(X, Y)
+def test_abstention_points_at_the_call(kind, question):
+    """Check that the warning of rows without prediction names the line of the call."""
+    abstaining = [[np.nan, np.nan]] * 6
+    estimator = build(kind, scripted(abstaining, abstaining), allow_abstain=True).fit(X, Y)
     with pytest.warns(AllAbstainedWarning) as caught:
-        getattr(committee, question)(X)
+        getattr(estimator, question)(X)
     assert caught[0].filename == __file__

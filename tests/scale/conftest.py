@@ -20,7 +20,7 @@ WHERE = "an engine of the extra 'scale', which `make test-scale` installs"
 
 
 def skip_without_java():
-    """Skip a test of Spark, saying why, where there is nothing for Spark to run on."""
+    """Skip a test of Spark if there is no Java."""
     if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
         pytest.skip("Spark needs Java, and there is neither java on the path nor JAVA_HOME")
 
@@ -35,7 +35,7 @@ def rows():
 
 @pytest.fixture(scope="session")
 def members():
-    """Return members that give the same answer wherever they are fitted."""
+    """Return members with the same predictions wherever they are fitted."""
     return [
         ("nb", GaussianNB()),
         ("trees", ExtraTreesClassifier(20, max_depth=6, random_state=0)),
@@ -63,7 +63,7 @@ def dask_client():
     """Return a client of two Dask workers, each a process."""
     distributed = pytest.importorskip("distributed", reason=f"distributed is {WHERE}")
     dask = pytest.importorskip("dask", reason=f"dask is {WHERE}")
-    # Copies that no task waits for are dropped all the time, not every two seconds.
+    # Copies that no task waits for are dropped at once, not every two seconds.
     often = {"distributed.scheduler.active-memory-manager.interval": "10ms"}
     with (
         dask.config.set(often),
@@ -88,7 +88,7 @@ def ray_pool():
 
 @pytest.fixture(scope="session")
 def spark():
-    """Return a session of Spark on two cores of this machine, which tries a task four times."""
+    """Return a session of Spark on two local cores, which tries a task four times."""
     sql = pytest.importorskip("pyspark.sql", reason=f"pyspark is {WHERE}")
     skip_without_java()
     patch = pytest.MonkeyPatch()

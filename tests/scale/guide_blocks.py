@@ -18,8 +18,8 @@ BLOCKS = {
 
 
 def run_blocks(*names, **given):
-    """Run blocks one after the other, with what they find given; return what they leave."""
-    # As in a script, so that its functions travel to workers by value.
+    """Run blocks one after the other with the given names; return all names they define."""
+    # As in a script, so that its functions are pickled by value.
     found = {"__name__": "__main__", **vars(sklearn_cascade), **given}
     for name in names:
         exec(compile(BLOCKS[name], f"{PAGE.name}:{name}", "exec"), found)

@@ -1,4 +1,4 @@
-"""Members for workers of engines: one that counts its travels, one that kills a worker once."""
+"""Members for workers of engines: one counts its picklings, one kills a worker once."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from sklearn.naive_bayes import GaussianNB
 
 
 class CountedWeights:
-    """Large weights that leave a file for each pickling and unpickling, named by process."""
+    """Large weights that write a file for each pickling and unpickling, named by process."""
 
     def __init__(self, folder):
         self.folder = Path(folder)
         self.weights = np.ones(100_000)
 
     def __deepcopy__(self, memo):
-        # What `clone` does to parameters is no travel.
+        # `clone` copies parameters: that is no pickling.
         return self
 
     def __getstate__(self):
-        self.note("sent")
-        # Bytes, like the tensors of deep-learning libraries, are no array to an engine.
+        self.record("pickled")
+        # Engines treat bytes, like the tensors of deep-learning libraries, as no array.
         return {"folder": self.folder, "weights": self.weights.tobytes()}
 
     def __setstate__(self, state):
         self.folder = state["folder"]
         self.weights = np.frombuffer(state["weights"])
-        self.note("arrived")
+        self.record("unpickled")
 
-    def note(self, what):
-        """Leave a file."""
-        (self.folder / f"{what}-{os.getpid()}-{uuid.uuid4().hex}").touch()
+    def record(self, event):
+        """Write a file for an event."""
+        (self.folder / f"{event}-{os.getpid()}-{uuid.uuid4().hex}").touch()
 
-    def noted(self, what):
-        """Return how often something happened, by process."""
-        processes = [int(path.name.split("-")[1]) for path in self.folder.glob(f"{what}-*")]
+    def counts(self, event):
+        """Return how often an event happened, by process."""
+        processes = [int(path.name.split("-")[1]) for path in self.folder.glob(f"{event}-*")]
         return {process: processes.count(process) for process in processes}
 
 
 class WeightyNB(GaussianNB):
-    """A naive Bayes classifier that carries weights along, until it is fitted."""
+    """A naive Bayes classifier that carries weights until it is fitted."""
 
     def __init__(self, weights=None, *, priors=None, var_smoothing=1e-9):
         super().__init__(priors=priors, var_smoothing=var_smoothing)
@@ -51,8 +51,7 @@ class WeightyNB(GaussianNB):
 
     def fit(self, X, y, sample_weight=None):
         super().fit(X, y, sample_weight)
-        # What travels back is another matter.
-        self.weights = None
+        self.weights = None  # only the way to the worker is counted
         return self
 
 
@@ -78,8 +77,8 @@ class MortalNB(GaussianNB):
         return super().fit(X, y, sample_weight)
 
 
-class MortalAnswers:
-    """A function of rows that kills its worker once, after some calls, in any process but one."""
+class MortalFunction:
+    """A function of rows that kills its worker once, after some calls, in any process but this."""
 
     def __init__(self, function, marker, n_calls):
         self.function, self.marker, self.home = function, Path(marker), os.getpid()

@@ -14,8 +14,8 @@ from tests.scale.conftest import WHERE, skip_without_java
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_engine_gives_the_same_in_the_tables(tmp_path):
-    """Check the last column of each table, and that the files hold what was printed."""
+def test_every_engine_gives_the_same_results(tmp_path):
+    """Check the last column of each table, and that the files hold the printed text."""
     for engine in ("distributed", "ray", "pyspark", "uvicorn"):
         pytest.importorskip(engine, reason=f"{engine} is {WHERE}")
     skip_without_java()

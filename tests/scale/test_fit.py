@@ -26,7 +26,7 @@ COSTS = [1, 2, 8]
 
 @pytest.fixture(params=["dask", "ray"])
 def engine(request):
-    """Return the block of the page that fits on an engine, what it needs, and joblib's options."""
+    """Return the guide's block that fits on an engine, its names, and joblib's options."""
     if request.param == "dask":
         client = request.getfixturevalue("dask_client")
         return "fit-dask", {"address": client.scheduler.address}, {"backend": "dask"}
@@ -37,12 +37,12 @@ def engine(request):
 
 @pytest.fixture(scope="module")
 def local(members, rows):
-    """Return a search that was fitted in this process."""
+    """Return a search fitted in this process."""
     return CascadeSearchCV(members, costs=COSTS, cv=5).fit(*rows)
 
 
 def assert_same_search(found, expected, X):
-    """Check that two searches found the same and answer the same."""
+    """Check that two searches have the same fronts and predictions."""
     assert found.front_.to_frame().equals(expected.front_.to_frame())
     assert found.best_params_ == expected.best_params_
     assert (found.cross_fitted_score_, found.cross_fitted_cost_) == (
@@ -53,7 +53,7 @@ def assert_same_search(found, expected, X):
 
 
 def test_search_on_an_engine_finds_the_same(engine, local, members, rows):
-    """Check front, choice, cross-fitted figures and answers of the page's block against a local fit."""
+    """Check the search of the guide's block against a local fit."""
     block, given, _ = engine
     X, y = rows
     found = run_blocks(block, members=members, costs=COSTS, X=X, y=y, **given)
@@ -77,7 +77,7 @@ def test_ensemble_and_search_of_arrays_are_the_same_on_an_engine(engine, local, 
 
 
 def test_learned_confidences_are_the_same_on_an_engine(engine, members, rows):
-    """Check thresholds and answers of a cascade that learns when to stop from held-out rows."""
+    """Check thresholds and predictions of a cascade with a learned confidence."""
     X, y = rows
     cascade = CascadeClassifier(members, confidence=LearnedConfidence(), costs=COSTS)
     expected = clone(cascade).fit(X, y)
@@ -87,21 +87,21 @@ def test_learned_confidences_are_the_same_on_an_engine(engine, members, rows):
     np.testing.assert_array_equal(cascade.predict_proba(X), expected.predict_proba(X))
 
 
-@pytest.mark.parametrize("committee", [CascadeSearchCV, CascadeClassifier])
-def test_member_travels_once_per_worker(engine, committee, rows, tmp_path):
+@pytest.mark.parametrize("estimator", [CascadeSearchCV, CascadeClassifier])
+def test_member_is_sent_once_per_worker(engine, estimator, rows, tmp_path):
     """Check that one task for all rows and five for folds send a member once."""
     weights = CountedWeights(tmp_path)
     members = [("heavy", WeightyNB(weights)), ("lr", LogisticRegression(max_iter=1000))]
     with joblib.parallel_config(**engine[2]):
-        committee(members, costs=[1, 2], cv=5).fit(*rows)
-    assert weights.noted("sent")[os.getpid()] == 1
-    arrived = weights.noted("arrived")
-    assert arrived and os.getpid() not in arrived
-    assert set(arrived.values()) == {1}
+        estimator(members, costs=[1, 2], cv=5).fit(*rows)
+    assert weights.counts("pickled")[os.getpid()] == 1
+    unpickled = weights.counts("unpickled")
+    assert unpickled and os.getpid() not in unpickled
+    assert set(unpickled.values()) == {1}
 
 
 def test_fit_survives_the_death_of_a_worker(dask_client, rows, members, tmp_path):
-    """Check that a Dask worker killed in the middle of a fit costs its tasks only."""
+    """Check that only the tasks of a killed Dask worker are repeated."""
     X, y = rows
     mortal = [("mortal", MortalNB(tmp_path / "died", os.getpid())), *members[1:]]
     immortal = [("mortal", MortalNB(tmp_path / "none")), *members[1:]]
@@ -115,7 +115,7 @@ def test_fit_survives_the_death_of_a_worker(dask_client, rows, members, tmp_path
 
 @pytest.mark.parametrize("runs", [True, False])
 def test_fit_leaves_the_memory_manager_of_dask_as_it_was(dask_client, rows, members, runs):
-    """Check that copies are dropped again after a fit and after one that failed, if they were."""
+    """Check that the memory manager runs after a fit, and after a failed one, only if it ran."""
     X, y = rows
     failing = [*members, ("failing", LogisticRegression(C=-1))]
     try:
@@ -130,8 +130,8 @@ def test_fit_leaves_the_memory_manager_of_dask_as_it_was(dask_client, rows, memb
         dask_client.amm.start()
 
 
-def test_ray_says_that_a_worker_died_and_fits_again(ray_pool, rows, members, tmp_path):
-    """Check that joblib on Ray raises where Dask goes on, and that the same call then works."""
+def test_ray_raises_if_a_worker_died_and_fits_again(ray_pool, rows, members, tmp_path):
+    """Check that joblib on Ray raises where Dask repeats, and that the same call then works."""
     X, y = rows
     mortal = [("mortal", MortalNB(tmp_path / "died", os.getpid())), *members[1:]]
     pytest.importorskip("ray.util.joblib", reason=f"ray is {WHERE}").register_ray()

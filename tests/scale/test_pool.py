@@ -1,4 +1,4 @@
-"""Tests of the search of pools whose predictions do not fit into memory."""
+"""Tests of the search of predictions that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Loads:
 
 
 def test_each_chunk_is_computed_once_per_pass(arrays):
-    """Check the count of loads, for chunks that are no multiple of the blocks that are read."""
+    """Check the count of loads, for chunks that are no multiple of the row blocks."""
     dask = pytest.importorskip("dask", reason=f"dask is {WHERE}")
     pool, y, _ = draw_pool(4, 50_000, n_classes=10)
     loads = Loads(pool, 7001)
@@ -70,7 +70,7 @@ def test_each_chunk_is_computed_once_per_pass(arrays):
     ("scoring", "cv"), [("accuracy", 3), ("neg_log_loss", 3), ("f1_macro", None)]
 )
 def test_dask_arrays_give_the_same_front(arrays, scoring, cv, n_jobs):
-    """Check columns cut as well, weights with zeros, cross-fitted scores, threads, and any scorer."""
+    """Check chunks of columns, weights with zeros, cross-fitted scores, threads and scorers."""
     pool, y, _ = draw_pool(3, 3000, n_classes=4)
     weight = np.random.default_rng(0).integers(0, 3, len(y))
     options = {"costs": COSTS[:3], "scoring": scoring, "sample_weight": weight, "cv": cv}
@@ -95,7 +95,7 @@ def test_dask_pairs_of_confidence_and_label_give_the_same_front(arrays):
 
 
 def test_unknown_chunks_are_refused(arrays):
-    """Check that the error says how to know them."""
+    """Check that the error names the method that computes them."""
     frames = pytest.importorskip("dask.dataframe", reason=f"dask is {WHERE}")
     pool, y, _ = draw_pool(2, 300, n_classes=3)
     chunked = arrays.from_array(pool[0], chunks=(100, -1))
@@ -131,8 +131,8 @@ def columns_of(proba):
 
 
 @pytest.mark.parametrize(("block", "ending"), [("search-maps", ".npy"), ("search-dask", "")])
-def test_memory_of_the_page_blocks_is_bounded(arrays, recorded, block, ending):
-    """Check that 192 MB of predictions in files take up less than half of that."""
+def test_memory_of_the_guide_blocks_is_bounded(arrays, recorded, block, ending):
+    """Check that 192 MB of predictions in files need less than half of that."""
     y, folder = recorded
     paths = [folder / f"{model}{ending}" for model in range(4)]
     given = {"y": y, "costs": COSTS, "paths": paths, "columns": [f"p_{k}" for k in range(200)]}
@@ -142,20 +142,20 @@ def test_memory_of_the_page_blocks_is_bounded(arrays, recorded, block, ending):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    # Statistics, blocks and the arrays of a sweep, some 40 MB whatever the number of classes; of
-    # Dask two chunks of 3 MB of each model besides.
+    # Statistics, row blocks and the arrays of a sweep, about 40 MB for any number of classes; with
+    # Dask also two chunks of 3 MB of each model.
     assert peak < 80_000_000
     loaded = [np.load(folder / f"{model}.npy") for model in range(4)]
     assert list(found["front"]) == list(search_cascades(loaded, y, costs=COSTS))
 
 
-def test_recordings_travel_without_what_is_held(arrays):
-    """Check that a Dask array inside of recordings survives pickling, chunks left behind."""
+def test_predictions_are_pickled_without_their_chunks(arrays):
+    """Check that a Dask array inside of predictions survives pickling, without its chunks."""
     pickle = pytest.importorskip("cloudpickle", reason=f"cloudpickle is {WHERE}")
     pool, y, _ = draw_pool(2, 1000, n_classes=3)
     chunked = [arrays.from_array(proba, chunks=(300, -1)) for proba in pool]
-    recordings = record(chunked, y, names=["a", "b"], costs=np.array([1.0, 2.0]))
-    first = recordings.read_proba(1, slice(250, 350))
-    copy = pickle.loads(pickle.dumps(recordings))
+    predictions = record(chunked, y, names=["a", "b"], costs=np.array([1.0, 2.0]))
+    first = predictions.read_proba(1, slice(250, 350))
+    copy = pickle.loads(pickle.dumps(predictions))
     np.testing.assert_array_equal(copy.read_proba(1, slice(250, 350)), first)
     np.testing.assert_array_equal(first, pool[1][250:350])

@@ -1,4 +1,4 @@
-"""Tests of scoring a table part by part on Dask and Spark, and of the report of all parts."""
+"""Tests of scoring a table part by part on Dask and Spark, and of the merged report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn_cascade import CascadeClassifier, PrefitClassifier
 from tests.scale.conftest import WHERE
 from tests.scale.guide_blocks import run_blocks
-from tests.scale.pickling_members import MortalAnswers
+from tests.scale.pickling_members import MortalFunction
 
 N_PARTS = 8
 FEATURES = [f"x{k}" for k in range(8)]
@@ -18,7 +18,7 @@ FEATURES = [f"x{k}" for k in range(8)]
 
 @pytest.fixture(scope="module")
 def expected(cascade, table):
-    """Return what the cascade answers on one machine, as one table by row number."""
+    """Return the predictions of the cascade on one machine, as one table by row number."""
     found = cascade.predict_details(table[FEATURES])
     columns = {f"p_{label}": found.proba[:, label] for label in range(3)}
     rest = {"label": found.label, "exit_stage": found.exit_stage, "cost": found.cost}
@@ -38,11 +38,11 @@ def spark_table(spark, table):
     return spark.createDataFrame(table).repartition(N_PARTS)
 
 
-def assert_same(answers, expected):
-    """Check that each row was answered once, as on one machine."""
-    assert sorted(answers.index) == list(expected.index)
-    found = answers.loc[expected.index, expected.columns]
-    # Parts are matrix products of other shapes.
+def assert_same(predictions, expected):
+    """Check that each row was predicted once, as on one machine."""
+    assert sorted(predictions.index) == list(expected.index)
+    found = predictions.loc[expected.index, expected.columns]
+    # Parts are matrix products of other shapes, so the last digits differ.
     pd.testing.assert_frame_equal(
         found, expected, rtol=1e-9, check_names=False, check_dtype=False, check_index_type=False
     )
@@ -70,7 +70,7 @@ def test_part_without_rows_has_the_same_columns(frame, cascade, expected, tmp_pa
 
 
 def test_dask_array_is_scored_block_by_block(dask_client, table, cascade, expected):
-    """Check the columns of the answer, of an array cut along both axes."""
+    """Check the columns of the result, for an array with chunks along both axes."""
     arrays = pytest.importorskip("dask.array", reason=f"dask is {WHERE}")
     delayed = pytest.importorskip("dask", reason=f"dask is {WHERE}").delayed
     plain = CascadeClassifier(cascade.estimators, thresholds=[0.9, 0.7], costs=[1, 2, 8])
@@ -100,7 +100,7 @@ def test_dask_reports_of_parts_make_one(frame, cascade, table):
 
 
 def test_spark_reports_of_batches_make_one(spark, spark_table, cascade, table):
-    """Check the same where every batch of a part makes a report."""
+    """Check the same if every batch of a part makes a report."""
     model = spark.sparkContext.broadcast(cascade)
     found = run_blocks("report-spark", table=spark_table, model=model, pd=pd)
     assert len(found["others"]) >= 2 * N_PARTS - 1
@@ -111,7 +111,7 @@ def test_spark_reports_of_batches_make_one(spark, spark_table, cascade, table):
 def mortal(cascade, marker, n_calls):
     """Return the cascade with a second member that kills its worker after some calls, once."""
     first, second, third = cascade.estimators_
-    dying = MortalAnswers(second.predict_proba, marker, n_calls)
+    dying = MortalFunction(second.predict_proba, marker, n_calls)
     members = [
         ("nb", FrozenEstimator(first)),
         ("trees", PrefitClassifier(dying, cascade.classes_)),
@@ -123,7 +123,7 @@ def mortal(cascade, marker, n_calls):
 
 
 def test_killed_dask_worker_costs_no_row(frame, cascade, expected, tmp_path):
-    """Check all answers where a worker dies in the middle of the table."""
+    """Check all predictions if a worker dies in the middle of the table."""
     dying, folder = mortal(cascade, tmp_path / "died", 2), tmp_path / "out"
     run_blocks("predict-part", "dask-frame", frame=frame, cascade=dying, folder=str(folder))
     assert (tmp_path / "died").exists()
@@ -131,7 +131,7 @@ def test_killed_dask_worker_costs_no_row(frame, cascade, expected, tmp_path):
 
 
 def test_killed_dask_worker_counts_no_row_twice(frame, cascade, table, tmp_path):
-    """Check the merged report where a worker dies in the middle of the table."""
+    """Check the merged report if a worker dies in the middle of the table."""
     dying = mortal(cascade, tmp_path / "died", 2)
     found = run_blocks("predict-part", "report-dask", **started_with(frame, dying))
     assert (tmp_path / "died").exists()
@@ -140,7 +140,7 @@ def test_killed_dask_worker_counts_no_row_twice(frame, cascade, table, tmp_path)
 
 
 def test_killed_spark_task_costs_no_row(spark, spark_table, cascade, expected, tmp_path):
-    """Check all answers where a task dies after it handed over a first batch of its part."""
+    """Check all predictions if a task dies after the first batch of its part."""
     dying, folder = mortal(cascade, tmp_path / "died", 1), str(tmp_path / "out")
     run_blocks(
         "predict-part", "spark", spark=spark, table=spark_table, cascade=dying, folder=folder
@@ -150,7 +150,7 @@ def test_killed_spark_task_costs_no_row(spark, spark_table, cascade, expected, t
 
 
 def test_killed_spark_task_counts_no_row_twice(spark, spark_table, cascade, table, tmp_path):
-    """Check the merged report where a task dies after the report of its first batch."""
+    """Check the merged report if a task dies after the report of its first batch."""
     model = spark.sparkContext.broadcast(mortal(cascade, tmp_path / "died", 1))
     found = run_blocks("report-spark", table=spark_table, model=model, pd=pd)
     assert (tmp_path / "died").exists()
@@ -159,6 +159,6 @@ def test_killed_spark_task_counts_no_row_twice(spark, spark_table, cascade, tabl
 
 
 def started_with(frame, cascade):
-    """Return what the block of Dask's frames leaves, without a file written."""
+    """Return the names that the block of Dask's frames defines, without writing a file."""
     dask = pytest.importorskip("dask", reason=f"dask is {WHERE}")
     return {"dask": dask, "frame": frame, "cascade": cascade, "model": dask.delayed(cascade)}

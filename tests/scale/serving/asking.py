@@ -1,4 +1,4 @@
-"""Questions to the server of the examples, and to its dear member."""
+"""Requests to the server of the examples, and to its slow service."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ TOLERANCE = {"rtol": 1e-6}
 
 
 def connect(server):
-    """Return a client of a server; no proxy leads there."""
+    """Return a client of a server, without a proxy."""
     httpx = pytest.importorskip("httpx", reason="the client of the server needs httpx")
     return httpx.Client(base_url=server.url, timeout=60, trust_env=False)
 
 
 def predict(client, model, X):
-    """Return the answer to some rows."""
+    """Return the response to some rows."""
     response = client.post(f"/models/{model}/predict", json={"rows": X.tolist()})
     assert response.status_code == 200, response.text
     return response.json()
 
 
-def fail(dear, shares=None):
-    """Let shares of the dear member's requests meet faults, or none; those in progress end."""
-    scale_serving.ask(f"{dear.url}/faults", shares or {})
+def fail(slow_service, shares=None):
+    """Let shares of the service's requests meet faults, or none; faults in progress end."""
+    scale_serving.request(f"{slow_service.url}/faults", shares or {})
 
 
 def metric(client, name, **labels):
@@ -42,21 +42,21 @@ def metric(client, name, **labels):
     return scale_serving.metric(client.get("/metrics").text, name, **labels)
 
 
-def ask_once(server, model, X):
-    """Return the answer to some rows over a connection of its own."""
+def predict_once(server, model, X):
+    """Return the response to some rows over a connection of its own."""
     with connect(server) as client:
         return predict(client, model, X)
 
 
 @dataclass
 class HalfSent:
-    """A request of which a half has arrived."""
+    """A request of which one half has arrived."""
 
     connection: socket.socket
     rest: bytes
 
     def send_rest(self):
-        """Send the other half, and return the answer."""
+        """Send the other half, and return the response."""
         self.connection.sendall(self.rest)
         head, _, body = b"".join(iter(lambda: self.connection.recv(65536), b"")).partition(
             b"\r\n\r\n"
@@ -67,7 +67,7 @@ class HalfSent:
 
 @contextmanager
 def half_sent(server, model, X):
-    """Send a half of a request, and see that the server has read it."""
+    """Send one half of a request, and check that the server has read it."""
     body = json.dumps({"rows": X.tolist()}).encode()
     head = (
         f"POST /models/{model}/predict HTTP/1.1\r\nHost: x\r\n"
@@ -76,24 +76,27 @@ def half_sent(server, model, X):
     url = urlsplit(server.url)
     with socket.create_connection((url.hostname, url.port), timeout=60) as connection:
         connection.sendall(head + body[: len(body) // 2])
-        # What came later has been answered, so this has been read.
+        # A later request has its response, so this half has been read.
         with connect(server) as client:
             assert client.get("/health").status_code == 200
         yield HalfSent(connection, body[len(body) // 2 :])
 
 
-def wait_for_requests(dear, n_requests, fault="delay"):
-    """Wait until so many requests have met a fault in the dear member's service."""
+def wait_for_requests(slow_service, n_requests, fault="delay"):
+    """Wait until so many requests have met a fault in the slow service."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if scale_serving.ask(f"{dear.url}/faults").json()["requests"][fault] >= n_requests:
+        if (
+            scale_serving.request(f"{slow_service.url}/faults").json()["requests"][fault]
+            >= n_requests
+        ):
             return
         time.sleep(0.02)
-    raise AssertionError(f"fewer than {n_requests} requests came")
+    raise AssertionError(f"fewer than {n_requests} requests arrived")
 
 
 def wait_until_refused(server):
-    """Wait until a server takes no more connections."""
+    """Wait until a server refuses connections."""
     url = urlsplit(server.url)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -102,4 +105,4 @@ def wait_until_refused(server):
         except ConnectionError:
             return
         time.sleep(0.02)
-    raise AssertionError("the server still takes connections")
+    raise AssertionError("the server still accepts connections")

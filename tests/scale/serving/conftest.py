@@ -17,28 +17,28 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def dear(folder):
-    """Return the dear member's service; its delays last until they are ended, or a minute."""
+def slow_service(folder):
+    """Return the slow service; its delays last until they are ended, or a minute."""
     with scale_serving.started("slow_service.py", folder, "--delay", "60") as process:
         yield process
 
 
 @pytest.fixture(autouse=True)
-def no_faults(dear):
-    """Let the dear member be well before and after each test."""
-    fail(dear)
+def no_faults(slow_service):
+    """End all faults of the slow service before and after each test."""
+    fail(slow_service)
     yield
-    fail(dear)
+    fail(slow_service)
 
 
 @pytest.fixture(scope="package")
-def start(folder, dear):
-    """Return a context manager that starts a server, as patient as may be asked."""
+def start(folder, slow_service):
+    """Return a context manager that starts a server, with the service's timeout as an option."""
 
     @contextmanager
-    def start(*options, patience=30):
-        url = f"{dear.url}/predict_proba"
-        options = ["--service-url", url, "--service-timeout", str(patience), *options]
+    def start(*options, timeout=30):
+        url = f"{slow_service.url}/predict_proba"
+        options = ["--service-url", url, "--service-timeout", str(timeout), *options]
         limits = ["--max-rows", str(MAX_ROWS), "--max-bytes", str(MAX_BYTES)]
         with scale_serving.started("app.py", folder, *limits, *options) as server:
             yield server
@@ -48,15 +48,15 @@ def start(folder, dear):
 
 @pytest.fixture(scope="package")
 def server(start):
-    """Return a server that waits for its dear member."""
+    """Return a server that waits for the slow service."""
     with start("--body-timeout", "0.2") as server:
         yield server
 
 
 @pytest.fixture(scope="package")
-def hasty_server(start):
-    """Return a server that does not wait for long, and takes few connections."""
-    with start("--max-connections", str(MAX_CONNECTIONS), patience=0.2) as server:
+def impatient_server(start):
+    """Return a server with a short timeout and few connections."""
+    with start("--max-connections", str(MAX_CONNECTIONS), timeout=0.2) as server:
         yield server
 
 
@@ -68,8 +68,8 @@ def client(server):
 
 
 @pytest.fixture(scope="package")
-def trained(dear, folder):
-    """Return the cascade that is served, with rows that it has not learned from."""
+def trained(slow_service, folder):
+    """Return the served cascade, with rows that it was not fitted on."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(scale_serving.EXAMPLE)
         from models import load_or_train

@@ -1,4 +1,4 @@
-"""Tests of what the server answers, counts and watches."""
+"""Tests of the server's predictions, metrics and monitors."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ for package in ("httpx", "fastapi", "uvicorn", "prometheus_client"):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_answers_as_the_cascade(client, trained, model):
+def test_every_model_predicts_as_the_cascade(client, trained, model):
     """Check label, confidence, exit stage and cost of each row against `predict_details`."""
     expected = trained.cascade.predict_details(trained.X)
     parts = np.array_split(np.arange(len(trained.X)), 30)
-    answers = [predict(client, model, trained.X[rows]) for rows in parts]
+    responses = [predict(client, model, trained.X[rows]) for rows in parts]
     found = {
-        key: np.concatenate([answer[key] for answer in answers])
+        key: np.concatenate([response[key] for response in responses])
         for key in ("label", "confidence", "exit_stage", "cost", "fallback_rows")
     }
-    assert {(answer["model"], answer["cost_unit"]) for answer in answers} == {(model, "USD")}
+    assert {(response["model"], response["cost_unit"]) for response in responses} == {
+        (model, "USD")
+    }
     assert_array_equal(found["label"], expected.label)
     assert_array_equal(found["exit_stage"], expected.exit_stage)
     assert 50 < np.sum(found["exit_stage"] == 1) < 300
@@ -37,20 +39,20 @@ def test_every_model_answers_as_the_cascade(client, trained, model):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_metrics_count_rows_and_costs(client, trained, model):
-    """Check the counters against the answers that they count."""
+    """Check the counters against the responses that they count."""
     names = {"linear": 0, "forest": 1}
     before = {s: metric(client, "cascade_rows_total", model=model, stage=s) for s in names}
     cost_before = metric(client, "cascade_cost_total", model=model)
-    answer = predict(client, model, trained.X[:MAX_ROWS])
+    response = predict(client, model, trained.X[:MAX_ROWS])
     for name, stage in names.items():
         now = metric(client, "cascade_rows_total", model=model, stage=name)
-        assert now - before[name] == answer["exit_stage"].count(stage)
+        assert now - before[name] == response["exit_stage"].count(stage)
     cost = metric(client, "cascade_cost_total", model=model) - cost_before
-    assert cost == pytest.approx(sum(answer["cost"]), rel=1e-6)
+    assert cost == pytest.approx(sum(response["cost"]), rel=1e-6)
 
 
 def test_metrics_count_requests_by_status(client):
-    """Check that refusals are counted, and that clients cannot make up new counters."""
+    """Check that refusals are counted, and that clients cannot create new counters."""
     count = {"path": "/models/{name}/predict", "status": "404"}
     before = metric(client, "cascade_requests_total", **count)
     n_lines = []
@@ -64,36 +66,36 @@ def test_metrics_count_requests_by_status(client):
 
 
 def shape_of(state):
-    """Return a state with its numbers taken out."""
+    """Return a state with types instead of numbers."""
     if isinstance(state, dict):
         return {key: shape_of(value) for key, value in state.items()}
     return [shape_of(value) for value in state] if isinstance(state, list) else type(state)
 
 
-def test_monitor_tells_its_state(client, trained):
+def test_monitor_returns_its_state(client, trained):
     """Check that the state is that of a monitor of the same rows, and no larger for more rows."""
     X = trained.X
     before = client.get("/models/python/monitor").json()
-    mine = ExitMonitor.from_dict(before["state"])
+    expected_monitor = ExitMonitor.from_dict(before["state"])
     for start in range(0, 20 * MAX_ROWS, MAX_ROWS):
         rows = X[start : start + MAX_ROWS]
         predict(client, "python", rows)
-        mine.update(trained.cascade.predict_details(rows))
-    told = client.get("/models/python/monitor").json()
+        expected_monitor.update(trained.cascade.predict_details(rows))
+    reported = client.get("/models/python/monitor").json()
     # JSON has no tuples.
-    assert told["state"] == json.loads(json.dumps(mine.to_dict()))
-    assert told["summary"] == mine.summary()
-    assert told["text"] == str(mine)
-    assert told["summary"]["n_rows"] == before["summary"]["n_rows"] + 20 * MAX_ROWS
-    assert told["summary"]["n_calibration"] == len(X)
-    assert not told["summary"]["drifted"]
-    assert shape_of(told["state"]) == shape_of(before["state"])
+    assert reported["state"] == json.loads(json.dumps(expected_monitor.to_dict()))
+    assert reported["summary"] == expected_monitor.summary()
+    assert reported["text"] == str(expected_monitor)
+    assert reported["summary"]["n_rows"] == before["summary"]["n_rows"] + 20 * MAX_ROWS
+    assert reported["summary"]["n_calibration"] == len(X)
+    assert not reported["summary"]["drifted"]
+    assert shape_of(reported["state"]) == shape_of(before["state"])
 
 
-def test_monitor_finds_a_drift(hasty_server, trained):
-    """Check that inverted pictures raise an alarm, at the monitor and at the metrics."""
+def test_monitor_finds_a_drift(impatient_server, trained):
+    """Check that inverted images raise an alarm, in the monitor and in the metrics."""
     X = 16 - trained.X[: 10 * MAX_ROWS]
-    with connect(hasty_server) as client:
+    with connect(impatient_server) as client:
         predict(client, "onnx", trained.X[:MAX_ROWS])
         assert metric(client, "cascade_drifted", model="onnx") == 0
         for start in range(0, len(X), MAX_ROWS):

@@ -1,4 +1,4 @@
-"""Tests of what the server refuses, and of its limits."""
+"""Tests of the server's refusals and limits."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ BAD_BODIES = {
 
 @pytest.mark.parametrize("kind", BAD_BODIES)
 def test_bad_body_is_refused(client, kind):
-    """Check status and text of each refusal, and that nothing of the body is sent back."""
+    """Check status and text of each refusal, and that no part of the body is sent back."""
     body, status, text = BAD_BODIES[kind]
     rows_before = client.get("/models/python/monitor").json()["summary"]["n_rows"]
     response = client.post("/models/python/predict", content=body, headers=JSON)
@@ -67,7 +67,7 @@ def test_bad_body_is_refused(client, kind):
 
 
 def test_unknown_model_and_method_are_refused(client):
-    """Check that addresses which do not exist say which do."""
+    """Check that the error for an unknown address names the known ones."""
     for response in (
         client.post("/models/xgboost/predict", json={"rows": [GOOD_ROW]}),
         client.get("/models/xgboost/monitor"),
@@ -83,14 +83,14 @@ def test_unknown_model_and_method_are_refused(client):
     "headers", [{"Content-Type": "text/csv"}, {}, {**JSON, "Content-Encoding": "gzip"}]
 )
 def test_other_media_types_are_refused(client, headers):
-    """Check that only plain JSON is taken."""
+    """Check that only plain JSON is accepted."""
     response = client.post("/models/python/predict", content=b'{"rows": []}', headers=headers)
     assert response.status_code == 415
 
 
 @pytest.mark.parametrize("in_chunks", [False, True])
 def test_body_may_be_as_long_as_the_limit(client, in_chunks):
-    """Check the limit in bytes, whether or not the length is told beforehand."""
+    """Check the limit in bytes, whether or not the length is declared."""
     start = json.dumps({"rows": [GOOD_ROW]}).encode()
     statuses = []
     for n_bytes in (MAX_BYTES, MAX_BYTES + 1, 50 * MAX_BYTES):
@@ -104,31 +104,31 @@ def test_body_may_be_as_long_as_the_limit(client, in_chunks):
 
 
 def test_batch_may_have_as_many_rows_as_the_limit(client, trained):
-    """Check that the largest batch is answered."""
+    """Check that the largest batch is predicted."""
     assert len(predict(client, "python", trained.X[:MAX_ROWS])["label"]) == MAX_ROWS
     assert client.get("/models").json()["limits"] == {"max_rows": MAX_ROWS, "max_bytes": MAX_BYTES}
 
 
 def test_slow_body_is_not_waited_for(server):
-    """Check that a client which stops in the middle of its body is told so, and cut off."""
+    """Check that a client that stops in the middle of its body gets 408 and is disconnected."""
     head = b"POST /models/python/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     url = urlsplit(server.url)
     with socket.create_connection((url.hostname, url.port), timeout=60) as slow:
         slow.sendall(head + b'Content-Length: 100\r\n\r\n{"rows"')
-        gather = b"".join(iter(lambda: slow.recv(4096), b""))
-    assert gather.startswith(b"HTTP/1.1 408 ")
-    assert b"the body took longer than 0.2 s" in gather
+        received = b"".join(iter(lambda: slow.recv(4096), b""))
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert b"the body took longer than 0.2 s" in received
 
 
-def test_too_many_connections_get_503(hasty_server):
-    """Check that the server stays available, and says when it has enough."""
-    url = urlsplit(hasty_server.url)
+def test_too_many_connections_get_503(impatient_server):
+    """Check that the server refuses more connections, and accepts them again later."""
+    url = urlsplit(impatient_server.url)
     with ExitStack() as stack:
         for _ in range(MAX_CONNECTIONS):
             stack.enter_context(socket.create_connection((url.hostname, url.port)))
-        with connect(hasty_server) as client:
+        with connect(impatient_server) as client:
             assert client.get("/health").status_code == 503
-    with connect(hasty_server) as client:
+    with connect(impatient_server) as client:
         deadline = time.monotonic() + 30
         while client.get("/health").status_code != 200 and time.monotonic() < deadline:
             time.sleep(0.02)

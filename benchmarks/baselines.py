@@ -1,4 +1,4 @@
-"""A search beside its peers: the same fitted members and rows, as many thresholds, in one run."""
+"""CascadeSearchCV against other searches of thresholds: same members, rows and grid, one run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
+from benchmarks.tables import print_header, print_line
 from sklearn_cascade import CascadeClassifier, CascadeSearchCV, make_cost_scorer
 
 COSTS = [0.2, 6.5, 65.0]
 
 
 def run(*, quick=False):
-    """Print the seconds of a fit of each, for one grid of thresholds over three members."""
+    """Print the seconds of each search's fit, for one grid of thresholds over three members."""
     n_samples, n_levels = (400, 3) if quick else (4000, 15)
     X, y = make_classification(
         2 * n_samples, 30, n_informative=12, n_classes=6, class_sep=1.5, random_state=0
@@ -34,21 +35,20 @@ def run(*, quick=False):
     named = [(f"m{k}", FrozenEstimator(member)) for k, member in enumerate(fitted)]
     X, y = X[:n_samples], y[:n_samples]
     levels = np.linspace(1 / 6, 0.95, n_levels)
-    print("| search | vectors | seconds | ratio to ours | score | mean cost paid |")
-    print("|---|---|---|---|---|---|")
+    print_header(["search", "vectors", "seconds", "ratio to ours", "score", "mean cost paid"])
     with threadpool_limits(1):
         ours = _ours(named, X, y, n_levels)
-        for rival in (_grid_search, _scikit_fallback):
-            rival(named, X, y, levels, ours)
+        for baseline in (_grid_search, _scikit_fallback):
+            baseline(named, X, y, levels, ours)
 
 
 def _ours(named, X, y, n_levels):
-    """Time CascadeSearchCV; it looks at every set, order of cost and combination besides."""
+    """Time CascadeSearchCV; it also tries every set of members and every combination."""
     search = CascadeSearchCV(named, costs=COSTS, n_thresholds=n_levels)
     start = perf_counter()
     search.fit(X, y)
     seconds = perf_counter() - start
-    name = f"CascadeSearchCV, all committees, {n_levels} quantiles, 5 cross-fitted searches more"
+    name = f"CascadeSearchCV, all cascades and ensembles, {n_levels} quantiles, with cv=5"
     _print(name, search.n_evaluated_, seconds, seconds, search.best_score_, search.best_cost_)
     return seconds
 
@@ -67,11 +67,11 @@ def _grid_search(named, X, y, levels, ours):
 
 
 def _scikit_fallback(named, X, y, levels, ours):
-    """Time scikit-fallback's search, where it is installed."""
+    """Time scikit-fallback's search, if it is installed."""
     try:
         from skfb.ensemble import ThresholdCascadeClassifierCV
     except ImportError:
-        print("| scikit-fallback | not installed | | | | |")
+        print_line(["scikit-fallback", "not installed", "", "", "", ""])
         return
     search = ThresholdCascadeClassifierCV(
         [model for _, model in named], costs=COSTS, cv_thresholds=levels, strategy="min_score"
@@ -81,7 +81,7 @@ def _scikit_fallback(named, X, y, levels, ours):
         warnings.simplefilter("ignore")
         search.fit(X, y)
     seconds = perf_counter() - start
-    # Its answer is judged like the others': all members are fitted, so the rows are held out.
+    # Scored like the others: all members are fitted already, so these rows are held out.
     chosen = np.asarray(search.best_thresholds_, dtype=float).ravel()[:2]
     cascade = CascadeClassifier(named, thresholds=chosen, combine="last", costs=COSTS).fit(X, y)
     report = cascade.cost_report(X, y, compare=False)
@@ -91,5 +91,5 @@ def _scikit_fallback(named, X, y, levels, ours):
 
 def _print(name, n_vectors, seconds, ours, score, cost):
     """Print one line of the table."""
-    figures = f"{seconds:.2f} | {seconds / ours:.1f} | {score:.4f} | {cost:.2f}"
-    print(f"| {name} | {n_vectors:,} | {figures} |", flush=True)
+    figures = f"{seconds:.2f}", f"{seconds / ours:.1f}", f"{score:.4f}", f"{cost:.2f}"
+    print_line([name, f"{n_vectors:,}", *figures])

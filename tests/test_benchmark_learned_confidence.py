@@ -1,16 +1,17 @@
-"""The benchmark of deciding by what is learned, at toy size."""
+"""The benchmark of learned confidence runs, at toy size."""
 
 from __future__ import annotations
 
-from benchmarks import decide
+from benchmarks import learned_confidence
 from benchmarks.__main__ import main
 from tests.recorded import folder_with
 
 
-def test_decide_prints_its_tables(capsys, monkeypatch):
-    """Check savings, optimism and overhead for every data set that is there."""
-    monkeypatch.setattr(decide.decide_validity, "run", lambda quick: print("validity", quick))
-    main(["decide", "--quick", "--data", str(folder_with("predictions"))])
+def test_learned_confidence_prints_its_tables(capsys, monkeypatch):
+    """Check savings, optimism and overhead for every data set in the folder."""
+    validity = learned_confidence.learned_confidence_validity
+    monkeypatch.setattr(validity, "run", lambda quick: print("validity", quick))
+    main(["learned-confidence", "--quick", "--data", str(folder_with("predictions"))])
     parts = capsys.readouterr().out.split("\n\n")
     tables = [part.splitlines() for part in parts if part.startswith("|")]
     savings, optimism, overhead = tables

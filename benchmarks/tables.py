@@ -1,8 +1,9 @@
-"""Tables in Markdown: what stands above them, mean and spread in a cell."""
+"""Tables in Markdown: printed line by line or with a caption, and the cells that repeat."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,17 @@ class Table(NamedTuple):
         return "\n".join([*self.caption.splitlines(), "", *lines, ""])
 
 
+def print_header(columns: Sequence[str]) -> None:
+    """Print the first two lines of a table."""
+    print_line(columns)
+    print("|---" * len(columns) + "|", flush=True)
+
+
+def print_line(cells: Iterable[str]) -> None:
+    """Print one line of a table."""
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
 def spread(values, form: str = ".2f") -> str:
     """Return mean and standard deviation over the halves."""
     sd = f" ± {np.std(values, ddof=1):{form.lstrip('+')}}" if len(values) > 1 else ""
@@ -37,6 +49,6 @@ def verdict_of(points) -> str:
 
 
 def commonest(labels, most: int = 1) -> str:
-    """Return what was found most often, and how often."""
+    """Return the most frequent labels, each with its count."""
     counted = Counter(labels).most_common(most)
     return ", ".join(f"{label} ({count})" for label, count in counted)

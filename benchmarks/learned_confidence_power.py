@@ -1,4 +1,4 @@
-"""The power of the exact paired test, by enumeration, and an absolute risk control beside it."""
+"""The power of the exact paired test, by enumeration, against published figures and MAPIE."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from benchmarks.certify import (
     score,
     split,
 )
+from benchmarks.tables import print_header, print_line
 from sklearn_cascade._compat import import_optional
 from sklearn_cascade.certification import PairedOutcomes, binomial_cdf, certifies
 from sklearn_cascade.core import candidate_thresholds, effective_threshold, exits
 
 DELTA = 0.1
-# Rows, epsilon, loss as a share of epsilon, rate of corrections: power published for the exact paired
-# test, and for the exact binomial test of the regressions alone.
+# By rows, epsilon, loss as a share of epsilon and rate of corrections: the power published for the
+# exact paired test, and for the exact binomial test of the regressions alone.
 PUBLISHED = {
     (1000, 0.01, 0.0, 0.005): (0.95, 0.62),
     (1000, 0.01, 0.0, 0.02): (0.61, 0.00),
@@ -45,16 +46,16 @@ POWER_COLUMNS = [
     "rows",
     "epsilon",
     "loss / epsilon",
-    "P(fix)",
+    "P(correction)",
     "exact paired",
     "paired, published",
     "binomial on regressions",
     "binomial, published",
 ]
 N_THRESHOLDS = 40
-# More say little more of a rival, and learning its order takes a while.
-MOST_RIVAL_DRAWS = 500
-RIVAL_COLUMNS = [
+# More draws add little, and learning MAPIE's order of tests takes a while.
+MAX_MAPIE_DRAWS = 500
+MAPIE_COLUMNS = [
     "method",
     "calibration rows",
     "violated",
@@ -67,30 +68,29 @@ RIVAL_COLUMNS = [
 
 
 def print_power(quick: bool = False) -> None:
-    """Print the probability that fixed thresholds are certified, beside the published one."""
+    """Print the probability that fixed thresholds are certified, with the published one."""
     print(f"power at delta {DELTA}, by exact enumeration\n")
-    print(f"| {' | '.join(POWER_COLUMNS)} |")
-    print("|---" * len(POWER_COLUMNS) + "|")
-    for (n, epsilon, net, fix_rate), (paired, binomial) in PUBLISHED.items():
+    print_header(POWER_COLUMNS)
+    for (n, epsilon, net, correction_rate), (paired, binomial) in PUBLISHED.items():
         if quick and n > 5000:
             continue
-        loss_rate = fix_rate + net * epsilon
-        cells = [f"{n:,}", f"{epsilon}", f"{net}", f"{fix_rate}"]
-        cells += [f"{paired_power(n, epsilon, loss_rate, fix_rate):.3f}", f"{paired}"]
-        cells += [f"{_binomial_power(n, epsilon, loss_rate):.3f}", f"{binomial}"]
-        print(f"| {' | '.join(cells)} |", flush=True)
+        regression_rate = correction_rate + net * epsilon
+        cells = [f"{n:,}", f"{epsilon}", f"{net}", f"{correction_rate}"]
+        cells += [f"{paired_power(n, epsilon, regression_rate, correction_rate):.3f}", f"{paired}"]
+        cells += [f"{_binomial_power(n, epsilon, regression_rate):.3f}", f"{binomial}"]
+        print_line(cells)
 
 
-def paired_power(n: int, epsilon: float, loss_rate: float, fix_rate: float) -> float:
-    """Return the probability that the paired test certifies, over all counts it may see."""
-    corrections = np.arange(binom.isf(1e-12, n, fix_rate) + 1).astype(int)
+def paired_power(n: int, epsilon: float, regression_rate: float, correction_rate: float) -> float:
+    """Return the probability that the paired test certifies, over all possible counts."""
+    corrections = np.arange(binom.isf(1e-12, n, correction_rate) + 1).astype(int)
     tops = np.array([_most_regressions(count, n, epsilon) for count in corrections])
-    allowed = binomial_cdf(tops, n - corrections, loss_rate / (1 - fix_rate))
-    return float(binom.pmf(corrections, n, fix_rate) @ allowed)
+    allowed = binomial_cdf(tops, n - corrections, regression_rate / (1 - correction_rate))
+    return float(binom.pmf(corrections, n, correction_rate) @ allowed)
 
 
 def _most_regressions(corrections: int, n: int, epsilon: float) -> int:
-    """Return the most regressions that are certified beside some corrections; -1 where none are."""
+    """Return the most regressions that are certified with some corrections; -1 if none are."""
     low, high = -1, int(n - corrections)
     while low < high:
         middle = (low + high + 1) // 2
@@ -101,14 +101,14 @@ def _most_regressions(corrections: int, n: int, epsilon: float) -> int:
     return low
 
 
-def _binomial_power(n: int, epsilon: float, loss_rate: float) -> float:
+def _binomial_power(n: int, epsilon: float, regression_rate: float) -> float:
     """Return the probability that the binomial test certifies."""
     most = np.sum(binomial_cdf(np.arange(n + 1), n, epsilon) <= DELTA) - 1
-    return float(binomial_cdf(most, n, loss_rate))
+    return float(binomial_cdf(most, n, regression_rate))
 
 
 class Task(NamedTuple):
-    """A two-stage cascade on a binary problem, and what a rival is told of it."""
+    """A two-stage cascade on a binary problem, with the grid and accuracy that MAPIE is given."""
 
     population: Population
     truth: PairedOutcomes
@@ -116,28 +116,27 @@ class Task(NamedTuple):
     accuracy: float
 
     def table(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return confidence, early and late answer as columns, and the true labels."""
-        answers = self.population.answers
-        columns = [answers.confidence[0, rows], *answers.after[:, rows]]
-        return np.column_stack(columns), answers.truth[rows]
+        """Return confidence, early and late prediction as columns, and the true labels."""
+        predictions = self.population.predictions
+        columns = [predictions.confidence[0, rows], *predictions.after[:, rows]]
+        return np.column_stack(columns), predictions.truth[rows]
 
 
-def print_rival(n_draws: int, quick: bool = False) -> None:
-    """Print what MAPIE's control of an absolute risk and the paired certificate reach."""
+def print_mapie(n_draws: int, quick: bool = False) -> None:
+    """Print what MAPIE's control of an absolute risk and the paired certificate save."""
     try:
-        control = import_optional("mapie.risk_control", feature="the rival", extra="bench")
+        control = import_optional("mapie.risk_control", feature="the comparison", extra="bench")
     except ImportError as error:
         print(f"MAPIE skipped: {error}")
         return
-    n_draws = min(n_draws, MOST_RIVAL_DRAWS)
+    n_draws = min(n_draws, MAX_MAPIE_DRAWS)
     task = _task(4000 if quick else 20_000)
     print(
         f"binary, two stages averaged, accuracy without early exit {task.accuracy:.4f}, epsilon "
         f"{EPSILON}, delta {DELTA}, {n_draws} draws a line, the same for each method; MAPIE is "
-        f"told that accuracy, and {N_THRESHOLDS} true quantiles of the confidence\n"
+        f"given that accuracy, and {N_THRESHOLDS} true quantiles of the confidence\n"
     )
-    print(f"| {' | '.join(RIVAL_COLUMNS)} |")
-    print("|---" * len(RIVAL_COLUMNS) + "|")
+    print_header(MAPIE_COLUMNS)
     methods = {
         "paired certificate": _paired,
         "MAPIE, accuracy, Holm (its default)": partial(_holm, control),
@@ -146,20 +145,19 @@ def print_rival(n_draws: int, quick: bool = False) -> None:
     }
     for n in SIZES[:1] if quick else SIZES:
         for name, choose in methods.items():
-            cells = [name, f"{n:,}", *_play(task, choose, n, n_draws)]
-            print(f"| {' | '.join(cells)} |", flush=True)
+            print_line([name, f"{n:,}", *_figures(task, choose, n, n_draws)])
 
 
 def _task(n: int) -> Task:
     """Return the population, thresholds at quantiles of all its rows, and its true accuracy."""
     population = made_up("binary", n, (2.0, 3.0), odds=(1, 1))
-    answers = population.answers
-    grid = candidate_thresholds(answers.confidence[0], N_THRESHOLDS)
-    accuracy = float(np.mean(answers.after[-1] == answers.truth))
+    predictions = population.predictions
+    grid = candidate_thresholds(predictions.confidence[0], N_THRESHOLDS)
+    accuracy = float(np.mean(predictions.after[-1] == predictions.truth))
     return Task(population, population.outcomes, grid, accuracy)
 
 
-def _play(task: Task, choose: Callable, n: int, n_draws: int) -> list[str]:
+def _figures(task: Task, choose: Callable, n: int, n_draws: int) -> list[str]:
     """Return the figures of one method over draws of calibration rows."""
     rng, scores, seconds = np.random.default_rng(0), [], 0.0
     for _ in range(n_draws):
@@ -183,7 +181,7 @@ def _play(task: Task, choose: Callable, n: int, n_draws: int) -> list[str]:
 
 
 def _paired(task: Task, rows: np.ndarray) -> float | None:
-    """Return what the package certifies."""
+    """Return the threshold that the package certifies."""
     path, certifying = split(task.population, task.truth, rows)
     thresholds = certified(certifying, path, EPSILON, DELTA)
     return None if thresholds is None else thresholds[0]
@@ -196,10 +194,10 @@ def _holm(control, task: Task, rows: np.ndarray) -> float | None:
 
 
 def _split_sequence(control, task: Task, rows: np.ndarray) -> float | None:
-    """Return the same by fixed-sequence testing, in an order that a fifth of the rows teach."""
+    """Return the same by fixed-sequence testing, in an order learned from a fifth of the rows."""
     cut = int(TUNING_SHARE * len(rows))
     controller = _accuracy_controller(control, task, "split_fixed_sequence")
-    # A p-value on that few rows is seldom smaller; the thousand levels of the default take long.
+    # A p-value from so few rows is seldom smaller; the default of a thousand levels takes long.
     levels = np.logspace(-6, 0, 100)
     controller.learn_fixed_sequence_order(*task.table(rows[:cut]), levels, binary=True)
     return _cheapest(controller, *task.table(rows[cut:]))
@@ -218,15 +216,15 @@ def _accuracy_controller(control, task: Task, method: str):
 
 
 def _agreement(control, task: Task, rows: np.ndarray) -> float | None:
-    """Return the cheapest threshold at which few rows leave with another answer.
+    """Return the cheapest threshold at which few rows exit early with another label.
 
-    What is "predicted" is an early exit that changes the answer, which never should be: only so is
-    the risk one of a plain threshold, for which MAPIE offers a fixed sequence.
+    MAPIE "predicts" that an early exit changes the label, and the truth is that it never should:
+    only then is the risk one of a plain threshold, for which MAPIE offers a fixed sequence.
     """
 
     def changed(X):
-        sure = np.where(X[:, 1] == X[:, 2], 0.0, X[:, 0])
-        return np.column_stack([1 - sure, sure])
+        confidence = np.where(X[:, 1] == X[:, 2], 0.0, X[:, 0])
+        return np.column_stack([1 - confidence, confidence])
 
     boundaries = effective_threshold(task.grid)
     controller = control.BinaryClassificationController(
@@ -242,9 +240,9 @@ def _agreement(control, task: Task, rows: np.ndarray) -> float | None:
 
 
 def _cheapest(controller, X: np.ndarray, y: np.ndarray) -> float | None:
-    """Return the lowest parameter that a controller accepts; None where there is none."""
+    """Return the lowest parameter that a controller accepts; None if it accepts none."""
     with warnings.catch_warnings():
-        # It warns where it accepts all parameters, or none.
+        # MAPIE warns if it accepts all parameters, or none.
         warnings.simplefilter("ignore", UserWarning)
         accepted = controller.calibrate(X, y).valid_predict_params
     return float(np.min(accepted)) if len(accepted) else None
