@@ -38,7 +38,7 @@ _N_FINER_OF_LONG = 8
 # Bytes for statistics, and for the sums of many cascades at once. With what sweeps and blocks
 # of probabilities take beside them it stays below 500 MB.
 MAX_BYTES = 250_000_000
-# What a sweep takes besides grows with the rows that it looks at together.
+# What a sweep takes besides grows with the rows that it looks at at once.
 MAX_ROWS = 2**20
 Grids = dict[tuple[Key, int], np.ndarray]
 
@@ -135,13 +135,8 @@ def evaluate_points(
         some = [candidates[index] for index in batch]
         counts = ThresholdCounts(collect_for(predictions, settings, some), subset)
         counts.count([(key, n_levels) for one in some for key in one.gate_keys], settings.n_jobs)
-        found, count = refine_points(
-            counts,
-            candidates,
-            points.take(np.isin(points.candidate, batch)),
-            lambda _: n_levels,
-            settings.n_jobs,
-        )
+        near = points.take(np.isin(points.candidate, batch))
+        found, count = refine_points(counts, candidates, near, lambda _: n_levels, settings.n_jobs)
         parts.append(found)
         n_evaluated += count
     return pareto_optimal(candidates, join(parts)), n_evaluated
@@ -281,10 +276,7 @@ def pareto_optimal(
     # Among equals the candidate that comes first, then the point found first.
     rank = np.lexsort((np.arange(len(found.candidate)), found.candidate)).argsort()
     kept = non_dominated(
-        round_score(found.score),
-        round_cost(found.cost, highest),
-        round_cost(worst, highest),
-        rank,
+        round_score(found.score), round_cost(found.cost, highest), round_cost(worst, highest), rank
     )
     without_exit = np.flatnonzero([not candidates[index].exits for index in found.candidate])
     return found.take(np.union1d(kept, without_exit))
@@ -394,7 +386,7 @@ class ThresholdCounts:
         return [self.grids[key, n_levels] for key in candidate.gate_keys]
 
     def add_to(self, histogram: ThresholdHistogram, candidate: Candidate, n_levels: int) -> None:
-        """Add the rows to the sums of one candidate, over its whole grid."""
+        """Add the rows to the sums of one candidate, over its full grid."""
         self._add_rows(histogram, candidate)
         for key in candidate.gate_keys:
             passed = self._passed[key, n_levels]

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from sklearn_cascade._compat import import_optional
-from sklearn_cascade.core import (
-    as_numbers,
-    check_proba,
-    evenly_spaced,
-    row_costs,
-    within_limit,
-)
+from sklearn_cascade.core import as_numbers, check_proba, evenly_spaced, row_costs, within_limit
 from sklearn_cascade.core._pareto import SCORE_DECIMALS, non_dominated, round_cost, round_score
 from sklearn_cascade.exceptions import InfeasibleConstraintError
 from sklearn_cascade.inspection import CascadePrediction, Table, format_cost
@@ -482,7 +476,7 @@ def _table_of(front: ParetoFront) -> Table:
         f"{len(some):,} {'single model' if kind == 'single' else kind}{'s' * (len(some) != 1)}"
         for kind, some in by_kind.items()
     ]
-    title = f"{', '.join(counts)}; {front.n_evaluated:,} threshold vectors looked at"
+    title = f"{', '.join(counts)}; {front.n_evaluated:,} threshold vectors evaluated"
     groups = np.flatnonzero(front.non_dominated), np.array(by_kind["single"], dtype=int)
     shown = {i for some in groups for i in some[evenly_spaced(len(some), _N_SHOWN)].tolist()}
     cross_fitted = any(point.cross_fitted_score is not None for point in front)

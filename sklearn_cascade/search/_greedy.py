@@ -67,12 +67,9 @@ def search_greedily(
     few models which the best cascades use most. So the result is never worse than the best pair or
     single model.
     """
+    models_alone = enumerate_ensembles(predictions, 1)
     singles = evaluate_candidates(
-        predictions,
-        settings,
-        progress=progress,
-        rows=rows,
-        candidates=enumerate_ensembles(predictions, 1),
+        predictions, settings, progress=progress, rows=rows, candidates=models_alone
     )
     n_evaluated = singles.n_evaluated
     parts = [(singles.candidates, found) for found in singles.found]
@@ -84,12 +81,9 @@ def search_greedily(
         if len(models) > _N_SHORTLISTED:
             uses = Counter(model for cascade in cascades for model in cascade.members)
             models = sorted(sorted(uses, key=lambda model: (-uses[model], model))[:_N_SHORTLISTED])
+        some = enumerate_candidates(predictions, settings, models)
         shortlisted = evaluate_candidates(
-            predictions,
-            settings,
-            progress=progress,
-            rows=[subset],
-            candidates=enumerate_candidates(predictions, settings, models),
+            predictions, settings, progress=progress, rows=[subset], candidates=some
         )
         parts += [refined, (shortlisted.candidates, shortlisted.found[0])]
         n_evaluated += archive.n_evaluated + count + shortlisted.n_evaluated

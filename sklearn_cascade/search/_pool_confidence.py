@@ -120,12 +120,7 @@ Confidence = str | Callable | PoolConfidenceModels
 
 
 def confidence_of(
-    confidence: Confidence,
-    combine: str,
-    members: Sequence[int],
-    rows: slice,
-    *,
-    is_gate: bool,
+    confidence: Confidence, combine: str, members: Sequence[int], rows: slice, *, is_gate: bool
 ) -> Any:
     """Return the confidence of some rows once `members` have run; None where it is not needed."""
     if not isinstance(confidence, PoolConfidenceModels):

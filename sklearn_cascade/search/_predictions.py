@@ -249,13 +249,14 @@ def check_predictions(
             f"proba: {sum(are_pairs)} of {len(are_pairs)} entries are (confidence, predicted) "
             f"pairs; expected all of them, or none"
         )
-    if all(are_pairs):
+    has_proba = not all(are_pairs)
+    if has_proba:
+        outputs = _check_matrices(outputs, names, len(y))
+        classes, y = _columns_of(y, classes, outputs[0].shape[1])
+    else:
         outputs = _check_pairs(outputs, names, y)
         classes = np.unique(np.concatenate([y, *(_unique_labels(label) for _, label in outputs)]))
         y = np.searchsorted(classes, y)
-    else:
-        outputs = _check_matrices(outputs, names, len(y))
-        classes, y = _columns_of(y, classes, outputs[0].shape[1])
     counted = None
     if sample_weight is not None:
         positive = np.flatnonzero(sample_weight > 0)
@@ -263,15 +264,7 @@ def check_predictions(
         y, sample_weight = y[positive], sample_weight[positive]
         sample_weight = sample_weight if np.ptp(sample_weight) else None
     return PoolPredictions(
-        names,
-        costs[order],
-        y,
-        classes,
-        sample_weight,
-        outputs,
-        not all(are_pairs),
-        counted,
-        marginal_cost,
+        names, costs[order], y, classes, sample_weight, outputs, has_proba, counted, marginal_cost
     )
 
 

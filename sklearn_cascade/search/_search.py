@@ -9,11 +9,7 @@ import numpy as np
 
 from sklearn_cascade.core import DEFAULT_UNIT, check_sample_weight, numbers_by_name
 from sklearn_cascade.inspection import MeasuredCosts
-from sklearn_cascade.search._cross_fit import (
-    add_cross_fitted_scores,
-    choose_folds,
-    training_rows,
-)
+from sklearn_cascade.search._cross_fit import add_cross_fitted_scores, choose_folds, training_rows
 from sklearn_cascade.search._front import ParetoFront
 from sklearn_cascade.search._predictions import check_predictions
 from sklearn_cascade.search._strategy import Options, run_search, validate_options
@@ -183,18 +179,8 @@ def search_cascades(
     if train_costs is not None:
         numbers = numbers_by_name("train_costs", train_costs, names)
         train_costs = dict(zip(names, numbers.tolist(), strict=True))
-    options = Options(
-        max_stages=max_stages,
-        order=order,
-        combine=combine,
-        confidence=confidence,
-        n_thresholds=n_thresholds,
-        method=method,
-        scoring=scoring,
-        max_worst_cost=max_worst_cost,
-        n_jobs=n_jobs,
-        verbose=verbose,
-    )
+    parameters = (max_stages, order, combine, confidence, n_thresholds, method)
+    options = Options(*parameters, scoring, max_worst_cost, n_jobs, verbose)
     cross_fitted, fold = choose_folds(cv, predictions, options)
     sample = np.arange(predictions.n_samples)
     # Seconds of a learned confidence can be added to no other unit.

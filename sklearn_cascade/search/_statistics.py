@@ -18,11 +18,7 @@ from sklearn_cascade.core import (
     row_values,
 )
 from sklearn_cascade.search._candidates import Key
-from sklearn_cascade.search._pool_confidence import (
-    Confidence,
-    PoolConfidenceModels,
-    confidence_of,
-)
+from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels, confidence_of
 from sklearn_cascade.search._predictions import PoolPredictions
 
 # Probabilities of one model in one block: running sums stay in the cache.

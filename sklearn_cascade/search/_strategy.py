@@ -42,11 +42,7 @@ from sklearn_cascade.search._front import (
     make_evaluator,
 )
 from sklearn_cascade.search._greedy import search_greedily
-from sklearn_cascade.search._pool_confidence import (
-    Confidence,
-    PoolConfidenceModels,
-    confidence_of,
-)
+from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels, confidence_of
 from sklearn_cascade.search._predictions import PoolPredictions, exit_outputs
 from sklearn_cascade.search._statistics import blocks_of
 from sklearn_cascade.tuning._fit_confidence import LearnedConfidence, as_learner
@@ -278,7 +274,7 @@ def _search_near_front(
         ensembles = [candidate for candidate in first.candidates if not candidate.exits]
         sets = _sets_near_front(predictions, settings, first)
         n_evaluated = first.n_evaluated
-    progress.say(f"{len(sets):,} sets of models are looked at with the confidence asked for")
+    progress.say(f"{len(sets):,} sets of models are searched with the confidence asked for")
     cascades = [
         make_cascade(predictions, combine, members, settings.confidence)
         for members in sets
@@ -347,13 +343,7 @@ def predict(
     parts = []
     for block in blocks_of(predictions, len(members)):
         confidences = [
-            confidence_of(
-                confidence,
-                combine,
-                members[: k + 1],
-                block,
-                is_gate=k < len(thresholds),
-            )
+            confidence_of(confidence, combine, members[: k + 1], block, is_gate=k < len(thresholds))
             for k in range(len(members))
         ]
         outputs = (predictions.read(model, block) for model in members)

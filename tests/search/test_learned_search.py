@@ -110,7 +110,7 @@ def test_large_pools_are_learned_near_their_front(capsys):
         cv=None,
         verbose=1,
     )
-    printed = re.search(r"(\d+) sets of models are looked at", capsys.readouterr().out)
+    printed = re.search(r"(\d+) sets of models are searched", capsys.readouterr().out)
     assert len({row.members for row in front if row.kind == "cascade"}) <= int(printed[1]) <= 40
     assert {row.kind for row in front} == {"single", "cascade"}
 
