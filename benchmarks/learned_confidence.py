@@ -15,8 +15,8 @@ from benchmarks.published_pools import Pool, best_single, load_pools
 from benchmarks.tables import print_header, print_line, spread
 from sklearn_cascade.search import (
     Options,
+    check_predictions,
     cross_fit_choice,
-    record,
     run_search,
     training_rows,
     validate_options,
@@ -100,7 +100,9 @@ def _print_savings(folder: Path, quick: bool, n_halves: int) -> dict[str, np.nda
 
 def _search(tuning: Pool, test: Pool, confidence: str, max_stages: int) -> list[Outcome]:
     """Choose for both aims on one half, and apply the choices to the other."""
-    predictions = record(tuning.outputs, tuning.y, names=tuning.names, costs=tuning.costs)
+    predictions = check_predictions(
+        tuning.outputs, tuning.y, names=tuning.names, costs=tuning.costs
+    )
     fold = np.random.default_rng(0).permutation(len(tuning.y)) % N_FOLDS
     sample = np.arange(len(fold))
     options = Options(

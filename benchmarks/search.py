@@ -18,16 +18,15 @@ from benchmarks import baselines
 from benchmarks.tables import print_header, print_line
 from sklearn_cascade import search_cascades
 from sklearn_cascade.core import cumulative_costs, exit_stages
-from sklearn_cascade.search._candidates import in_order, view_rows
+from sklearn_cascade.search._candidates import sort_candidates
 from sklearn_cascade.search._exhaustive import (
     Settings,
     ThresholdCounts,
     collect_for,
-    levels_of,
-    plan_committees,
-    sweep_plans,
+    enumerate_candidates,
+    sweep_candidates,
 )
-from sklearn_cascade.search._predictions import record
+from sklearn_cascade.search._predictions import check_predictions, subset_rows
 
 COSTS = np.array([1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 55.0, 89.0])
 
@@ -76,7 +75,7 @@ def _probabilities(rng, y, ease, skill, n_classes):
 def sweep(proba, y, n_thresholds, n_vectors):
     """Time the steps of the sweep, and compare it with a plain evaluation of some vectors."""
     names = [f"m{k}" for k in range(len(proba))]
-    predictions = record(proba, y, names=names, costs=COSTS[: len(proba)])
+    predictions = check_predictions(proba, y, names=names, costs=COSTS[: len(proba)])
     settings = Settings(
         ("mean", "last"),
         4,
@@ -87,16 +86,20 @@ def sweep(proba, y, n_thresholds, n_vectors):
         max_worst_cost=None,
         n_jobs=1,
     )
-    candidates = in_order(predictions, plan_committees(predictions, settings))
+    candidates = sort_candidates(predictions, enumerate_candidates(predictions, settings))
     start = perf_counter()
     statistics = collect_for(predictions, settings, candidates)
-    counts = ThresholdCounts(statistics, view_rows(predictions, settings.scoring))
+    counts = ThresholdCounts(statistics, subset_rows(predictions, settings.scoring))
     collected = perf_counter()
-    cuts = [(key, levels_of(plan, n_thresholds)) for plan in candidates for key in plan.gates]
-    counts.cut(cuts, 1)
+    levels = [
+        (key, settings.n_levels(candidate))
+        for candidate in candidates
+        for key in candidate.gate_keys
+    ]
+    counts.count(levels, 1)
     cut = perf_counter()
-    _, n_vectors_swept = sweep_plans(
-        counts, candidates, range(len(candidates)), n_thresholds, 1, lambda: None
+    _, n_vectors_swept = sweep_candidates(
+        counts, candidates, range(len(candidates)), settings.n_levels, 1, lambda: None
     )
     swept = perf_counter()
     rate = n_vectors_swept / (swept - cut)
@@ -109,7 +112,7 @@ def sweep(proba, y, n_thresholds, n_vectors):
         f"{rate / 1e6:.1f} million vectors per second",
         bound=">= 10 million per second",
     )
-    plain = plain_evaluation(statistics, counts, candidates, n_thresholds, n_vectors)
+    plain = plain_evaluation(statistics, counts, candidates, settings, n_vectors)
     _print(
         f"plain evaluation of {n_vectors} vectors, results equal to 1e-12",
         f"{1e3 * plain:.3f} ms per vector",
@@ -119,28 +122,34 @@ def sweep(proba, y, n_thresholds, n_vectors):
     )
 
 
-def plain_evaluation(statistics, counts, candidates, n_thresholds, n_vectors):
+def plain_evaluation(statistics, counts, candidates, settings, n_vectors):
     """Return the median seconds of one vector by itself; raise if results differ."""
     rng, seconds = np.random.default_rng(0), []
-    longest = [plan for plan in candidates if plan.exits and len(plan.members) == 4]
+    longest = [
+        candidate for candidate in candidates if candidate.exits and len(candidate.members) == 4
+    ]
     for _ in range(n_vectors):
-        plan = longest[rng.integers(len(longest))]
-        n_levels = levels_of(plan, n_thresholds)
-        grids = counts.thresholds(plan, n_levels)
+        candidate = longest[rng.integers(len(longest))]
+        n_levels = settings.n_levels(candidate)
+        grids = counts.thresholds(candidate, n_levels)
         index = tuple(int(rng.integers(len(grid))) for grid in grids)
         thresholds = [float(grid[j]) for grid, j in zip(grids, index, strict=True)]
-        confidence = [statistics.confidence[statistics.place[key]] for key in plan.gates]
-        value = np.array([statistics.value[statistics.place[key]] for key in plan.answers])
+        confidence = [
+            statistics.confidence[statistics.position[key]] for key in candidate.gate_keys
+        ]
+        value = np.array(
+            [statistics.value[statistics.position[key]] for key in candidate.output_keys]
+        )
         start = perf_counter()
         stage = exit_stages(confidence, thresholds)
         score = value[stage, np.arange(len(stage))].mean()
-        cost = cumulative_costs(plan.costs)[stage].mean()
+        cost = cumulative_costs(candidate.costs)[stage].mean()
         seconds.append(perf_counter() - start)
-        swept = counts.sweep(plan, n_levels)
+        swept = counts.sweep(candidate, n_levels)
         # A stage with one threshold has no axis.
         cell = tuple(j for j, grid in zip(index, grids, strict=True) if len(grid) > 1)
         assert abs(swept.score[cell] - score) <= 1e-12
-        assert abs(swept.cost[cell] - cost) <= 1e-12 * plan.worst_cost
+        assert abs(swept.cost[cell] - cost) <= 1e-12 * candidate.worst_cost
     return float(np.median(seconds))
 
 

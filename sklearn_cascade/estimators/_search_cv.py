@@ -25,11 +25,12 @@ from sklearn_cascade.search import (
     ParetoFront,
     add_cross_fitted_scores,
     check_constraints,
+    check_predictions,
     cross_fit_choice,
-    record,
     replay,
     run_search,
     training_rows,
+    tuned_candidates,
     validate_options,
 )
 from sklearn_cascade.tuning import LearnedConfidence
@@ -432,7 +433,7 @@ class CascadeSearchCV(CallbackSupportMixin, BaseCascade):
         """Search the held-out rows, once for all of them and once without each fold."""
         weight = None if sample_weight is None else sample_weight[held_out.samples]
         names = [name for name, _ in active_members(self.estimators)]
-        recordings = record(
+        predictions = check_predictions(
             held_out.proba,
             labels.y[held_out.samples],
             names=names,
@@ -440,16 +441,16 @@ class CascadeSearchCV(CallbackSupportMixin, BaseCascade):
             classes=labels.classes,
             sample_weight=weight,
         )
-        counted = slice(None) if recordings.counted is None else recordings.counted
+        counted = slice(None) if predictions.counted is None else predictions.counted
         fold, sample = held_out.fold[counted], held_out.samples[counted]
         # No row is scored by a choice it had a part in, also where folds overlap.
         parts, others = training_rows(fold, sample)
         options = Options(**{name: getattr(self, name) for name in Options._fields})
         billed = isinstance(self.costs, str)
-        options = validate_options(recordings, options, fold=fold, sample=sample, billed=billed)
+        options = validate_options(predictions, options, fold=fold, sample=sample, billed=billed)
         cross_fitted = all(len(rows) for rows in others)
         self.front_, *fronts = run_search(
-            recordings,
+            predictions,
             options,
             members.cost_unit,
             rows=[None, *others] if cross_fitted else [None],
@@ -457,14 +458,14 @@ class CascadeSearchCV(CallbackSupportMixin, BaseCascade):
         )
         self.cross_fitted_score_ = self.cross_fitted_cost_ = float("nan")
         if cross_fitted:
-            self.front_ = add_cross_fitted_scores(recordings, options, self.front_, fronts, parts)
+            self.front_ = add_cross_fitted_scores(predictions, options, self.front_, fronts, parts)
             score, cost = cross_fit_choice(
-                recordings, options, fronts, parts, [self._constraints()]
+                predictions, options, fronts, parts, [self._constraints()]
             )
             self.cross_fitted_score_, self.cross_fitted_cost_ = float(score[0]), float(cost[0])
         self.n_evaluated_ = self.front_.n_evaluated
         self.best_index_ = self.front_.find_index(**self._constraints())
-        self.cv_results_ = tabulate_results(recordings, options, self.front_, parts)
+        self.cv_results_ = tabulate_results(predictions, options, self.front_, parts)
         self.best_params_ = params_of(self.front_[self.best_index_])
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
         self.best_cost_ = float(self.cv_results_["mean_test_cost"][self.best_index_])
@@ -488,7 +489,7 @@ class CascadeSearchCV(CallbackSupportMixin, BaseCascade):
             random_state=self.random_state,
         )
         chosen = tuple(stages[name]._replace(position=k) for k, name in enumerate(point.members))
-        spec = self.front_.application.committee(point)
+        spec = self.front_.evaluator.stage_spec(point)
         is_learned = spec.seconds is not None
         learned = spec.confidences if is_learned else None
         fitted = adopt_stages(cascade, chosen, members.classes, learned=learned)
@@ -513,13 +514,13 @@ def params_of(row: OperatingPoint) -> dict:
 
 
 def tabulate_results(
-    recordings, options: Options, front: ParetoFront, parts: Sequence[np.ndarray]
+    predictions, options: Options, front: ParetoFront, parts: Sequence[np.ndarray]
 ) -> dict:
     """Return ``cv_results_``: a row for each row of the front.
 
     Parameters
     ----------
-    recordings : PoolPredictions
+    predictions : PoolPredictions
         Held-out answers of the members.
     options : Options
         Parameters of the search.
@@ -528,7 +529,7 @@ def tabulate_results(
     parts : sequence of ndarray of int
         Rows of each fold.
     """
-    score, cost = replay(recordings, options, front, parts)
+    score, cost = replay(predictions, options, tuned_candidates(front), parts)
     params = [params_of(row) for row in front]
     results: dict = {"params": params}
     for name in ("members", "combine", "thresholds"):

@@ -1,58 +1,50 @@
-"""The committees a search looks at, and those it found, as arrays."""
+"""The candidates of a search, cascades and ensembles, and those evaluated, as arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations, permutations
+import itertools
+from collections.abc import Iterator, Sequence
 from math import comb, perm
 from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.core import COMBINATIONS, score_weights, within_limit, worst_case_cost
-from sklearn_cascade.search._pool_confidence import PoolConfidenceModels
+from sklearn_cascade.core import COMBINATIONS, within_limit, worst_case_cost
+from sklearn_cascade.core._pareto import non_dominated, round_score
+from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels
 from sklearn_cascade.search._predictions import PoolPredictions
-from sklearn_cascade.search._statistics import Key, prefix_of
+
+# The models behind an output, ascending; or a combination and the models in running order.
+Key = tuple[int, ...] | tuple[str | int, ...]
 
 
 class Candidate(NamedTuple):
-    """Models in running order, and how their answers are combined.
-
-    Attributes
-    ----------
-    combine : {"mean", "last", "most_confident"}
-        How the stages run so far are combined.
-    members : tuple of int
-        Positions in the pool, in running order.
-    costs : ndarray of shape (n_stages,)
-        Cost of one row in each stage.
-    exits : bool
-        False: all rows go through all stages, and there is no threshold to choose.
-    learned : bool, default=False
-        Whether the confidence looks at what the stages before have said.
-    """
+    """Models in running order, and how their outputs are combined."""
 
     combine: str
-    members: tuple[int, ...]
-    costs: np.ndarray
-    exits: bool
-    learned: bool = False
+    members: tuple[int, ...]  # positions in the pool
+    costs: np.ndarray  # (n_stages,), of one row in each stage
+    exits: bool  # False: all rows go through all stages, and there is no threshold to choose
+    learned: bool = False  # whether the confidence depends on the outputs of earlier stages
 
     @property
-    def answers(self) -> list[Key]:
-        """The models that make the answer at each stage where rows may be answered."""
+    def output_keys(self) -> list[Key]:
+        """What the output depends on, at each stage where rows may exit."""
         n_stages = len(self.members)
-        stages = range(1, n_stages + 1) if self.exits else [n_stages]
-        return [prefix_of(self.combine, self.members[:k], self.learned) for k in stages]
+        if not self.exits:
+            return [output_key(self.combine, self.members, self.learned)]
+        return [
+            output_key(self.combine, self.members[:k], self.learned) for k in range(1, n_stages + 1)
+        ]
 
     @property
-    def gates(self) -> list[Key]:
-        """The models whose confidence decides, at each stage where rows may exit early."""
-        return self.answers[:-1]
+    def gate_keys(self) -> list[Key]:
+        """What the confidence depends on, at each stage where rows may exit early."""
+        return self.output_keys[:-1]
 
     @property
-    def answer_costs(self) -> np.ndarray:
-        """What each answer adds to the cost of a row."""
+    def exit_costs(self) -> np.ndarray:
+        """What each stage where rows may exit adds to the cost of a row."""
         return self.costs if self.exits else np.array([self.worst_cost])
 
     @property
@@ -61,124 +53,89 @@ class Candidate(NamedTuple):
         return worst_case_cost(self.costs)
 
 
-def cascade_of(
-    recordings: PoolPredictions,
-    way: str,
+def output_key(combine: str, members: Sequence[int], learned: bool = False) -> Key:
+    """Return what the output and its confidence depend on once `members` have run."""
+    if learned or combine == "most_confident":
+        return (combine, *members)
+    return (members[-1],) if combine == "last" else tuple(sorted(members))
+
+
+def make_cascade(
+    predictions: PoolPredictions,
+    combine: str,
     members: tuple[int, ...],
-    confidence: str | Callable | PoolConfidenceModels,
+    confidence: Confidence = "max_proba",
 ) -> Candidate:
-    """Return one cascade; a learned confidence looks at more, and may be on the bill."""
-    costs, learned = recordings.stage_costs(members), isinstance(confidence, PoolConfidenceModels)
-    if learned:
-        costs = costs + confidence.costs(way, len(members))
-    return Candidate(way, members, costs, True, learned)
+    """Return one cascade; a learned confidence depends on more, and may add to its costs."""
+    costs, learned = predictions.stage_costs(members), isinstance(confidence, PoolConfidenceModels)
+    if isinstance(confidence, PoolConfidenceModels):
+        costs = costs + confidence.costs(combine, len(members))
+    return Candidate(combine, members, costs, exits=True, learned=learned)
 
 
-class EvaluatedCandidates(NamedTuple):
-    """Committees with thresholds, and what they reach on the held-out rows.
-
-    Attributes
-    ----------
-    plan : ndarray of int of shape (n_found,)
-        Position in the list of plans.
-    thresholds : ndarray of shape (n_found, max_stages - 1)
-        Beyond the last stage but one: NaN.
-    score, cost : ndarray of shape (n_found,)
-        Score, and mean cost of a row.
-    rates : ndarray of shape (n_found, max_stages)
-        Share of the rows that exit at each stage; beyond the last: 0.
-    """
-
-    plan: np.ndarray
-    thresholds: np.ndarray
-    score: np.ndarray
-    cost: np.ndarray
-    rates: np.ndarray
-
-    def take(self, rows: np.ndarray) -> EvaluatedCandidates:
-        """Return some of them."""
-        return EvaluatedCandidates(*(column[rows] for column in self))
-
-
-def join(parts: Sequence[EvaluatedCandidates]) -> EvaluatedCandidates:
-    """Return several lots of committees as one."""
-    return EvaluatedCandidates(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def plan_cascades(
-    recordings: PoolPredictions,
-    ways: Sequence[str],
+def enumerate_cascades(
+    predictions: PoolPredictions,
+    combinations: Sequence[str],
     max_stages: int,
     order: str,
     max_worst_cost: float | None = None,
     models: Sequence[int] | None = None,
 ) -> list[Candidate]:
-    """Return every cascade of at least two stages.
+    """Return every cascade of at least two of some models (ascending), by default of all.
 
-    Parameters
-    ----------
-    recordings : PoolPredictions
-        The pool, cheapest first.
-    ways : sequence of str
-        Combinations to try.
-    max_stages : int
-        The most models in one cascade.
-    order : {"cost", "any"}
-        Cheapest first, or every order.
-    max_worst_cost : float, default=None
-        Sets that cost more in the worst case are left out.
-    models : sequence of int, default=None
-        Models to take, ascending; None: all.
-
-    Returns
-    -------
-    plans : list of Candidate
+    `order` is "cost", cheapest first, or "any", every order.
     """
-    models = range(recordings.n_models) if models is None else models
-    arrange = permutations if order == "any" else combinations
-    plans = [
-        Candidate(way, members, recordings.stage_costs(members), True)
+    models = range(predictions.n_models) if models is None else models
+    arrange = itertools.permutations if order == "any" else itertools.combinations
+    cascades = [
+        make_cascade(predictions, combine, members)
         for n_stages in range(2, min(max_stages, len(models)) + 1)
         for members in arrange(models, n_stages)
-        for way in ways
+        for combine in combinations
     ]
-    return _within(plans, max_worst_cost)
+    return within_worst_cost(cascades, max_worst_cost)
 
 
-def plan_ensembles(
-    recordings: PoolPredictions,
+def enumerate_ensembles(
+    predictions: PoolPredictions,
     max_stages: int,
     max_worst_cost: float | None = None,
     models: Sequence[int] | None = None,
 ) -> list[Candidate]:
     """Return every single model, and every set of at least two that can be averaged."""
-    models = range(recordings.n_models) if models is None else models
-    singles = [
-        Candidate("mean", (model,), recordings.stage_costs((model,)), False) for model in models
-    ]
-    if recordings.proba is None:
-        return singles
-    sets = [
-        Candidate("mean", members, recordings.stage_costs(members), False)
-        for n_stages in range(2, min(max_stages, len(models)) + 1)
-        for members in combinations(models, n_stages)
-    ]
-    return singles + _within(sets, max_worst_cost)
+    models = range(predictions.n_models) if models is None else models
+    n_averaged = min(max_stages, len(models)) if predictions.has_proba else 1
+    singles, *ensembles = (
+        [
+            Candidate("mean", members, predictions.stage_costs(members), exits=False)
+            for members in itertools.combinations(models, n_stages)
+        ]
+        for n_stages in range(1, max(1, n_averaged) + 1)
+    )
+    return singles + within_worst_cost(list(itertools.chain(*ensembles)), max_worst_cost)
 
 
-def in_order(recordings: PoolPredictions, plans: Sequence[Candidate]) -> list[Candidate]:
-    """Return plans in order of merit among committees of equal score and cost.
+def within_worst_cost(
+    candidates: Sequence[Candidate], max_worst_cost: float | None
+) -> list[Candidate]:
+    """Return the candidates whose worst-case cost is within the limit."""
+    return [some for some in candidates if within_limit(some.worst_cost, max_worst_cost)]
 
-    Lower worst-case cost, then fewer stages, then names, then no early exit, then the mean and
-    the last stage's answer.
+
+def sort_candidates(
+    predictions: PoolPredictions, candidates: Sequence[Candidate]
+) -> list[Candidate]:
+    """Return candidates in the order in which those of equal score and mean cost are preferred.
+
+    Lower worst-case cost, then fewer stages, then names, then no early exit, then the combination.
     """
 
-    def merit(plan):
-        names = [recordings.names[model] for model in plan.members]
-        cost = float(f"{plan.worst_cost:.10g}")
-        return cost, len(names), names, plan.exits, COMBINATIONS.index(plan.combine)
+    def preference(candidate: Candidate) -> tuple:
+        names = [predictions.names[model] for model in candidate.members]
+        cost = float(f"{candidate.worst_cost:.10g}")
+        return cost, len(names), names, candidate.exits, COMBINATIONS.index(candidate.combine)
 
-    return sorted(plans, key=merit)
+    return sorted(candidates, key=preference)
 
 
 def count_cascades(n_models: int, max_stages: int, order: str) -> Iterator[tuple[int, int]]:
@@ -188,72 +145,27 @@ def count_cascades(n_models: int, max_stages: int, order: str) -> Iterator[tuple
         yield n_stages, count(n_models, n_stages)
 
 
-def _within(plans: list[Candidate], max_worst_cost: float | None) -> list[Candidate]:
-    """Return the plans whose worst-case cost is within the limit."""
-    return [plan for plan in plans if within_limit(plan.worst_cost, max_worst_cost)]
+class EvaluatedCandidates(NamedTuple):
+    """Candidates with thresholds, and what they reach on the held-out rows."""
+
+    candidate: np.ndarray  # (n_points,), index into the list of candidates
+    thresholds: np.ndarray  # (n_points, max_stages - 1); NaN from the last stage on
+    score: np.ndarray  # (n_points,)
+    cost: np.ndarray  # (n_points,), mean cost of a row
+    exit_rates: np.ndarray  # (n_points, max_stages), share of the rows; 0 beyond the last stage
+
+    def take(self, points: np.ndarray) -> EvaluatedCandidates:
+        """Return some of the points."""
+        return EvaluatedCandidates(*(column[points] for column in self))
+
+    def front(self) -> np.ndarray:
+        """Return the points that no other dominates in score and mean cost, by rising cost."""
+        n_points = len(self.candidate)
+        score, rank = round_score(self.score), np.arange(n_points)
+        points = non_dominated(score, self.cost, np.zeros(n_points), rank)
+        return points[np.argsort(self.cost[points], kind="stable")]
 
 
-class RowSubset(NamedTuple):
-    """Some rows, and what each counts.
-
-    Attributes
-    ----------
-    rows : ndarray of int or None
-        Positions, ascending; None: all.
-    value_weight, row_weight : ndarray of shape (n_rows,) or None
-        Weight in the score and in the mean cost; None: one each.
-    value_scale, row_scale : float
-        What the weighted sums are multiplied by.
-    """
-
-    rows: np.ndarray | None
-    value_weight: np.ndarray | None
-    row_weight: np.ndarray | None
-    value_scale: float
-    row_scale: float
-
-    @property
-    def scales(self) -> tuple[float, float]:
-        """Both scales."""
-        return self.value_scale, self.row_scale
-
-    def among(self, sample: np.ndarray) -> RowSubset:
-        """Return the part of it that is in a sample of rows, counted by places in the sample."""
-        if self.rows is None:
-            rows, part = None, sample
-        else:
-            rows = np.flatnonzero(np.isin(sample, self.rows))
-            part = np.searchsorted(self.rows, sample[rows])
-        return self._weighing(rows, part)
-
-    def between(self, start: int, stop: int) -> RowSubset:
-        """Return the part of it that lies in a stretch of rows, counted from its start."""
-        first, last = start, stop
-        rows = None
-        if self.rows is not None:
-            first, last = np.searchsorted(self.rows, [start, stop])
-            rows = self.rows[first:last] - start
-        return self._weighing(rows, slice(first, last))
-
-    def _weighing(self, rows, part) -> RowSubset:
-        """Return the view of other rows with part of the weights."""
-        return self._replace(
-            rows=rows,
-            value_weight=None if self.value_weight is None else self.value_weight[part],
-            row_weight=None if self.row_weight is None else self.row_weight[part],
-        )
-
-
-def view_rows(
-    recordings: PoolPredictions, scoring: str, rows: np.ndarray | None = None
-) -> RowSubset:
-    """Return the view of some rows, by default of all."""
-    y, weight = recordings.y, recordings.sample_weight
-    if rows is not None:
-        y, weight = y[rows], None if weight is None else weight[rows]
-    row_weight = None if weight is None else weight / weight.sum()
-    row_scale = 1.0 / len(y) if weight is None else 1.0
-    if weight is None and scoring != "balanced_accuracy":
-        return RowSubset(rows, None, row_weight, row_scale, row_scale)
-    shares = score_weights(scoring, y, np.ones(len(y)) if weight is None else weight)
-    return RowSubset(rows, shares, row_weight, 1.0, row_scale)
+def join(parts: Sequence[EvaluatedCandidates]) -> EvaluatedCandidates:
+    """Return the points of several parts as one."""
+    return EvaluatedCandidates(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

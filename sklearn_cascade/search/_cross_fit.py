@@ -1,245 +1,193 @@
-"""Scores beside those that were tuned: chosen without the rows that they are taken on."""
+"""Cross-fitted scores: of candidates chosen without the fold that they are evaluated on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
 from sklearn_cascade.core import cumulative_costs, exit_stages, is_additive
 from sklearn_cascade.core._pareto import round_cost, round_score
-from sklearn_cascade.search._candidates import Candidate, cascade_of, view_rows
-from sklearn_cascade.search._exhaustive import collect_for, lots_by_rows
-from sklearn_cascade.search._front import OperatingPoint, ParetoFront
-from sklearn_cascade.search._predictions import PoolPredictions
-from sklearn_cascade.search._strategy import (
-    Options,
-    predict,
-    score_given,
-    seconds_of,
-    settings_of,
-)
+from sklearn_cascade.search._candidates import Candidate
+from sklearn_cascade.search._exhaustive import batches_by_rows, collect_for
+from sklearn_cascade.search._front import ParetoFront
+from sklearn_cascade.search._predictions import PoolPredictions, subset_rows
+from sklearn_cascade.search._statistics import Statistics
+from sklearn_cascade.search._strategy import Options, estimate_seconds, predict, settings_of
 
 # Folds where their number is left open, and the seconds of one core that are worth it.
 _N_FOLDS = 5
-_MOST_FOLDS = 100
+_MAX_FOLDS = 100
 _AFFORDABLE_SECONDS = 10.0
+# A candidate with the thresholds of its gates.
+TunedCandidate = tuple[Candidate, Sequence[float]]
 
 
-def fold_rows(cv, recordings: PoolPredictions, options: Options) -> tuple[bool, np.ndarray]:
-    """Return whether cross-fitted scores are wanted, and the fold of each row that counts.
+def choose_folds(
+    cv: Any, predictions: PoolPredictions, options: Options
+) -> tuple[bool, np.ndarray]:
+    """Return whether cross-fitted scores are wanted, and the fold of each row: (n_samples,).
 
-    Parameters
-    ----------
-    cv : int, "auto", array-like of shape (n_recorded,) or None
-        As in `search_cascades`.
-    recordings : PoolPredictions
-        Answers of the pool.
-    options : Options
-        Parameters of the search.
-
-    Returns
-    -------
-    cross_fitted : bool
-    fold : ndarray of int of shape (n_samples,)
+    `cv` is as in `search_cascades`.
     """
-    n_samples = recordings.n_samples
+    n_samples, n_recorded = predictions.n_samples, predictions.n_recorded
+    max_folds = min(n_samples, _MAX_FOLDS)
     if cv is None or (isinstance(cv, str) and cv == "auto"):
         n_folds = min(_N_FOLDS, n_samples)
-        seconds = n_folds * seconds_of(recordings, settings_of(recordings, options))
-        cross_fitted = cv is not None and n_folds > 1 and seconds <= _AFFORDABLE_SECONDS
-        return cross_fitted, _draw(n_samples, n_folds)
-    most = min(n_samples, _MOST_FOLDS)
-    if isinstance(cv, Integral) and not isinstance(cv, bool) and 2 <= cv <= most:
-        return True, _draw(n_samples, int(cv))
+        seconds = estimate_seconds(predictions, settings_of(predictions, options))
+        affordable = n_folds > 1 and n_folds * seconds <= _AFFORDABLE_SECONDS
+        return cv is not None and affordable, _shuffled_folds(n_samples, n_folds)
+    if isinstance(cv, Integral) and not isinstance(cv, bool) and 2 <= int(cv) <= max_folds:
+        return True, _shuffled_folds(n_samples, int(cv))
     fold = np.asarray(cv)
-    n_recorded = recordings.n_recorded
     if fold.shape != (n_recorded,) or fold.dtype.kind not in "iubUS":
         raise ValueError(
-            f"cv={cv!r}; expected 'auto', None, a number of folds from 2 to {most}, or the "
+            f"cv={cv!r}; expected 'auto', None, a number of folds from 2 to {max_folds}, or the "
             f"fold of each of the {n_recorded} rows as an integer or a name"
         )
-    if recordings.counted is not None:
-        fold = fold[recordings.counted]
+    if predictions.counted is not None:
+        fold = fold[predictions.counted]
     labels, fold = np.unique(fold, return_inverse=True)
-    if not 2 <= len(labels) <= _MOST_FOLDS:
+    if not 2 <= len(labels) <= _MAX_FOLDS:
         raise ValueError(
             f"cv names {len(labels)} folds, {str(labels[0])!r} among them; expected from 2 to "
-            f"{_MOST_FOLDS}: the search is repeated without each of them"
+            f"{_MAX_FOLDS}: the search is repeated without each of them"
         )
     return True, fold
 
 
-def _draw(n_samples: int, n_folds: int) -> np.ndarray:
-    """Return the fold of each row, drawn evenly, the same for any two calls: (n_samples,)."""
+def _shuffled_folds(n_samples: int, n_folds: int) -> np.ndarray:
+    """Return a random fold of each row, the same for any two calls: (n_samples,)."""
     return np.random.default_rng(0).permutation(n_samples) % n_folds
 
 
 def training_rows(
     fold: np.ndarray, sample: np.ndarray
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return the rows of each fold, and the rows of other samples that choose for it."""
+    """Return the rows of each fold, and the rows of other samples, which choose for it."""
     parts = [np.flatnonzero(fold == k) for k in np.unique(fold)]
     return parts, [np.flatnonzero(~np.isin(sample, sample[part])) for part in parts]
 
 
-def cross_fit_choice(
-    recordings: PoolPredictions,
-    options: Options,
-    fronts: Sequence[ParetoFront],
-    parts: Sequence[np.ndarray],
-    choices: Sequence[dict],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean score and cost of committees chosen without the fold they are taken on.
-
-    Where the other folds hold no committee that satisfies the constraints, the nearest is taken.
-
-    Parameters
-    ----------
-    recordings : PoolPredictions
-        Answers of the pool.
-    options : Options
-        Parameters of the search, prepared.
-    fronts : sequence of ParetoFront
-        What was found without each fold.
-    parts : sequence of ndarray of int
-        Rows of each fold.
-    choices : sequence of dict
-        Constraints of each choice, as for ``ParetoFront.select``.
-
-    Returns
-    -------
-    score, cost : ndarray of shape (n_choices,)
-    """
-    if not choices:
-        return np.empty(0), np.empty(0)
-    chosen: dict[OperatingPoint, int] = {}
-    best = [front[front.find_index(**c, nearest=True)] for c in choices for front in fronts]
-    places = np.array([chosen.setdefault(row, len(chosen)) for row in best])
-    places = places.reshape(len(choices), len(fronts))
-    folds = np.arange(len(parts))
-    wanted = np.zeros((len(chosen), len(parts)), dtype=bool)
-    wanted[places, folds] = True
-    score, cost = replay(recordings, options, list(chosen), parts, wanted)
-    return score[places, folds].mean(axis=1), cost[places, folds].mean(axis=1)
-
-
 def add_cross_fitted_scores(
-    recordings: PoolPredictions,
+    predictions: PoolPredictions,
     options: Options,
     front: ParetoFront,
-    fronts: Sequence[ParetoFront],
+    fold_fronts: Sequence[ParetoFront],
     parts: Sequence[np.ndarray],
 ) -> ParetoFront:
-    """Return the front with cross-fitted scores of what was tuned beside those tuned.
+    """Return the front of all rows with cross-fitted scores of the cascades that nothing beats.
 
-    That of a cascade nothing beats is the score of the best committee of no higher mean cost,
-    chosen without the fold it is taken on.
-
-    Parameters
-    ----------
-    recordings, options
-        As for `cross_fit_choice`.
-    front : ParetoFront
-        What was found on all rows.
-    fronts, parts
-        As for `cross_fit_choice`.
+    That of a cascade is the score of the best candidate of no higher mean cost. The other
+    parameters are as for `cross_fit_choice`.
     """
-    places = [i for i in _unbeaten(front) if front[i].kind == "cascade"]
-    choices = [{"max_cost": front[i].mean_cost} for i in places]
-    score, cost = cross_fit_choice(recordings, options, fronts, parts, choices)
-    rows = list(front)
-    for i, cross_fitted_score, cross_fitted_cost in zip(
-        places, score.tolist(), cost.tolist(), strict=True
-    ):
-        rows[i] = rows[i]._replace(
-            cross_fitted_score=round(cross_fitted_score, 12), cross_fitted_cost=cross_fitted_cost
+    cost = round_cost(front.mean_cost, front.worst_cost.max(initial=0.0))
+    reached = list(zip(round_score(front.score), cost, strict=True))
+    # All that are equal to a non-dominated one in score and mean cost.
+    best = {reached[i] for i in np.flatnonzero(front.non_dominated)}
+    tuned = [i for i, point in enumerate(front) if reached[i] in best and point.kind == "cascade"]
+    constraints = [{"max_cost": front[i].mean_cost} for i in tuned]
+    scores, costs = cross_fit_choice(predictions, options, fold_fronts, parts, constraints)
+    points = list(front)
+    for i, fold_score, fold_cost in zip(tuned, scores.tolist(), costs.tolist(), strict=True):
+        points[i] = points[i]._replace(
+            cross_fitted_score=round(fold_score, 12), cross_fitted_cost=fold_cost
         )
     return ParetoFront(
-        rows,
+        points,
         scoring=front.scoring,
         cost_unit=front.cost_unit,
         n_evaluated=front.n_evaluated,
         max_worst_cost=front.max_worst_cost,
-        application=front.application,
+        evaluator=front.evaluator,
     )
 
 
-def _unbeaten(front: ParetoFront) -> list[int]:
-    """Return the non-dominated rows, with all that are equal to one in score and mean cost."""
-    cost = round_cost(front.mean_cost, front.worst_cost.max(initial=0.0))
-    figures = list(zip(round_score(front.score), cost, strict=True))
-    best = {figures[i] for i in np.flatnonzero(front.non_dominated)}
-    return [i for i, row in enumerate(figures) if row in best]
+def cross_fit_choice(
+    predictions: PoolPredictions,
+    options: Options,
+    fold_fronts: Sequence[ParetoFront],
+    parts: Sequence[np.ndarray],
+    constraints: Sequence[dict[str, Any]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean score and cost of what is chosen without each fold, both (n_choices,).
+
+    `fold_fronts` were found without each fold, `parts` are the rows of each; `constraints` holds
+    the keywords of ``ParetoFront.select`` for each choice. Where nothing satisfies them, the
+    nearest point is taken.
+    """
+    if not constraints:
+        return np.empty(0), np.empty(0)
+    chosen: dict[tuple[int, int], int] = {}
+    position = np.empty((len(constraints), len(parts)), dtype=int)
+    for c, keywords in enumerate(constraints):
+        for f, front in enumerate(fold_fronts):
+            point = f, front.find_index(**keywords, nearest=True)
+            position[c, f] = chosen.setdefault(point, len(chosen))
+    folds = np.arange(len(parts))
+    wanted = np.zeros((len(chosen), len(parts)), dtype=bool)
+    wanted[position, folds] = True
+    tuned = [tuned_candidates(fold_fronts[f], [index])[0] for f, index in chosen]
+    score, cost = replay(predictions, options, tuned, parts, wanted)
+    return score[position, folds].mean(axis=1), cost[position, folds].mean(axis=1)
+
+
+def tuned_candidates(
+    front: ParetoFront, indices: Sequence[int] | None = None
+) -> list[TunedCandidate]:
+    """Return some points of a front that a search made, by default all, for `replay`."""
+    assert front.evaluator is not None
+    points = list(front) if indices is None else [front[index] for index in indices]
+    return [(front.evaluator.stage_spec(point).candidate, point.thresholds) for point in points]
 
 
 def replay(
-    recordings: PoolPredictions,
+    predictions: PoolPredictions,
     options: Options,
-    rows: Sequence[OperatingPoint],
+    tuned: Sequence[TunedCandidate],
     parts: Sequence[np.ndarray],
     wanted: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return score and mean cost of committees on parts of the recorded rows.
+    """Return score and mean cost of candidates on parts of the rows, both (n_tuned, n_parts).
 
-    Parameters
-    ----------
-    recordings : PoolPredictions
-        Answers of the pool.
-    options : Options
-        Parameters of the search, prepared.
-    rows : sequence of OperatingPoint
-        The committees.
-    parts : sequence of ndarray of int
-        Positions of the rows of each part.
-    wanted : ndarray of bool of shape (n_committees, n_parts), default=None
-        Which figures are wanted; the others are NaN. None: all.
-
-    Returns
-    -------
-    score, cost : ndarray of shape (n_committees, n_parts)
+    Where `wanted` (n_tuned, n_parts) is given and False, they are NaN.
     """
-    score, cost = np.full((2, len(rows), len(parts)), np.nan)
+    score, cost = np.full((2, len(tuned), len(parts)), np.nan)
     wanted = np.ones(score.shape, dtype=bool) if wanted is None else wanted
-    settings = settings_of(recordings, options)
-    views = [view_rows(recordings, settings.scoring, part) for part in parts]
-    plans = [_plan(recordings, row, settings.confidence) for row in rows]
-    for lot in lots_by_rows(recordings, settings, plans, views):
-        statistics = collect_for(recordings, settings, [plans[place] for place in lot])
-        for place in lot:
-            sums = cumulative_costs(plans[place].answer_costs)
-            for p in np.flatnonzero(wanted[place]):
-                view, thresholds = views[p], rows[place].thresholds
-                stage, value = _pass_again(statistics, plans[place], thresholds, view.rows)
-                score[place, p] = _weighted(value, view.value_weight, view.value_scale)
-                cost[place, p] = _weighted(sums[stage], view.row_weight, view.row_scale)
+    settings = settings_of(predictions, options)
+    subsets = [subset_rows(predictions, settings.scoring, part) for part in parts]
+    candidates = [candidate for candidate, _ in tuned]
+    for batch in batches_by_rows(predictions, settings, candidates, subsets):
+        statistics = collect_for(predictions, settings, [candidates[i] for i in batch])
+        for i in batch:
+            paid = cumulative_costs(candidates[i].exit_costs)
+            for p in np.flatnonzero(wanted[i]).tolist():
+                subset = subsets[p]
+                stage, value = _exit(statistics, *tuned[i], parts[p])
+                score[i, p] = _weighted_sum(value, subset.value_weight, subset.value_scale)
+                cost[i, p] = _weighted_sum(paid[stage], subset.row_weight, subset.row_scale)
     if not is_additive(options.scoring):
-        for place, (plan, row) in enumerate(zip(plans, rows, strict=True)):
-            given = predict(recordings, plan, row.thresholds, options.confidence)
-            for p in np.flatnonzero(wanted[place]):
-                score[place, p] = score_given(recordings, given, options.scoring, parts[p])
+        for i, (candidate, thresholds) in enumerate(tuned):
+            outputs = predict(predictions, candidate, thresholds, options.confidence)
+            for p in np.flatnonzero(wanted[i]).tolist():
+                score[i, p] = predictions.score(options.scoring, outputs, parts[p])
     return score, cost
 
 
-def _plan(recordings: PoolPredictions, row: OperatingPoint, confidence) -> Candidate:
-    """Return the plan of a row of the table."""
-    members = tuple(recordings.names.index(name) for name in row.members)
-    if row.kind == "cascade":
-        return cascade_of(recordings, row.combine, members, confidence)
-    return Candidate(row.combine, members, recordings.stage_costs(members), False)
-
-
-def _pass_again(statistics, plan, thresholds, rows) -> tuple[np.ndarray, np.ndarray]:
-    """Return the answer that each of some rows exits with, and what it is worth."""
+def _exit(
+    statistics: Statistics, candidate: Candidate, thresholds: Sequence[float], rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the stage at which each row exits, and the value of its output there: (n_rows,)."""
     stage = np.zeros(len(rows), dtype=int)
-    if plan.gates:
-        sure = [statistics.confidence[statistics.place[key]][rows] for key in plan.gates]
-        stage = exit_stages(sure, thresholds)
-    place = np.array([statistics.place[key] for key in plan.answers])
-    return stage, statistics.value[place[stage], rows]
+    if candidate.gate_keys:
+        gates = [statistics.position[key] for key in candidate.gate_keys]
+        stage = exit_stages([statistics.confidence[gate][rows] for gate in gates], thresholds)
+    outputs = np.array([statistics.position[key] for key in candidate.output_keys])
+    return stage, statistics.value[outputs[stage], rows]
 
 
-def _weighted(values, weight, scale) -> float:
-    """Return the weighted sum."""
+def _weighted_sum(values: np.ndarray, weight: np.ndarray | None, scale: float) -> float:
+    """Return the sum with weights, or of one each."""
     return float((values.sum() if weight is None else values @ weight) * scale)

@@ -1,10 +1,10 @@
-"""The greedy rule for large pools: the model that answers most remaining rows for its cost."""
+"""The greedy search of large pools: Streeter's rule, and a local search around what it finds."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from sklearn_cascade.core import (
     candidate_thresholds,
     cumulative_costs,
+    evenly_spaced,
     within_limit,
     worst_case_cost,
 )
@@ -19,20 +20,20 @@ from sklearn_cascade.core._pareto import ParetoSet, round_cost, round_score
 from sklearn_cascade.search._candidates import (
     Candidate,
     EvaluatedCandidates,
-    in_order,
+    enumerate_ensembles,
     join,
-    plan_ensembles,
-    view_rows,
+    make_cascade,
+    sort_candidates,
 )
 from sklearn_cascade.search._exhaustive import (
     SearchResult,
     Settings,
+    enumerate_candidates,
     evaluate_candidates,
-    explore_points,
+    evaluate_points,
     pareto_optimal,
-    plan_committees,
 )
-from sklearn_cascade.search._predictions import PoolPredictions
+from sklearn_cascade.search._predictions import PoolPredictions, subset_rows
 from sklearn_cascade.search._statistics import blocks_of, collect_statistics, map_in_threads
 from sklearn_cascade.tuning._sweep import count_passed
 
@@ -41,32 +42,125 @@ TOLERANCES = (1.0, 0.99, 0.98, 0.97, 0.96, 0.95)
 _ROUNDING = 1e-12
 # Single models that greedy cascades are compared with.
 _N_REFERENCES = 12
-# Sketches that moves start from, in each of two rounds.
+# Cascades whose neighbours are evaluated, in each of two rounds.
 _N_STARTS = 16
 _N_ROUNDS = 2
-# Models of which everything is looked at in the end.
+# Models of which all candidates are evaluated in the end.
 _N_SHORTLISTED = 8
 # Thresholds of each model, "always" left out and "never" among them.
 N_LEVELS = 256
-_N_AT_ONCE = 16
+# Models whose confidences are held at once.
+_N_MODELS_AT_ONCE = 16
 
 
-class Step(NamedTuple):
-    """One stage that the greedy rule chose.
+def search_greedily(
+    predictions: PoolPredictions,
+    settings: Settings,
+    *,
+    progress: Any,
+    rows: Sequence[np.ndarray | None] = (None,),
+) -> SearchResult:
+    """Evaluate the promising candidates of a large pool, for each entry of `rows` (None: all).
 
-    Attributes
-    ----------
-    model : int
-        Position in the pool.
-    level : int
-        Rows of a level above it are answered; -1: all.
-    ratios : dict from int to float
-        Share of the rows answered per cost, for each model that could be chosen.
+    Greedy cascades for many references and tolerances, and every pair, are the start; then one
+    model at a time is added or left out; finally all candidates are evaluated that consist of the
+    few models which the best cascades use most. So the result is never worse than the best pair or
+    single model.
     """
+    models_alone = enumerate_ensembles(predictions, 1)
+    singles = evaluate_candidates(
+        predictions, settings, progress=progress, rows=rows, candidates=models_alone
+    )
+    n_evaluated = singles.n_evaluated
+    parts = [(singles.candidates, found) for found in singles.found]
+    for subset in rows:
+        archive = build_archive(predictions, settings, subset, progress)
+        cascades = [cascade for cascade in archive.cascades() if len(cascade.members) > 1]
+        refined, count = refine(predictions, settings, archive, cascades, subset)
+        models = list(range(predictions.n_models))
+        if len(models) > _N_SHORTLISTED:
+            uses = Counter(model for cascade in cascades for model in cascade.members)
+            models = sorted(sorted(uses, key=lambda model: (-uses[model], model))[:_N_SHORTLISTED])
+        some = enumerate_candidates(predictions, settings, models)
+        shortlisted = evaluate_candidates(
+            predictions, settings, progress=progress, rows=[subset], candidates=some
+        )
+        parts += [refined, (shortlisted.candidates, shortlisted.found[0])]
+        n_evaluated += archive.n_evaluated + count + shortlisted.n_evaluated
+    candidates, evaluated = merge(predictions, parts)
+    found, n_rows = [], len(rows)
+    for i in range(n_rows):
+        points = join([evaluated[i], *evaluated[n_rows + 2 * i : n_rows + 2 * i + 2]])
+        # Each candidate without early exit once.
+        exits = np.array([candidates[index].exits for index in points.candidate])
+        once = np.unique(points.candidate[~exits], return_index=True)[1]
+        kept = np.concatenate([np.flatnonzero(~exits)[once], np.flatnonzero(exits)])
+        found.append(pareto_optimal(candidates, points.take(kept)))
+    return SearchResult(candidates, found, n_evaluated)
+
+
+def build_archive(
+    predictions: PoolPredictions, settings: Settings, rows: np.ndarray | None, progress: Any
+) -> ParetoArchive:
+    """Return the best cascades of the pool with quantized confidences."""
+    pool = quantize(predictions, settings, rows)
+    archive = ParetoArchive(
+        pool,
+        max_stages=settings.max_stages,
+        in_cost_order=settings.order == "cost",
+        max_worst_cost=settings.max_worst_cost,
+    )
+    for model in range(pool.n_models):
+        archive.add((model,), ())
+    if settings.max_stages == 1:
+        return archive
+    for members, levels in _greedy_cascades(pool, settings, progress):
+        archive.add(members, levels)
+    progress.say(f"{pool.n_models * (pool.n_models - 1) // 2:,} pairs")
+    archive.add_pairs()
+    done: set[CandidateCascade] = set()
+    for _ in range(_N_ROUNDS):
+        starts = _spread([some for some in archive.cascades() if some not in done], _N_STARTS)
+        progress.start("cascades varied", len(starts))
+        for cascade in starts:
+            archive.add_neighbours(cascade)
+            progress.tick()
+        done.update(starts)
+    return archive
+
+
+def _greedy_cascades(
+    pool: QuantizedPool, settings: Settings, progress: Any
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return the greedy cascade of each reference and tolerance, as members and levels."""
+    score, cost = np.array([pool.evaluate((m,), ()) for m in range(pool.n_models)]).T
+    best = ParetoSet(cost.max()).admit(score, cost, np.arange(len(score))).tolist()
+    references = _spread(best, _N_REFERENCES)
+    tasks = [(reference, tolerance) for reference in references for tolerance in TOLERANCES]
+    progress.start("greedy cascades", len(tasks))
+
+    def build(task: tuple[int, float]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        steps = greedy_cascade(
+            pool, *task, max_stages=settings.max_stages, max_worst_cost=settings.max_worst_cost
+        )
+        progress.tick()
+        return tuple(step.model for step in steps), tuple(step.level for step in steps[:-1])
+
+    built = map_in_threads(build, tasks, settings.n_jobs)
+    return [(members, levels) for members, levels in dict.fromkeys(built) if members]
+
+
+def _spread(items: list, n_items: int) -> list:
+    """Return so many of the items at most, evenly spaced."""
+    return [items[i] for i in evenly_spaced(len(items), n_items)]
+
+
+class GreedyStep(NamedTuple):
+    """One stage that the greedy rule chose."""
 
     model: int
-    level: int
-    ratios: dict[int, float]
+    level: int  # rows of a higher level exit; -1: all
+    ratios: dict[int, float]  # share of the rows that exit per cost, for each possible model
 
 
 def greedy_cascade(
@@ -76,50 +170,32 @@ def greedy_cascade(
     *,
     max_stages: int,
     max_worst_cost: float | None = None,
-) -> list[Step]:
-    """Build one cascade by Streeter's rule.
+) -> list[GreedyStep]:
+    """Build one cascade by Streeter's rule; in its last stage all remaining rows exit.
 
-    At each step every model not yet used is given the lowest threshold at which it is, on
-    the rows it would answer, at least `tolerance` times as accurate as the reference; the one
-    that answers most rows for its cost is next. If every stage keeps to this on its rows, the
-    whole does.
+    At each step every model not yet used is given the lowest threshold at which it is, on the rows
+    that exit, at least `tolerance` (0 to 1) times as accurate as the reference model; the model
+    with which most rows exit for its cost is next. If every stage is this accurate on its rows,
+    so is the cascade.
 
     The rule is that of Streeter (2018), "Approximation Algorithms for Cascading Prediction
-    Models", with the tolerances of Chebykin et al. (2022). For fixed sets of rows it
-    is within a factor 4 of the best order (Munagala et al., 2005); thresholds chosen on the way
-    are outside of that guarantee.
-
-    Parameters
-    ----------
-    pool : QuantizedPool
-        Models and rows.
-    reference : int
-        Model to compare with; always able to answer all that is left.
-    tolerance : float
-        From 0 to 1.
-    max_stages : int
-        The last of so many stages answers all rows that are left.
-    max_worst_cost : float, default=None
-        Limit of the sum of the costs.
-
-    Returns
-    -------
-    steps : list of Step
-        The last one answers all rows that are left.
+    Models", with the tolerances of Chebykin et al. (2022). For fixed sets of rows it is within a
+    factor 4 of the best order (Munagala et al., 2005); thresholds chosen on the way are outside
+    that guarantee.
     """
     rows = np.arange(pool.level.shape[1])
-    steps: list[Step] = []
+    steps: list[GreedyStep] = []
     while True:
         used = [step.model for step in steps]
         last = len(steps) == max_stages - 1
-        candidates = _candidates(pool, rows, used, reference, tolerance, last, max_worst_cost)
-        if not candidates:
-            # The limit of the cost leaves nothing: the stage before answers all.
+        options = _next_stages(pool, rows, used, reference, tolerance, last, max_worst_cost)
+        if not options:
+            # The limit of the cost leaves no model: all rows exit at the stage before.
             return [*steps[:-1], steps[-1]._replace(level=-1)] if steps else []
-        # Most for its cost; among equals the cheaper, then the first.
-        chosen = max(candidates, key=lambda c: (c.ratio, -c.cost, -c.model))
-        ratios = {candidate.model: candidate.ratio for candidate in candidates}
-        steps.append(Step(chosen.model, chosen.level, ratios))
+        # Most rows for its cost; among equals the cheaper, then the first.
+        chosen = max(options, key=lambda option: (option.ratio, -option.cost, -option.model))
+        ratios = {option.model: option.ratio for option in options}
+        steps.append(GreedyStep(chosen.model, chosen.level, ratios))
         if chosen.level < 0:
             return steps
         rows = rows[pool.level[chosen.model, rows] <= chosen.level]
@@ -127,7 +203,7 @@ def greedy_cascade(
             return [*steps[:-1], steps[-1]._replace(level=-1)]
 
 
-class _Candidate(NamedTuple):
+class _NextStage(NamedTuple):
     """A model that may be the next stage."""
 
     model: int
@@ -136,10 +212,18 @@ class _Candidate(NamedTuple):
     cost: float
 
 
-def _candidates(pool, rows, used, reference, tolerance, last, max_worst_cost) -> list[_Candidate]:
+def _next_stages(
+    pool: QuantizedPool,
+    rows: np.ndarray,
+    used: list[int],
+    reference: int,
+    tolerance: float,
+    last: bool,
+    max_worst_cost: float | None,
+) -> list[_NextStage]:
     """Return the models that may come next, each at its lowest threshold."""
-    needed = float(tolerance) * pool.right[reference, rows]
-    share, row_share = pool.share[rows], pool.row_share[rows]
+    needed = float(tolerance) * pool.correct[reference, rows]
+    value_share, row_share = pool.value_share[rows], pool.row_share[rows]
     spent = sum(pool.stage_costs(used)) if used else 0.0
     found = []
     for model in range(pool.n_models):
@@ -149,401 +233,246 @@ def _candidates(pool, rows, used, reference, tolerance, last, max_worst_cost) ->
         if not within_limit(spent + cost, max_worst_cost):
             continue
         level = pool.level[model, rows]
-        surplus = (pool.right[model, rows] - needed) * share
+        surplus = (pool.correct[model, rows] - needed) * value_share
         # Entry l: the sum over the rows of level l and above.
         surplus = np.bincount(level, surplus)[::-1].cumsum()[::-1]
-        answered = np.bincount(level, row_share)[::-1].cumsum()[::-1]
+        exiting = np.bincount(level, row_share)[::-1].cumsum()[::-1]
         lowest = int((surplus >= -_ROUNDING).argmax())
         if surplus[lowest] < -_ROUNDING or (last and lowest > level.min()):
             continue
-        ratio = answered[lowest] / cost if cost else np.inf
-        found.append(_Candidate(model, lowest - 1 if lowest > level.min() else -1, ratio, cost))
+        ratio = exiting[lowest] / cost if cost else np.inf
+        found.append(_NextStage(model, lowest - 1 if lowest > level.min() else -1, ratio, cost))
     return found
 
 
-def explore_greedily(
-    recordings: PoolPredictions,
+def refine(
+    predictions: PoolPredictions,
     settings: Settings,
-    *,
-    progress,
-    rows: Sequence[np.ndarray | None] = (None,),
-) -> SearchResult:
-    """Look at the promising committees of a large pool.
-
-    Greedy cascades for many references and tolerances, and every pair, are the start; one
-    model is added or left out at a time; at last everything is looked at for the few models that
-    the best cascades use most. So the result is never worse than the best pair or single
-    model.
-
-    Parameters
-    ----------
-    recordings, settings, progress, rows
-        As for `evaluate_candidates`.
-
-    Returns
-    -------
-    explored : SearchResult
-    """
-    singles = plan_ensembles(recordings, 1)
-    everyone = evaluate_candidates(
-        recordings, settings, progress=progress, rows=rows, plans=singles
-    )
-    n_evaluated = everyone.n_evaluated
-    lots = [(everyone.plans, alone) for alone in everyone.found]
-    for view in rows:
-        album = build_archive(recordings, settings, view, progress)
-        sketches = [sketch for sketch in album.sketches() if len(sketch.members) > 1]
-        closer, count = refine(recordings, settings, album, sketches, view)
-        committees = plan_committees(recordings, settings, _shortlist(sketches, len(singles)))
-        best = evaluate_candidates(
-            recordings, settings, progress=progress, rows=[view], plans=committees
-        )
-        lots += [closer, (best.plans, best.found[0])]
-        n_evaluated += album.n_seen + count + best.n_evaluated
-    plans, parts = merge(recordings, lots)
-    n_stages = max(len(plan.members) for plan in plans)
-    parts = [_widened(part, n_stages) for part in parts]
-    n = len(rows)
-    found = [
-        _without_repeats(plans, join([parts[v], *parts[n + 2 * v : n + 2 * v + 2]]))
-        for v in range(n)
-    ]
-    return SearchResult(plans, found, n_evaluated)
-
-
-def build_archive(recordings, settings, rows, progress) -> ParetoArchive:
-    """Return the best cascades of a coarse view of the pool."""
-    count = settings.scoring == "balanced_accuracy"
-    pool = coarsen(
-        recordings,
-        rows,
-        confidence=settings.confidence,
-        scoring="balanced_accuracy" if count else "accuracy",
-        max_bytes=settings.max_bytes,
-        n_jobs=settings.n_jobs,
-    )
-    album = ParetoArchive(
-        pool,
-        max_stages=settings.max_stages,
-        in_cost_order=settings.order == "cost",
-        max_worst_cost=settings.max_worst_cost,
-    )
-    for model in range(pool.n_models):
-        album.add((model,), ())
-    if settings.max_stages == 1:
-        return album
-    for members, levels in _greedy_cascades(pool, settings, progress):
-        album.add(members, levels)
-    progress.say(f"{pool.n_models * (pool.n_models - 1) // 2:,} pairs")
-    album.add_pairs()
-    grown: set[CandidateCascade] = set()
-    for _ in range(_N_ROUNDS):
-        starts = _evenly([s for s in album.sketches() if s not in grown], _N_STARTS)
-        progress.start("cascades grown", len(starts))
-        for sketch in starts:
-            album.neighbours(sketch)
-            progress.tick()
-        grown.update(starts)
-    return album
-
-
-def _greedy_cascades(pool: QuantizedPool, settings, progress) -> list[tuple[tuple, tuple]]:
-    """Return the greedy cascade of each reference and tolerance, as members and levels."""
-    limits = {"max_stages": settings.max_stages, "max_worst_cost": settings.max_worst_cost}
-    tasks = [(r, tolerance) for r in _references(pool) for tolerance in TOLERANCES]
-    progress.start("greedy cascades", len(tasks))
-
-    def build(task):
-        reference, tolerance = task
-        steps = greedy_cascade(pool, reference, tolerance, **limits)
-        progress.tick()
-        members = tuple(step.model for step in steps)
-        return members, tuple(step.level for step in steps[:-1])
-
-    built = map_in_threads(build, tasks, settings.n_jobs)
-    return [(members, levels) for members, levels in dict.fromkeys(built) if members]
-
-
-def _references(pool: QuantizedPool) -> list[int]:
-    """Return the single models that no other beats, thinned evenly."""
-    score, cost = np.array([pool.evaluate((m,), ()) for m in range(pool.n_models)]).T
-    front = ParetoSet(cost.max()).admit(score, cost, np.arange(len(score)))
-    return _evenly(front.tolist(), _N_REFERENCES)
-
-
-def _evenly(items: list, n_items: int) -> list:
-    """Return so many of the items at most, evenly chosen, the last among them."""
-    if len(items) <= n_items:
-        return items
-    return [items[i] for i in np.linspace(0, len(items) - 1, n_items).astype(int)]
-
-
-def _shortlist(sketches: Sequence[CandidateCascade], n_models: int) -> list[int]:
-    """Return the models that the sketches use most, ascending."""
-    if n_models <= _N_SHORTLISTED:
-        return list(range(n_models))
-    uses = Counter(model for sketch in sketches for model in sketch.members)
-    ranked = sorted(uses, key=lambda model: (-uses[model], model))
-    return sorted(ranked[:_N_SHORTLISTED])
-
-
-def refine(recordings, settings, album, sketches, rows):
-    """Return what sketches reach on all rows, at finer thresholds: plans, found, and a count."""
-    members = dict.fromkeys(sketch.members for sketch in sketches)
-    plans = [Candidate("last", some, recordings.stage_costs(some), True) for some in members]
-    plans = in_order(recordings, plans)
-    place = {plan.members: i for i, plan in enumerate(plans)}
-    thresholds = np.full((len(sketches), max(1, settings.max_stages - 1)), np.nan)
-    for row, sketch in enumerate(sketches):
-        chosen = album.pool.thresholds(sketch.members, sketch.levels)
-        thresholds[row, : len(chosen)] = chosen
-    unknown = np.zeros(len(sketches))
+    archive: ParetoArchive,
+    cascades: Sequence[CandidateCascade],
+    rows: np.ndarray | None,
+) -> tuple[tuple[list[Candidate], EvaluatedCandidates], int]:
+    """Evaluate cascades of the archive on all rows, at finer thresholds, and count the vectors."""
+    members = dict.fromkeys(cascade.members for cascade in cascades)
+    candidates = [make_cascade(predictions, "last", some) for some in members]
+    candidates = sort_candidates(predictions, candidates)
+    index = {candidate.members: i for i, candidate in enumerate(candidates)}
+    thresholds = np.full((len(cascades), max(1, settings.max_stages - 1)), np.nan)
+    for i, cascade in enumerate(cascades):
+        chosen = archive.pool.thresholds(cascade.members, cascade.levels)
+        thresholds[i, : len(chosen)] = chosen
+    unknown = np.zeros(len(cascades))
     points = EvaluatedCandidates(
-        np.array([place[sketch.members] for sketch in sketches], dtype=int),
+        np.array([index[cascade.members] for cascade in cascades], dtype=int),
         thresholds,
         unknown,
         unknown,
-        np.zeros((len(sketches), thresholds.shape[1] + 1)),
+        np.zeros((len(cascades), thresholds.shape[1] + 1)),
     )
-    found, count = explore_points(recordings, settings, plans, points, rows, N_LEVELS)
-    return (plans, found), count
+    found, count = evaluate_points(predictions, settings, candidates, points, rows, N_LEVELS)
+    return (candidates, found), count
 
 
-def _identity(plan: Candidate) -> tuple:
-    """Return what tells one plan from another."""
-    return plan.combine, plan.members, plan.exits
+def merge(
+    predictions: PoolPredictions, parts: Sequence[tuple[list[Candidate], EvaluatedCandidates]]
+) -> tuple[list[Candidate], list[EvaluatedCandidates]]:
+    """Return one list of candidates for all parts, and the points of each part by its index."""
 
+    def identity(candidate: Candidate) -> tuple:
+        return candidate.combine, candidate.members, candidate.exits
 
-def merge(recordings, lots) -> tuple[list[Candidate], list[EvaluatedCandidates]]:
-    """Return one list of plans for all lots, and what each found by its positions."""
-    plans = {_identity(plan): plan for lot, _ in lots for plan in lot}
-    ordered = in_order(recordings, list(plans.values()))
-    place = {_identity(plan): i for i, plan in enumerate(ordered)}
-    found = []
-    for lot, part in lots:
-        positions = np.array([place[_identity(plan)] for plan in lot], dtype=int)
-        found.append(part._replace(plan=positions[part.plan]))
-    return ordered, found
-
-
-def _widened(found: EvaluatedCandidates, n_stages: int) -> EvaluatedCandidates:
-    """Return the same with columns for so many stages."""
-    missing = n_stages - found.rates.shape[1]
-    empty = np.full((len(found.plan), missing), np.nan)
-    return found._replace(
-        thresholds=np.hstack([found.thresholds, empty]),
-        rates=np.hstack([found.rates, np.zeros_like(empty)]),
-    )
-
-
-def _without_repeats(plans: Sequence[Candidate], found: EvaluatedCandidates) -> EvaluatedCandidates:
-    """Return what no other beats, each committee without early exit once."""
-    exits = np.array([plans[place].exits for place in found.plan])
-    once = np.unique(found.plan[~exits], return_index=True)[1]
-    rows = np.concatenate([np.flatnonzero(~exits)[once], np.flatnonzero(exits)])
-    return pareto_optimal(plans, found.take(rows))
+    distinct = {identity(candidate): candidate for some, _ in parts for candidate in some}
+    candidates = sort_candidates(predictions, list(distinct.values()))
+    index = {identity(candidate): i for i, candidate in enumerate(candidates)}
+    n_stages = max(len(candidate.members) for candidate in candidates)
+    merged = []
+    for some, found in parts:
+        positions = np.array([index[identity(candidate)] for candidate in some], dtype=int)
+        # All parts get columns for as many stages.
+        missing = n_stages - found.exit_rates.shape[1]
+        empty = np.full((len(found.candidate), missing), np.nan)
+        merged.append(
+            found._replace(
+                candidate=positions[found.candidate],
+                thresholds=np.hstack([found.thresholds, empty]),
+                exit_rates=np.hstack([found.exit_rates, np.zeros_like(empty)]),
+            )
+        )
+    return candidates, merged
 
 
 class CandidateCascade(NamedTuple):
-    """One cascade of a coarse pool that keeps the last answer.
-
-    Attributes
-    ----------
-    members : tuple of int
-        Models in running order.
-    levels : tuple of int
-        One per stage but the last; rows of a level above it exit.
-    score, cost : float
-        What it reaches.
-    """
+    """One cascade of a quantized pool with combine="last", and what it reaches."""
 
     members: tuple[int, ...]
-    levels: tuple[int, ...]
+    levels: tuple[int, ...]  # one per stage but the last; rows of a higher level exit
     score: float
     cost: float
 
 
 class ParetoArchive:
-    """The sketches that no other seen so far beats in score and mean cost.
+    """The cascades that no other seen so far beats in score and mean cost.
 
-    Parameters
-    ----------
-    pool : QuantizedPool
-        Models and rows.
-    max_stages : int
-        The most models in one cascade.
-    in_cost_order : bool
-        Take in models only where they keep the members in order of their place in the pool.
-    max_worst_cost : float or None
-        Limit of the sum of the costs.
+    With `in_cost_order` a model is only added where the members stay in the order of the pool.
     """
 
-    def __init__(self, pool, *, max_stages, in_cost_order, max_worst_cost) -> None:
+    def __init__(
+        self,
+        pool: QuantizedPool,
+        *,
+        max_stages: int,
+        in_cost_order: bool,
+        max_worst_cost: float | None,
+    ) -> None:
         self.pool = pool
-        self.n_seen = 0
+        self.n_evaluated = 0
         self._max_stages = max_stages
         self._in_cost_order = in_cost_order
-        self._cap = max_worst_cost
+        self._max_worst_cost = max_worst_cost
         singles = [float(pool.stage_costs((model,))[0]) for model in range(pool.n_models)]
         self._highest = sum(sorted(singles)[-max_stages:])
-        self._skyline = ParetoSet(self._highest)
-        self._sketches: list[CandidateCascade] = []
+        self._pareto_set = ParetoSet(self._highest)
+        self._cascades: list[CandidateCascade] = []
         # What each model adds to the score on each row: (n_samples, n_models).
-        self._right = np.ascontiguousarray((pool.right * pool.share).T)
+        self._value = np.ascontiguousarray((pool.correct * pool.value_share).T)
 
-    def sketches(self) -> list[CandidateCascade]:
-        """Return the sketches on the front, cheapest first."""
-        score = np.array([sketch.score for sketch in self._sketches])
-        cost = np.array([sketch.cost for sketch in self._sketches])
-        skyline = ParetoSet(self._highest)
-        kept = skyline.admit(*self._tidy(score, cost), np.arange(len(score)))
-        self._sketches = [self._sketches[i] for i in kept]
-        return sorted(self._sketches, key=lambda sketch: sketch.cost)
+    def cascades(self) -> list[CandidateCascade]:
+        """Return the cascades on the Pareto front, cheapest first."""
+        score = np.array([cascade.score for cascade in self._cascades])
+        cost = np.array([cascade.cost for cascade in self._cascades])
+        pareto_set = ParetoSet(self._highest)
+        kept = pareto_set.admit(*self._rounded(score, cost), np.arange(len(score)))
+        self._cascades = [self._cascades[i] for i in kept]
+        return sorted(self._cascades, key=lambda cascade: cascade.cost)
 
     def add(self, members: Sequence[int], levels: Sequence[int]) -> None:
-        """Take in one cascade, if its order and worst case are allowed."""
+        """Add one cascade, if its order and worst case are allowed and nothing beats it."""
         if self._in_cost_order and list(members) != sorted(members):
             return
         if self._affordable(members):
             score, cost = self.pool.evaluate(members, levels)
-            self._offer(np.array([score]), np.array([cost]), lambda _: (members, levels))
+            self._add(np.array([score]), np.array([cost]), lambda _: (members, levels))
 
     def add_pairs(self) -> None:
-        """Take in every pair of models, each with every threshold."""
+        """Add every pair of models, each with every threshold."""
         for first in range(self.pool.n_models):
-            self._append((first,), (), np.arange(self.pool.level.shape[1]))
+            self._add_appended((first,), (), np.arange(self.pool.level.shape[1]))
 
-    def neighbours(self, sketch: CandidateCascade) -> None:
-        """Take in the sketch with any one model more at any place, and with any one less."""
-        members, levels = sketch.members, sketch.levels
+    def add_neighbours(self, cascade: CandidateCascade) -> None:
+        """Add the cascade with any one model more at any position, and with any one less."""
+        members, levels = cascade.members, cascade.levels
         for k in range(len(members) if len(members) > 1 else 0):
             fewer = members[:k] + members[k + 1 :]
             self.add(fewer, (levels[:k] + levels[k + 1 :])[: len(fewer) - 1])
         if len(members) == self._max_stages:
             return
         stage = self.pool.exit_stages(members, levels)
-        for place in range(len(members)):
-            self._insert(sketch, place, stage)
+        for position in range(len(members)):
+            self._add_inserted(cascade, position, stage)
         rows = np.flatnonzero(stage == len(members) - 1)
-        self._append(members, levels, rows)
+        self._add_appended(members, levels, rows)
 
-    def _append(self, members, levels, rows) -> None:
-        """Look at every model as a further last stage, with every threshold of the one before."""
+    def _add_appended(
+        self, members: tuple[int, ...], levels: tuple[int, ...], rows: np.ndarray
+    ) -> None:
+        """Add every model as a further last stage, with every threshold of the one before."""
         pool, last = self.pool, members[-1]
         models = self._allowed(members, len(members))
         if not models:
             return
         level = pool.level[last, rows]
-        # Entry (l, m): how much of the rows of level l model m gets right.
-        right = _sum_by_level(level, rows, self._right)
+        # Entry (l, m): the value of the rows of level l with model m, which a sparse matrix sums.
+        starts = np.concatenate([[0], np.bincount(level, minlength=N_LEVELS).cumsum()])
+        order = rows[np.argsort(level, kind="stable")]
+        by_level = csr_array(
+            (np.ones(len(rows)), order, starts), shape=(N_LEVELS, len(self._value))
+        )
+        value = by_level @ self._value
         reached = np.bincount(level, pool.row_share[rows], minlength=N_LEVELS).cumsum()
         score, cost = pool.evaluate(members, levels)
-        gain = (right[:, models] - right[:, [last]]).cumsum(axis=0)
-        price = np.array([pool.stage_costs((*members, m))[-1] for m in models])
+        gain = (value[:, models] - value[:, [last]]).cumsum(axis=0)
+        added = np.array([pool.stage_costs((*members, m))[-1] for m in models])
 
-        def describe(cell):
-            level, place = divmod(cell, len(models))
-            return (*members, models[place]), (*levels, level)
+        def describe(cell: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+            level, i = divmod(cell, len(models))
+            return (*members, models[i]), (*levels, level)
 
-        self._offer(score + gain, cost + np.outer(reached, price), describe)
+        self._add(score + gain, cost + np.outer(reached, added), describe)
 
-    def _insert(self, sketch, place, stage) -> None:
-        """Look at every model with every threshold in front of one stage."""
-        pool, members = self.pool, sketch.members
-        models = self._allowed(members, place)
-        rows = np.flatnonzero(stage >= place)
-        after = stage[rows] - place
-        n_after = len(members) - place
-        share, row_share = pool.share[rows], pool.row_share[rows]
-        right = pool.right[np.asarray(members)[stage[rows]], rows]
+    def _add_inserted(self, cascade: CandidateCascade, position: int, stage: np.ndarray) -> None:
+        """Add every model with every threshold in front of one stage."""
+        pool, members = self.pool, cascade.members
+        models = self._allowed(members, position)
+        rows = np.flatnonzero(stage >= position)
+        after = stage[rows] - position
+        n_after = len(members) - position
+        value_share, row_share = pool.value_share[rows], pool.row_share[rows]
+        correct = pool.correct[np.asarray(members)[stage[rows]], rows]
         score, cost = np.empty((2, len(models), N_LEVELS))
         for i, model in enumerate(models):
             level = pool.level[model, rows]
-            price = pool.stage_costs((*members[:place], model, *members[place:]))
-            own = (pool.right[model, rows].astype(np.int8) - right.astype(np.int8)) * share
-            kept = np.bincount(level, own, minlength=N_LEVELS)
-            # Rows of each level, by the stage that answers them if they go on.
+            costs = pool.stage_costs((*members[:position], model, *members[position:]))
+            gain = pool.correct[model, rows].astype(np.int8) - correct.astype(np.int8)
+            kept = np.bincount(level, gain * value_share, minlength=N_LEVELS)
+            # Rows of each level, by the stage at which they exit if they go on.
             cell = level.astype(np.intp) * n_after + after
             going = np.bincount(cell, row_share, minlength=N_LEVELS * n_after)
-            going = going.reshape(N_LEVELS, n_after) @ cumulative_costs(price[place + 1 :])
-            score[i] = sketch.score + kept.sum() - kept.cumsum()
-            earlier = stage < place
-            paid = cumulative_costs(price[:place])[stage[earlier]] @ pool.row_share[earlier]
-            entry = price[: place + 1].sum() * row_share.sum()
+            going = going.reshape(N_LEVELS, n_after) @ cumulative_costs(costs[position + 1 :])
+            score[i] = cascade.score + kept.sum() - kept.cumsum()
+            earlier = stage < position
+            paid = cumulative_costs(costs[:position])[stage[earlier]] @ pool.row_share[earlier]
+            entry = costs[: position + 1].sum() * row_share.sum()
             cost[i] = paid + entry + going.cumsum()
 
-        def describe(cell):
-            place_of_model, level = divmod(cell, N_LEVELS)
-            longer = (*members[:place], models[place_of_model], *members[place:])
-            return longer, (*sketch.levels[:place], level, *sketch.levels[place:])
+        def describe(cell: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+            i, level = divmod(cell, N_LEVELS)
+            longer = (*members[:position], models[i], *members[position:])
+            return longer, (*cascade.levels[:position], level, *cascade.levels[position:])
 
-        self._offer(score, cost, describe)
+        self._add(score, cost, describe)
 
-    def _allowed(self, members, place: int) -> list[int]:
-        """Return the models that may be put at one place of a cascade."""
+    def _allowed(self, members: tuple[int, ...], position: int) -> list[int]:
+        """Return the models that may be put at one position of a cascade."""
         low, high = -1, self.pool.n_models
         if self._in_cost_order:
-            low = members[place - 1] if place else low
-            high = members[place] if place < len(members) else high
+            low = members[position - 1] if position else low
+            high = members[position] if position < len(members) else high
         found = []
         for model in range(low + 1, high):
-            longer = (*members[:place], model, *members[place:])
+            longer = (*members[:position], model, *members[position:])
             if model not in members and self._affordable(longer):
                 found.append(model)
         return found
 
-    def _affordable(self, members) -> bool:
-        """Tell whether a row that goes through every stage costs no more than the limit."""
-        return within_limit(worst_case_cost(self.pool.stage_costs(members)), self._cap)
+    def _affordable(self, members: Sequence[int]) -> bool:
+        """Tell whether the worst-case cost is within the limit."""
+        worst_cost = worst_case_cost(self.pool.stage_costs(members))
+        return bool(within_limit(worst_cost, self._max_worst_cost))
 
-    def _offer(self, score, cost, describe) -> None:
-        """Take in what nothing beats, described from its position."""
+    def _add(self, score: np.ndarray, cost: np.ndarray, describe: Callable) -> None:
+        """Add the points that nothing beats; `describe` turns a cell into members and levels."""
         score, cost = np.ravel(score), np.ravel(cost)
-        self.n_seen += len(score)
-        cells = self._skyline.survivors(score, cost)
-        for i in self._skyline.admit(*self._tidy(score[cells], cost[cells]), cells):
+        self.n_evaluated += len(score)
+        cells = self._pareto_set.survivors(score, cost)
+        for i in self._pareto_set.admit(*self._rounded(score[cells], cost[cells]), cells):
             members, levels = describe(int(cells[i]))
-            figures = float(score[cells[i]]), float(cost[cells[i]])
-            self._sketches.append(CandidateCascade(tuple(members), tuple(levels), *figures))
+            reached = float(score[cells[i]]), float(cost[cells[i]])
+            self._cascades.append(CandidateCascade(tuple(members), tuple(levels), *reached))
 
-    def _tidy(self, score, cost) -> tuple[np.ndarray, np.ndarray]:
-        """Return figures so that those that differ by rounding are equal."""
+    def _rounded(self, score: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores and costs rounded, so that those that differ by rounding are equal."""
         return round_score(score), round_cost(cost, self._highest)
 
 
-def _sum_by_level(level: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the sum of the rows of each level: (n_levels, n_columns)."""
-    starts = np.concatenate([[0], np.bincount(level, minlength=N_LEVELS).cumsum()])
-    order = rows[np.argsort(level, kind="stable")]
-    chosen = csr_array((np.ones(len(rows)), order, starts), shape=(N_LEVELS, len(values)))
-    return chosen @ values
-
-
 class QuantizedPool(NamedTuple):
-    """Every model of a pool on some rows, for committees that keep the last answer.
+    """Every model of a pool on some rows, for cascades with combine="last"."""
 
-    Attributes
-    ----------
-    level : ndarray of uint8 of shape (n_models, n_samples)
-        How many of the model's thresholds a row would exit at.
-    right : ndarray of uint8 of shape (n_models, n_samples)
-        Whether the model's answer is right.
-    grids : list of ndarray
-        Thresholds of each model, ascending; "never" is the last.
-    share : ndarray of shape (n_samples,)
-        What each row counts in the score; their sum is one.
-    row_share : ndarray of shape (n_samples,)
-        What each row counts in the mean cost; their sum is one.
-    stage_costs : callable
-        ``stage_costs(members)`` returns the cost of each stage.
-    """
-
-    level: np.ndarray
-    right: np.ndarray
-    grids: list[np.ndarray]
-    share: np.ndarray
-    row_share: np.ndarray
-    stage_costs: Callable
+    level: np.ndarray  # uint8 (n_models, n_samples), how many thresholds a row would exit at
+    correct: np.ndarray  # uint8 (n_models, n_samples), whether the model's label is the true one
+    grids: list[np.ndarray]  # thresholds of each model, ascending; "never" is the last
+    value_share: np.ndarray  # (n_samples,), what each row counts in the score; sums to one
+    row_share: np.ndarray  # (n_samples,), what each row counts in the mean cost; sums to one
+    stage_costs: Callable[[Sequence[int]], np.ndarray]  # members to the cost of each stage
 
     @property
     def n_models(self) -> int:
@@ -551,10 +480,7 @@ class QuantizedPool(NamedTuple):
         return len(self.level)
 
     def exit_stages(self, members: Sequence[int], levels: Sequence[int]) -> np.ndarray:
-        """Return the stage that answers each row: shape (n_samples,).
-
-        A row exits where its level is above the one given.
-        """
+        """Return the stage at which each row exits: shape (n_samples,)."""
         stage = np.full(self.level.shape[1], len(members) - 1)
         for k in reversed(range(len(levels))):
             stage[self.level[members[k]] > levels[k]] = k
@@ -563,9 +489,9 @@ class QuantizedPool(NamedTuple):
     def evaluate(self, members: Sequence[int], levels: Sequence[int]) -> tuple[float, float]:
         """Return score and mean cost of one cascade."""
         stage = self.exit_stages(members, levels)
-        right = self.right[np.asarray(members)[stage], np.arange(len(stage))]
-        paid = cumulative_costs(self.stage_costs(members))[stage]
-        return float(right @ self.share), float(paid @ self.row_share)
+        correct = self.correct[np.asarray(members)[stage], np.arange(len(stage))]
+        cost = cumulative_costs(self.stage_costs(members))[stage]
+        return float(correct @ self.value_share), float(cost @ self.row_share)
 
     def thresholds(self, members: Sequence[int], levels: Sequence[int]) -> tuple[float, ...]:
         """Return the thresholds of one cascade."""
@@ -573,60 +499,44 @@ class QuantizedPool(NamedTuple):
         return tuple(float(self.grids[model][level]) for model, level in gates)
 
 
-def coarsen(
-    recordings: PoolPredictions,
-    rows: np.ndarray | None,
-    *,
-    confidence: str | Callable,
-    scoring: str,
-    max_bytes: int,
-    n_jobs: int,
+def quantize(
+    predictions: PoolPredictions, settings: Settings, rows: np.ndarray | None = None
 ) -> QuantizedPool:
-    """Look at every model of a pool, a few at a time.
+    """Quantize the confidences of every model of a pool, a few models at a time.
 
-    Parameters
-    ----------
-    recordings : PoolPredictions
-        Answers of the pool.
-    rows : ndarray of int or None
-        Rows to look at; None: all. An even choice of them where all would take too much.
-    confidence : str or callable
-        Probabilities to confidence.
-    scoring : {"accuracy", "balanced_accuracy"}
-        What the rows count.
-    max_bytes : int
-        Bound of the memory taken.
-    n_jobs : int
-        Number of threads.
+    On some rows, by default all; on evenly spaced ones of them where all would not fit.
     """
-    n_models = recordings.n_models
-    rows = np.arange(recordings.n_samples) if rows is None else rows
+    n_models = predictions.n_models
+    rows = np.arange(predictions.n_samples) if rows is None else rows
     # Besides the two bytes, pairs of models are counted from floats.
-    n_rows = min(len(rows), max(1, max_bytes // (8 * n_models)))
-    if n_rows < len(rows):
-        rows = rows[np.linspace(0, len(rows) - 1, n_rows).astype(int)]
-    view = view_rows(recordings, scoring, rows)
-    level, right = np.empty((2, n_models, n_rows), dtype=np.uint8)
+    n_rows = min(len(rows), max(1, settings.max_bytes // (8 * n_models)))
+    rows = rows[evenly_spaced(len(rows), n_rows)]
+    scoring = "balanced_accuracy" if settings.scoring == "balanced_accuracy" else "accuracy"
+    subset = subset_rows(predictions, scoring, rows)
+    level, correct = np.empty((2, n_models, n_rows), dtype=np.uint8)
     grids = []
-    for start in range(0, n_models, _N_AT_ONCE):
-        models = range(start, min(start + _N_AT_ONCE, n_models))
+    for start in range(0, n_models, _N_MODELS_AT_ONCE):
+        models = range(start, min(start + _N_MODELS_AT_ONCE, n_models))
         statistics = collect_statistics(
-            recordings,
+            predictions,
             [(model,) for model in models],
             [],
-            blocks_of(recordings, len(models)),
-            confidence=confidence,
+            blocks_of(predictions, len(models)),
+            confidence=settings.confidence,
             scoring="accuracy",
-            n_jobs=n_jobs,
+            n_jobs=settings.n_jobs,
         )
-        right[start : models.stop] = statistics.value[:, rows]
+        correct[start : models.stop] = statistics.value[:, rows]
         for model in models:
-            sure = statistics.confidence[model - start, rows]
-            finite = candidate_thresholds(sure, N_LEVELS - 1, sample_weight=view.row_weight)
+            confidence = statistics.confidence[model - start, rows]
+            weight = subset.row_weight
+            finite = candidate_thresholds(confidence, N_LEVELS - 1, sample_weight=weight)
             grids.append(np.append(finite, np.inf))
-            level[model] = count_passed(sure, grids[-1])
-    share, row_share = (
+            level[model] = count_passed(confidence, grids[-1])
+    value_share, row_share = (
         np.full(n_rows, scale) if weight is None else weight * scale
-        for weight, scale in zip((view.value_weight, view.row_weight), view.scales, strict=True)
+        for weight, scale in zip(
+            (subset.value_weight, subset.row_weight), subset.scales, strict=True
+        )
     )
-    return QuantizedPool(level, right, grids, share, row_share, recordings.stage_costs)
+    return QuantizedPool(level, correct, grids, value_share, row_share, predictions.stage_costs)

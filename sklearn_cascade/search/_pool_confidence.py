@@ -1,19 +1,14 @@
-"""Learned confidences of the prefixes of a pool, each fitted once, when it is first asked for."""
+"""Learned confidences of the models of a pool, each fitted once, when it is first needed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
-from sklearn_cascade.core import (
-    ConfidenceModel,
-    CrossFittedConfidence,
-    ProbaCombiner,
-    pair_columns,
-    proba_columns,
-)
+from sklearn_cascade.core import ConfidenceModel, CrossFittedConfidence, ProbaCombiner
 from sklearn_cascade.search._predictions import PoolPredictions
 from sklearn_cascade.tuning._fit_confidence import (
     N_TIMING_SAMPLES,
@@ -25,121 +20,111 @@ from sklearn_cascade.tuning._fit_confidence import (
 )
 
 # Rows that are learned from at most: some thirty weights gain nothing from more.
-_MOST_ROWS = 200_000
-# Rows that are read in one go.
+_MAX_ROWS = 200_000
 _BLOCK_ROWS = 2**14
 
 
 class PoolConfidenceModels:
-    """Tells how likely the answer after some models of a pool is right.
+    """Estimate the probability that the output after some models of a pool is right.
 
-    Parameters
-    ----------
-    recordings : PoolPredictions
-        Answers of the pool.
-    learned : LearnedConfidence
-        Which learner.
-    fold, sample : ndarray of int of shape (n_samples,)
-        Fold of each row, and which sample it is where folds overlap.
-    billed : bool, default=False
-        Whether costs are seconds, so that those of the confidence are among them.
+    `fold` and `sample` (n_samples,) are the fold of each row, and which sample it is where folds
+    overlap; `billed` says whether costs are seconds, so that those of the confidence are added.
     """
 
     def __init__(
         self,
-        recordings: PoolPredictions,
+        predictions: PoolPredictions,
         learned: LearnedConfidence,
         fold: np.ndarray,
         sample: np.ndarray,
         *,
         billed: bool = False,
     ) -> None:
-        self._recordings, self._learned = recordings, learned
+        self._predictions, self._learned = predictions, learned
         self._fold, self._sample = fold, sample
         self._billed = billed
         self._seconds: float | None = None
-        self._taught: dict[tuple, FittedConfidence] = {}
-        # Threads that meet at a prefix wait for the first of them.
+        self._fitted: dict[tuple, FittedConfidence] = {}
+        # Threads that need the same model wait for the first of them to fit it.
         self._locks: dict[tuple, Lock] = {}
 
-    def held_out(self, way: str, members: Sequence[int], rows: slice) -> CrossFittedConfidence:
-        """Return what judges some of the rows, each by a learner that did not see it."""
-        return self._teach(way, members).held_out(self._fold[rows])
+    def held_out(self, combine: str, members: Sequence[int], rows: slice) -> CrossFittedConfidence:
+        """Return the confidence of some rows, each by a model that was fitted without it."""
+        return self._fit(combine, members).held_out(self._fold[rows])
 
-    def stages(self, way: str, members: Sequence[int]) -> list[ConfidenceModel]:
-        """Return what was learned from all rows, for each stage of a cascade that is judged."""
-        n_judged = len(members) - (way != "most_confident")
-        return [self._teach(way, members[:k]).model for k in range(1, n_judged + 1)]
+    def stages(self, combine: str, members: Sequence[int]) -> list[ConfidenceModel]:
+        """Return the models fitted on all rows, for each stage of a cascade that needs one."""
+        n_needed = len(members) - (combine != "most_confident")
+        return [self._fit(combine, members[:k]).model for k in range(1, n_needed + 1)]
 
-    def costs(self, way: str, n_stages: int) -> np.ndarray:
+    def costs(self, combine: str, n_stages: int) -> np.ndarray:
         """Return what the confidence adds to the cost of each stage: shape (n_stages,)."""
-        return self.seconds(way, n_stages) if self._billed else np.zeros(n_stages)
+        return self.seconds(combine, n_stages) if self._billed else np.zeros(n_stages)
 
-    def seconds(self, way: str, n_stages: int) -> np.ndarray:
+    def seconds(self, combine: str, n_stages: int) -> np.ndarray:
         """Return the seconds of the confidence for a row after each stage: shape (n_stages,).
 
-        Probabilities are asked for; the time is taken once, of the answer after two models.
+        For probabilities only; timed once, after two models.
         """
         if self._seconds is None:
-            self._seconds = self._measure()
+            members = tuple(range(min(2, self._predictions.n_models)))
+            combiner = ProbaCombiner("mean", remember=True)
+            for model in members:
+                combiner.add(self._predictions.read(model, slice(0, N_TIMING_SAMPLES)))
+            self._seconds = confidence_seconds(combiner, self._fit("mean", members).model)
         seconds = np.full(n_stages, self._seconds)
-        if way != "most_confident":
+        if combine != "most_confident":
             seconds[-1] = 0.0
         return seconds
 
-    def _measure(self) -> float:
-        """Return the seconds that the confidence after two models takes for a row."""
-        members = tuple(range(min(2, self._recordings.n_models)))
-        running = ProbaCombiner("mean", remember=True)
-        for model in members:
-            running.add(self._recordings.read_proba(model, slice(0, N_TIMING_SAMPLES)))
-        return confidence_seconds(running, self._teach("mean", members).model)
-
-    def _teach(self, way: str, members: Sequence[int]) -> FittedConfidence:
-        """Return what is learned once some models have run."""
-        # The surest stage is one of those that the last one is taken from.
-        kind = "mean" if way == "mean" and len(members) > 1 else "last"
-        key = (kind, *members)
+    def _fit(self, combine: str, members: Sequence[int]) -> FittedConfidence:
+        """Return the models of the output once `members` have run."""
+        # "most_confident" compares the same outputs that "last" keeps.
+        combine = "mean" if combine == "mean" and len(members) > 1 else "last"
+        key = (combine, *members)
         with self._locks.setdefault(key, Lock()):
-            if key not in self._taught:
-                lessons = self._lessons(kind, members)
-                # Bare labels may turn out to be others than those known: one class more.
-                n_classes = len(self._recordings.classes) + (self._recordings.proba is None)
-                self._taught[key] = fit(self._learned.estimator, lessons, n_classes)
-            return self._taught[key]
+            if key not in self._fitted:
+                data = self._training_data(combine, members)
+                n_labels = self._predictions.n_labels
+                self._fitted[key] = fit(self._learned.estimator, data, n_labels)
+            return self._fitted[key]
 
-    def _lessons(self, kind: str, members: Sequence[int]) -> TrainingData:
-        """Return the answers once some models have run, of an even choice of blocks of rows."""
-        starts = range(0, self._recordings.n_samples, _BLOCK_ROWS)
-        step = -(-self._recordings.n_samples // _MOST_ROWS)
-        parts = [self._lesson(kind, members, start) for start in starts[::step]]
-        columns, label, said, *rest = zip(*parts, strict=True)
+    def _training_data(self, combine: str, members: Sequence[int]) -> TrainingData:
+        """Return the outputs once some models have run, of evenly spaced blocks of rows."""
+        predictions = self._predictions
+        n_samples, parts = predictions.n_samples, []
+        step = -(-n_samples // _MAX_ROWS)
+        for start in range(0, n_samples, _BLOCK_ROWS)[::step]:
+            rows = slice(start, min(start + _BLOCK_ROWS, n_samples))
+            columns, label, previous = predictions.confidence_inputs(combine, members, rows)
+            weight = predictions.sample_weight
+            weight = np.ones(len(label)) if weight is None else weight[rows]
+            flat = label, label == predictions.y[rows], weight, self._fold[rows], self._sample[rows]
+            parts.append((columns, previous, flat))
+        columns, previous, flat = zip(*parts, strict=True)
+        label, *rest = (np.concatenate(part) for part in zip(*flat, strict=True))
         return TrainingData(
             [np.concatenate(column) for column in zip(*columns, strict=True)],
-            np.concatenate(label),
+            label,
             [
-                tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
-                for pairs in zip(*said, strict=True)
+                (np.concatenate(confidence), np.concatenate(labels))
+                for stage in zip(*previous, strict=True)
+                for confidence, labels in [zip(*stage, strict=True)]
             ],
-            *(np.concatenate(part) for part in rest),
+            *rest,
         )
 
-    def _lesson(self, kind: str, members: Sequence[int], start: int) -> TrainingData:
-        """Return the answers to one block of rows."""
-        recordings = self._recordings
-        rows = slice(start, min(start + _BLOCK_ROWS, recordings.n_samples))
-        if recordings.proba is None:
-            *said, (sure, label) = [recordings.read_pair(model, rows) for model in members]
-            columns = pair_columns(sure)
-        else:
-            running = ProbaCombiner(kind, remember=True)
-            for model in members:
-                running.add(recordings.read_proba(model, rows))
-            said, label = running.previous_outputs(), running.proba.argmax(axis=1)
-            columns = proba_columns(running.proba)
-        weight = recordings.sample_weight
-        weight = np.ones(len(label)) if weight is None else weight[rows]
-        right = label == recordings.y[rows]
-        return TrainingData(
-            columns, label, said, right, weight, self._fold[rows], self._sample[rows]
-        )
+
+# Of any candidate of a search.
+Confidence = str | Callable | PoolConfidenceModels
+
+
+def confidence_of(
+    confidence: Confidence, combine: str, members: Sequence[int], rows: slice, *, is_gate: bool
+) -> Any:
+    """Return the confidence of some rows once `members` have run; None where it is not needed."""
+    if not isinstance(confidence, PoolConfidenceModels):
+        return confidence
+    if is_gate or combine == "most_confident":
+        return confidence.held_out(combine, members, rows)
+    return None

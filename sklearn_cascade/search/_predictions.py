@@ -1,54 +1,51 @@
-"""What every model of a pool said about held-out rows, checked and in order of cost."""
+"""The held-out predictions of a pool of models: checked, in order of cost, read block by block."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.core import as_numbers, check_proba
+from sklearn_cascade.core import (
+    LabelCombiner,
+    ProbaCombiner,
+    as_numbers,
+    check_proba,
+    combine_stages,
+    exit_stages,
+    label_columns,
+    pair_columns,
+    proba_columns,
+    sample_scores,
+    score_labels,
+    score_probabilities,
+    score_weights,
+)
 
 # Threads that read blocks in turn are at the end of one chunk and at the beginning of the next.
-_MOST_HELD = 2
+_MAX_CHUNKS_HELD = 2
 
 
 class PoolPredictions(NamedTuple):
-    """Held-out answers of a pool of models, cheapest first.
+    """Held-out predictions of a pool of models, cheapest first.
 
-    Attributes
-    ----------
-    names : tuple of str
-        One per model.
-    costs : ndarray of shape (n_models,)
-        Cost of one row in each model; ascending.
-    y : ndarray of shape (n_samples,)
-        Column of the true class.
-    classes : ndarray of shape (n_classes,)
-        Label of each column; without columns, all labels that occur.
-    sample_weight : ndarray of shape (n_samples,) or None
-        Positive weights; None where all are equal.
-    proba : list of array of shape (n_recorded, n_classes) or None
-        Probabilities of each model, read block by block.
-    pairs : list of (confidence, predicted) or None
-        Instead: arrays of shape (n_recorded,).
-    counted : ndarray of int of shape (n_samples,) or None
-        The recorded rows that have a weight above zero; None where all have.
-    marginal_cost : callable or None
-        ``marginal_cost(name, names already run)``: cost of a model where work is shared.
+    A model's predictions are its probabilities or, where there are none, a pair of arrays: its
+    confidence and its label for each row. The methods below are the only code of the search that
+    tells the two apart; elsewhere `has_proba` says whether there is anything to average.
     """
 
     names: tuple[str, ...]
-    costs: np.ndarray
-    y: np.ndarray
-    classes: np.ndarray
-    sample_weight: np.ndarray | None
-    proba: list | None
-    pairs: list | None
-    counted: np.ndarray | None
-    marginal_cost: Callable | None
+    costs: np.ndarray  # (n_models,), of one row in each model, ascending
+    y: np.ndarray  # (n_samples,), column of the true class
+    classes: np.ndarray  # (n_classes,), label of each column; without columns, all that occur
+    sample_weight: np.ndarray | None  # (n_samples,), positive; None where all are equal
+    outputs: list[Any]  # per model (n_recorded, n_classes), or a pair of arrays (n_recorded,)
+    has_proba: bool
+    counted: np.ndarray | None  # (n_samples,), recorded rows of positive weight; None: all
+    marginal_cost: Callable[[str, tuple[str, ...]], float] | None
 
     @property
     def n_models(self) -> int:
@@ -63,82 +60,181 @@ class PoolPredictions(NamedTuple):
     @property
     def n_recorded(self) -> int:
         """Number of rows recorded, with those that do not count."""
-        return len(self.pairs[0][0]) if self.proba is None else len(self.proba[0])
+        return len(self.outputs[0] if self.has_proba else self.outputs[0][0])
 
-    def read_proba(self, model: int, rows: slice) -> np.ndarray:
-        """Return checked probabilities of one model for some rows: (n_rows, n_classes)."""
-        block = self._read(self.proba[model], rows)
-        first = rows.start if self.counted is None else int(self.counted[rows.start])
-        return check_proba(
-            block, len(block), len(self.classes), member=self.names[model], first_row=first
-        )
+    @property
+    def n_labels(self) -> int:
+        """Number of labels to learn about: bare labels that never occurred count as one more."""
+        return len(self.classes) + (not self.has_proba)
 
-    def read_pair(self, model: int, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Return confidence and class, as a position, that one model answered some rows with."""
-        confidence, predicted = (self._read(part, rows) for part in self.pairs[model])
-        confidence = as_numbers(f"confidence of {self.names[model]!r}", confidence)
+    def read(self, model: int, rows: slice) -> Any:
+        """Return checked predictions of one model for some rows, as a combiner takes them.
+
+        Probabilities (n_rows, n_classes), or confidence and column of the label, both (n_rows,).
+        """
+        name = self.names[model]
+        if self.has_proba:
+            block = self._read(self.outputs[model], rows)
+            first = rows.start if self.counted is None else int(self.counted[rows.start])
+            return check_proba(block, len(block), len(self.classes), member=name, first_row=first)
+        confidence, label = (self._read(part, rows) for part in self.outputs[model])
+        confidence = as_numbers(f"confidence of {name!r}", confidence)
         if not np.isfinite(confidence).all():
             raise ValueError(
-                f"confidence of {self.names[model]!r} holds "
-                f"{confidence[~np.isfinite(confidence)][0]}; expected finite numbers (a very low "
-                f"one never exits early)"
+                f"confidence of {name!r} holds {confidence[~np.isfinite(confidence)][0]}; expected "
+                f"finite numbers (a very low one never exits early)"
             )
-        return confidence, np.searchsorted(self.classes, predicted)
+        return confidence, np.searchsorted(self.classes, label)
 
-    def stage_costs(self, members: Sequence[int]) -> np.ndarray:
-        """Return the cost of each stage of a committee, with shared work credited."""
-        if self.marginal_cost is None:
-            return self.costs[list(members)]
-        names = [self.names[member] for member in members]
-        costs = [self.marginal_cost(name, tuple(names[:k])) for k, name in enumerate(names)]
-        costs = as_numbers("marginal_cost", costs)
-        if not np.isfinite(costs).all() or (costs < 0).any():
-            raise ValueError(
-                f"marginal_cost returned {costs.tolist()} for {names}; expected finite numbers, none "
-                f"below zero"
-            )
-        return costs
-
-    def _read(self, recorded, rows: slice) -> np.ndarray:
+    def _read(self, recorded: Any, rows: slice) -> np.ndarray:
         """Return some of the rows that count, reading one contiguous piece."""
         if self.counted is None:
             return np.asarray(recorded[rows])
         wanted = self.counted[rows]
         return np.asarray(recorded[wanted[0] : wanted[-1] + 1])[wanted - wanted[0]]
 
+    def combiner(self, combine: str, *, remember: bool = False) -> ProbaCombiner | LabelCombiner:
+        """Return a combiner to which what `read` returns can be added."""
+        return make_combiner(combine, has_proba=self.has_proba, remember=remember)
 
-def record(
-    proba,
-    y,
+    def values(self, scoring: str, outputs: np.ndarray, rows: slice) -> np.ndarray:
+        """Return what combined outputs are worth before the weight of the row: (n_rows,)."""
+        if self.has_proba:
+            return sample_scores(scoring, outputs, self.y[rows])
+        return outputs == self.y[rows]
+
+    def score(self, scoring: str | Callable, outputs: np.ndarray, rows: np.ndarray) -> float:
+        """Return the score on some rows of combined outputs of all rows."""
+        y = self.classes[self.y[rows]]
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        if self.has_proba:
+            return score_probabilities(scoring, outputs[rows], y, self.classes, weight)
+        return score_labels(scoring, self.classes[outputs[rows]], y, weight)
+
+    def confidence_inputs(
+        self, combine: str, members: Sequence[int], rows: slice
+    ) -> tuple[list[np.ndarray], np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """Return what a confidence is learned from once `members` have run, each (n_rows,).
+
+        Columns that describe the combined outputs, their labels, and confidence and label of each
+        earlier stage.
+        """
+        if not self.has_proba:
+            *previous, (confidence, label) = [self.read(model, rows) for model in members]
+            return pair_columns(confidence), label, previous
+        combiner = ProbaCombiner(combine, remember=True)
+        for model in members:
+            outputs = combiner.add(self.read(model, rows))
+        return proba_columns(outputs), outputs.argmax(axis=1), combiner.previous_outputs()
+
+    def stage_costs(self, members: Sequence[int]) -> np.ndarray:
+        """Return the cost of each stage of a cascade or ensemble, with shared work credited."""
+        if self.marginal_cost is None:
+            return self.costs[list(members)]
+        names = [self.names[member] for member in members]
+        costs = as_numbers(
+            "marginal_cost",
+            [self.marginal_cost(name, tuple(names[:k])) for k, name in enumerate(names)],
+        )
+        if not np.isfinite(costs).all() or (costs < 0).any():
+            raise ValueError(
+                f"marginal_cost returned {costs.tolist()} for {names}; expected finite numbers, "
+                f"none below zero"
+            )
+        return costs
+
+
+def make_combiner(
+    combine: str, *, has_proba: bool, remember: bool = False
+) -> ProbaCombiner | LabelCombiner:
+    """Return a combiner of probabilities, or of (confidence, label) pairs."""
+    return ProbaCombiner(combine, remember=remember) if has_proba else LabelCombiner(combine)
+
+
+def exit_outputs(
+    combiner: ProbaCombiner | LabelCombiner,
+    outputs: Iterable[Any],
+    confidences: Sequence[Any],
+    thresholds: Sequence[float],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the combined outputs that each row exits with, and the stage where: (n_samples,).
+
+    Without thresholds all rows go through every stage.
+    """
+    steps = combine_stages(combiner, outputs, confidences, n_gates=len(thresholds))
+    combined, confidence = zip(*steps, strict=True)
+    if not len(thresholds):
+        return combined[-1], np.full(len(combined[-1]), len(combined) - 1)
+    stage = exit_stages(confidence[:-1], thresholds)
+    return np.stack(combined)[stage, np.arange(len(stage))], stage
+
+
+class RowSubset(NamedTuple):
+    """Some rows, and what each counts in the score and in the mean cost."""
+
+    rows: np.ndarray | None  # (n_rows,), ascending; None: all
+    value_weight: np.ndarray | None  # (n_rows,), weights in the score; None: one each
+    row_weight: np.ndarray | None  # (n_rows,), weights in the mean cost; None: one each
+    value_scale: float  # the weighted sums are multiplied by these
+    row_scale: float
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """Both scales."""
+        return self.value_scale, self.row_scale
+
+    def among(self, sample: np.ndarray) -> RowSubset:
+        """Return the part of it that is in a sample of rows, as positions in the sample."""
+        if self.rows is None:
+            return self._weighted(None, sample)
+        rows = np.flatnonzero(np.isin(sample, self.rows))
+        return self._weighted(rows, np.searchsorted(self.rows, sample[rows]))
+
+    def between(self, start: int, stop: int) -> RowSubset:
+        """Return the part of it that is in a block of rows, counted from the block's start."""
+        if self.rows is None:
+            return self._weighted(None, slice(start, stop))
+        part = slice(*np.searchsorted(self.rows, [start, stop]))
+        return self._weighted(self.rows[part] - start, part)
+
+    def _weighted(self, rows: np.ndarray | None, part: slice | np.ndarray) -> RowSubset:
+        """Return a subset of other rows with part of the weights."""
+        return self._replace(
+            rows=rows,
+            value_weight=None if self.value_weight is None else self.value_weight[part],
+            row_weight=None if self.row_weight is None else self.row_weight[part],
+        )
+
+
+def subset_rows(
+    predictions: PoolPredictions, scoring: str, rows: np.ndarray | None = None
+) -> RowSubset:
+    """Return some of the rows, by default all, with their weights in the score and the cost."""
+    y, weight = predictions.y, predictions.sample_weight
+    if rows is not None:
+        y, weight = y[rows], None if weight is None else weight[rows]
+    row_weight = None if weight is None else weight / weight.sum()
+    row_scale = 1.0 / len(y) if weight is None else 1.0
+    if weight is None and scoring != "balanced_accuracy":
+        return RowSubset(rows, None, row_weight, row_scale, row_scale)
+    shares = score_weights(scoring, y, np.ones(len(y)) if weight is None else weight)
+    return RowSubset(rows, shares, row_weight, 1.0, row_scale)
+
+
+def check_predictions(
+    proba: Sequence[Any],
+    y: Any,
     *,
-    names,
+    names: Sequence[str],
     costs: np.ndarray,
-    classes=None,
+    classes: Any = None,
     sample_weight: np.ndarray | None = None,
-    marginal_cost: Callable | None = None,
+    marginal_cost: Callable[[str, tuple[str, ...]], float] | None = None,
 ) -> PoolPredictions:
-    """Check what was recorded and put the models in order of cost; the costs are checked.
+    """Check what was recorded, and put the models in order of cost; nothing is copied.
 
-    Parameters
-    ----------
-    proba : sequence of array of shape (n_samples, n_classes), or of (confidence, predicted)
-        One entry per model. Nothing is copied.
-    y : array-like of shape (n_samples,)
-        True labels.
-    names : sequence of str
-        One per model.
-    costs : ndarray of shape (n_models,)
-        Cost of one row in each model.
-    classes : array-like of shape (n_classes,), default=None
-        Label of each column.
-    sample_weight : ndarray of shape (n_samples,), default=None
-        Weights of the rows, none below zero.
-    marginal_cost : callable, default=None
-        Cost of a model once others have run.
-
-    Returns
-    -------
-    recordings : PoolPredictions
+    `proba` holds one array (n_samples, n_classes) or (confidence, label) pair per model. Names,
+    costs (n_models,) and weights (n_samples,) have been checked before.
     """
     y = np.asarray(y)
     if y.ndim != 1 or len(y) == 0:
@@ -146,36 +242,34 @@ def record(
     if y.dtype.kind == "f" and np.isnan(y).any():
         raise ValueError("y holds NaN; expected one label per row")
     order = [int(model) for model in np.argsort(costs, kind="stable")]
-    entries = [proba[model] for model in order]
-    names = tuple(names[model] for model in order)
-    if _are_pairs(entries):
-        pairs, proba = _check_pairs(entries, names, y), None
-        classes = np.unique(np.concatenate([y, *(_distinct(said) for _, said in pairs)]))
-        y = np.searchsorted(classes, y)
+    outputs, names = [proba[model] for model in order], tuple(names[model] for model in order)
+    are_pairs = [isinstance(entry, tuple) and len(entry) == 2 for entry in outputs]
+    if any(are_pairs) and not all(are_pairs):
+        raise ValueError(
+            f"proba: {sum(are_pairs)} of {len(are_pairs)} entries are (confidence, predicted) "
+            f"pairs; expected all of them, or none"
+        )
+    has_proba = not all(are_pairs)
+    if has_proba:
+        outputs = _check_matrices(outputs, names, len(y))
+        classes, y = _columns_of(y, classes, outputs[0].shape[1])
     else:
-        pairs, proba = None, _check_matrices(entries, names, len(y))
-        classes, y = _columns_of(y, classes, proba[0].shape[1])
-    counted, sample_weight = _counted(sample_weight, len(y))
-    if counted is not None:
-        y = y[counted]
+        outputs = _check_pairs(outputs, names, y)
+        classes = np.unique(np.concatenate([y, *(_unique_labels(label) for _, label in outputs)]))
+        y = np.searchsorted(classes, y)
+    counted = None
+    if sample_weight is not None:
+        positive = np.flatnonzero(sample_weight > 0)
+        counted = None if len(positive) == len(y) else positive
+        y, sample_weight = y[positive], sample_weight[positive]
+        sample_weight = sample_weight if np.ptp(sample_weight) else None
     return PoolPredictions(
-        names, costs[order], y, classes, sample_weight, proba, pairs, counted, marginal_cost
+        names, costs[order], y, classes, sample_weight, outputs, has_proba, counted, marginal_cost
     )
 
 
-def _are_pairs(entries) -> bool:
-    """Tell whether the entries are (confidence, predicted) pairs; all or none have to be."""
-    pairs = [isinstance(entry, tuple) and len(entry) == 2 for entry in entries]
-    if any(pairs) and not all(pairs):
-        raise ValueError(
-            f"proba: {sum(pairs)} of {len(pairs)} entries are (confidence, predicted) pairs; "
-            f"expected all of them, or none"
-        )
-    return all(pairs)
-
-
-def _check_pairs(entries, names, y: np.ndarray) -> list:
-    """Return the pairs as arrays of one value per row, with labels of y's kind."""
+def _check_pairs(entries: list[Any], names: Sequence[str], y: np.ndarray) -> list[Any]:
+    """Return the pairs as arrays of one value per row, with labels of the same kind as y."""
     pairs = []
     for name, entry in zip(names, entries, strict=True):
         confidence, predicted = (_as_array(part) for part in entry)
@@ -194,8 +288,8 @@ def _check_pairs(entries, names, y: np.ndarray) -> list:
     return pairs
 
 
-def _check_matrices(entries, names, n_samples: int) -> list:
-    """Return the probabilities as things with a shape, all of the same."""
+def _check_matrices(entries: list[Any], names: Sequence[str], n_samples: int) -> list[Any]:
+    """Return the probabilities as objects that all have the same shape."""
     matrices = [_as_array(entry) for entry in entries]
     width = matrices[0].shape[1] if len(matrices[0].shape) == 2 else "n_classes"
     for name, matrix in zip(names, matrices, strict=True):
@@ -207,64 +301,47 @@ def _check_matrices(entries, names, n_samples: int) -> list:
     return matrices
 
 
-def _as_array(part):
+def _as_array(part: Any) -> Any:
     """Return anything with a shape as it is, so that memory maps and the like stay unread."""
     part = read_in_chunks(part)
     return part if hasattr(part, "shape") else np.asarray(part)
 
 
-def _distinct(labels) -> np.ndarray:
+def _unique_labels(labels: Any) -> np.ndarray:
     """Return the labels that occur, sorted."""
-    return labels.distinct() if isinstance(labels, DaskRows) else np.unique(labels)
+    return labels.unique() if isinstance(labels, DaskRows) else np.unique(labels)
 
 
-def _columns_of(y: np.ndarray, classes, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the label of each column and the column of each row's label."""
+def _columns_of(y: np.ndarray, classes: Any, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the label of each column (n_classes,) and the column of each row's label."""
     seen, codes = np.unique(y, return_inverse=True)
     if classes is None:
-        classes = seen
-        if len(seen) != n_classes and y.dtype.kind in "iu":
-            classes = np.arange(n_classes)
+        is_numbered = len(seen) != n_classes and y.dtype.kind in "iu"
+        classes = np.arange(n_classes) if is_numbered else seen
     classes = np.asarray(classes)
     if classes.ndim != 1 or len(set(classes.tolist())) != n_classes:
         raise ValueError(
             f"classes={classes.tolist()!r} for probabilities of {n_classes} columns; expected "
             f"{n_classes} different labels, one per column"
         )
-    column = {label: place for place, label in enumerate(classes.tolist())}
-    missing = [label for label in seen.tolist() if label not in column]
-    if missing:
+    columns = label_columns(seen, classes)
+    if (columns < 0).any():
         raise ValueError(
-            f"y holds labels {missing[:5]} that are not in classes={classes.tolist()[:10]}; "
-            f"expected the label of each of the {n_classes} columns, in their order"
+            f"y holds labels {seen[columns < 0].tolist()[:5]} that are not in "
+            f"classes={classes.tolist()[:10]}; expected the label of each of the {n_classes} "
+            f"columns, in their order"
         )
-    return classes, np.array([column[label] for label in seen.tolist()])[codes]
-
-
-def _counted(
-    sample_weight: np.ndarray | None, n_samples: int
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return the rows with a weight above zero, and the weights unless they are all equal."""
-    if sample_weight is None:
-        return None, None
-    counted = np.flatnonzero(sample_weight > 0)
-    weight = sample_weight[counted]
-    return None if len(counted) == n_samples else counted, weight if np.ptp(weight) else None
+    return classes, columns[codes]
 
 
 class DaskRows:
-    """The rows of a Dask array, each of whose chunks is computed once per pass.
+    """The rows of a Dask array of one or two dimensions and known chunks.
 
-    A block that is read is much smaller than a chunk, which would be computed for each of its
-    blocks anew; so the last chunks are held.
-
-    Parameters
-    ----------
-    array : dask.array.Array
-        Of one or two dimensions, with known chunks.
+    Each chunk is computed once per pass. A block that is read is much smaller than a chunk, which
+    would otherwise be computed anew for each of its blocks; so the last chunks are held.
     """
 
-    def __init__(self, array) -> None:
+    def __init__(self, array: Any) -> None:
         self._array = array
         self.shape, self.dtype = array.shape, array.dtype
         self._stops = np.cumsum(array.chunks[0])
@@ -272,10 +349,10 @@ class DaskRows:
         self._lock = Lock()
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return int(self.shape[0])
 
-    def __reduce__(self):
-        # Neither a lock nor what is held travels.
+    def __reduce__(self) -> tuple[type[DaskRows], tuple[Any]]:
+        # Neither the lock nor the chunks held are pickled.
         return DaskRows, (self._array,)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
@@ -283,29 +360,29 @@ class DaskRows:
         first = int(np.searchsorted(self._stops, start, side="right"))
         last = int(np.searchsorted(self._stops, stop, side="left"))
         pieces = []
-        for place in range(first, last + 1):
-            begin = int(self._stops[place - 1]) if place else 0
-            pieces.append(self._chunk(place)[max(0, start - begin) : stop - begin])
+        for index in range(first, last + 1):
+            begin = int(self._stops[index - 1]) if index else 0
+            pieces.append(self._chunk(index)[max(0, start - begin) : stop - begin])
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    def distinct(self) -> np.ndarray:
+    def unique(self) -> np.ndarray:
         """Return the distinct values, sorted."""
-        found = [np.unique(self._chunk(place)) for place in range(len(self._stops))]
+        found = [np.unique(self._chunk(index)) for index in range(len(self._stops))]
         return np.unique(np.concatenate(found))
 
-    def _chunk(self, place: int) -> np.ndarray:
+    def _chunk(self, index: int) -> np.ndarray:
         """Return the rows of one chunk."""
         with self._lock:
-            if place not in self._held:
-                # Before the new one is there, so that no more than so many ever are.
-                while len(self._held) >= _MOST_HELD:
+            if index not in self._held:
+                # Make room before the new chunk is computed, so that no more are ever in memory.
+                while len(self._held) >= _MAX_CHUNKS_HELD:
                     self._held.popitem(last=False)
-                self._held[place] = np.asarray(self._array.blocks[place].compute())
-            self._held.move_to_end(place)
-            return self._held[place]
+                self._held[index] = np.asarray(self._array.blocks[index].compute())
+            self._held.move_to_end(index)
+            return self._held[index]
 
 
-def read_in_chunks(part):
+def read_in_chunks(part: Any) -> Any:
     """Return a Dask array as rows that are read chunk by chunk, and anything else as it is."""
     if not hasattr(part, "__dask_graph__"):
         return part

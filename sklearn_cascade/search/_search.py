@@ -1,17 +1,17 @@
-"""From recorded predictions to the front of all committees."""
+"""The search of a pool: from recorded predictions to the Pareto front of its candidates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sklearn_cascade.core import DEFAULT_COST_UNITS, check_sample_weight, numbers_by_name
 from sklearn_cascade.inspection import MeasuredCosts
-from sklearn_cascade.search._cross_fit import add_cross_fitted_scores, fold_rows, training_rows
+from sklearn_cascade.search._cross_fit import add_cross_fitted_scores, choose_folds, training_rows
 from sklearn_cascade.search._front import ParetoFront
-from sklearn_cascade.search._predictions import record
+from sklearn_cascade.search._predictions import check_predictions
 from sklearn_cascade.search._strategy import Options, run_search, validate_options
 from sklearn_cascade.tuning._fit_confidence import LearnedConfidence
 
@@ -44,18 +44,18 @@ def search_cascades(
 ) -> ParetoFront:
     """Find the cascades of a pool of models that trade score against cost best.
 
-    Looks at recorded predictions of rows that no model was fitted on, and at every cascade of at
-    most `max_stages` models with every vector of a grid of thresholds, and once more, finer,
-    around the best; exact for scores that are sums over rows. Checking all combinations on
-    held-out predictions follows Wang et al. (2022) [1]_; the rule for large pools is that of
-    Streeter (2018) [2]_.
+    Takes recorded predictions for rows that no model was fitted on, and evaluates every cascade of
+    at most `max_stages` models with every vector of a grid of thresholds, and finer ones around
+    the best; exact for scores that are sums over rows. Checking all combinations on held-out
+    predictions follows Wang et al. (2022) [1]_; the rule for large pools is that of Streeter
+    (2018) [2]_.
 
     Parameters
     ----------
     proba : sequence of array of shape (n_samples, n_classes), or of (confidence, predicted)
-        What each model said of the rows: its class probabilities, of any float type, also as
-        memory maps, read block by block. Where probabilities are not to be had: a tuple of
-        two arrays of shape (n_samples,), its confidence and its predicted label.
+        Predictions of each model for the rows: class probabilities, of any float type, also as
+        memory maps, which are read block by block. Where a model gives no probabilities: a tuple
+        of two arrays of shape (n_samples,), its confidence and its predicted label.
     y : array-like of shape (n_samples,)
         True labels.
     costs : array-like of shape (n_models,) or dict
@@ -74,27 +74,27 @@ def search_cascades(
         tuple `names_run` have run on it, where models share work; `costs` then only give the
         order.
     max_stages : int, default=4
-        The most models in one committee.
+        The most models in one cascade or ensemble.
     order : {"cost", "any"}, default="cost"
         Run the models of a set cheapest first, or try every order.
     combine : {"auto", "mean", "last", "most_confident"}, default="auto"
-        Answer with the mean of the stages run so far, with the last of them or with the surest;
-        "auto" tries the first two, and all where the confidence is learned. Confidences with
-        labels have no mean.
+        Predict with the mean of the stages run so far, with the last of them or with the most
+        confident; "auto" tries the first two, and all where the confidence is learned.
+        Confidences with labels have no mean.
     confidence : str, LearnedConfidence or callable, default="max_proba"
-        How sure an answer is, as in `CascadeClassifier`: "max_proba", "margin", "entropy",
+        Confidence of a prediction, as in `CascadeClassifier`: "max_proba", "margin", "entropy",
         "learned" or a function. With confidences and labels it is the one recorded, or learned
         from it. Learning takes time, so a pool of more than forty sets of models is first
         searched with "max_proba", and then only the cascades on that front and those of the four
-        models that it uses most are looked at again; each learner is fitted once, when the first
-        cascade asks for it, and once without each fold.
+        models that it uses most are searched again; each confidence model is fitted when the first
+        cascade needs it, on all rows and on those outside each fold.
     n_thresholds : int, default=64
         Thresholds tried at each stage, besides never to exit: at quantiles of the
         confidences. Cascades of many stages get fewer, so that one cascade has
         half a million vectors at most.
     method : {"auto", "exhaustive", "greedy"}, default="auto"
-        "auto" looks at everything while that is a matter of about two minutes, and is greedy
-        beyond.
+        "auto" evaluates all candidates where that takes about two minutes at most, and is greedy
+        otherwise.
     scoring : str or callable, default="accuracy"
         "accuracy", "balanced_accuracy", "neg_log_loss" and "neg_brier_score" are searched
         exactly; any other scorer is applied to the accuracy front.
@@ -103,26 +103,26 @@ def search_cascades(
     max_worst_cost : float, default=None
         Leave out sets of models that cost more in the worst case.
     cv : int, "auto", array-like of shape (n_samples,) or None, default="auto"
-        Folds for cross-fitted scores, and for a learned confidence: how many, or the fold of each row.
-        "auto": five, where that is a matter of a minute at most; None: none, but five for a learned
-        confidence, whose thresholds are chosen on rows that the learner did not see.
+        Folds for cross-fitted scores, and for a learned confidence: how many, or the fold of each
+        row. "auto": five, where that takes a minute at most; None: none, but five for a learned
+        confidence, whose thresholds are chosen on rows that it was not fitted on.
     n_jobs : int, default=None
         Number of threads. None is 1 unless in a `joblib.parallel_config` context. The result
         does not depend on it.
     verbose : int, default=0
-        Above 0: say what is searched, and how far it is.
+        Above 0: print what is searched, and how far it is.
 
     Returns
     -------
     front : ParetoFront
-        The table, and ``front.select(...)``.
+        Prints as a table; ``front.select(...)`` chooses from it.
 
     Raises
     ------
     ValueError
         If shapes, labels, costs or parameters do not fit.
     InvalidProbabilitiesError
-        If what a model said are no probabilities.
+        If a model's predictions are not probabilities.
 
     See Also
     --------
@@ -130,14 +130,14 @@ def search_cascades(
 
     Notes
     -----
-    Beyond what is handed in, at most 500 MB and 60 bytes a row are taken up, whatever the numbers
-    of rows, classes and models; a scorer that is no sum over rows needs one matrix of answers
-    for each stage more. Of more than a million rows, or with statistics that do not fit, the rows
-    are read in stretches and the grid is not refined.
+    Beyond its inputs, the search takes at most 500 MB and 60 bytes a row, whatever the numbers of
+    rows, classes and models; a scorer that is no sum over rows needs one matrix of predictions
+    more for each stage. Where there are more than a million rows, or statistics that do not fit,
+    blocks of rows are read one after the other and the grid is not refined.
 
     The greedy rule is within a factor 4 of the cheapest order of *fixed* abstaining models (a
-    model with a threshold of its own); it says nothing about the cheapest cascade of all, to
-    which thresholds and models are free.
+    model with a threshold of its own); it guarantees nothing about the cheapest cascade over all
+    thresholds and models.
 
     References
     ----------
@@ -164,11 +164,11 @@ def search_cascades(
     >>> bool(front.select().mean_cost < 20)
     True
     """
-    given = (max_stages, order, combine, confidence, n_thresholds, method, scoring)
-    proba = _as_entries(proba)
-    names = _check_names(names, len(proba))
-    recordings = record(
-        proba,
+    # Validate.
+    entries = _check_entries(proba)
+    names = _check_names(names, len(entries))
+    predictions = check_predictions(
+        entries,
         y,
         names=names,
         costs=numbers_by_name("costs", costs, names),
@@ -176,36 +176,35 @@ def search_cascades(
         sample_weight=check_sample_weight(sample_weight, np.asarray(y)),
         marginal_cost=marginal_cost,
     )
-    unit = cost_unit or getattr(costs, "unit", None) or DEFAULT_COST_UNITS["given"]
-    train_costs = _check_train_costs(train_costs, names)
-    table = {"cost_unit": unit, "names": names, "train_costs": train_costs}
-    options = Options(*given, max_worst_cost, n_jobs, verbose)
-    return _find_front(recordings, options, cv, isinstance(costs, MeasuredCosts), table)
-
-
-def _find_front(recordings, options: Options, cv, measured: bool, table: dict) -> ParetoFront:
-    """Search all rows, and once without each fold for cross-fitted scores."""
-    cross_fitted, fold = fold_rows(cv, recordings, options)
+    if train_costs is not None:
+        numbers = numbers_by_name("train_costs", train_costs, names)
+        train_costs = dict(zip(names, numbers.tolist(), strict=True))
+    parameters = (max_stages, order, combine, confidence, n_thresholds, method)
+    options = Options(*parameters, scoring, max_worst_cost, n_jobs, verbose)
+    cross_fitted, fold = choose_folds(cv, predictions, options)
+    sample = np.arange(predictions.n_samples)
     # Seconds of a learned confidence can be added to no other unit.
-    billed = measured and recordings.proba is not None
-    sample = np.arange(recordings.n_samples)
-    options = validate_options(recordings, options, fold=fold, sample=sample, billed=billed)
+    billed = isinstance(costs, MeasuredCosts) and predictions.has_proba
+    options = validate_options(predictions, options, fold=fold, sample=sample, billed=billed)
+
+    # Search all rows and, for cross-fitted scores, those outside of each fold.
+    parts, others = training_rows(fold, sample) if cross_fitted else ([], [])
+    front, *fold_fronts = run_search(
+        predictions,
+        options,
+        cost_unit or getattr(costs, "unit", None) or DEFAULT_COST_UNITS["given"],
+        rows=[None, *others],
+        names=names,
+        train_costs=train_costs,
+    )
+
+    # Cross-fit: choose without each fold, and evaluate on it.
     if not cross_fitted:
-        return run_search(recordings, options, **table)[0]
-    parts, others = training_rows(fold, sample)
-    front, *fronts = run_search(recordings, options, rows=[None, *others], **table)
-    return add_cross_fitted_scores(recordings, options, front, fronts, parts)
+        return front
+    return add_cross_fitted_scores(predictions, options, front, fold_fronts, parts)
 
 
-def _check_train_costs(train_costs, names: list[str]) -> dict[str, float] | None:
-    """Return the cost of training each model by name, where that was given."""
-    if train_costs is None:
-        return None
-    train_costs = numbers_by_name("train_costs", train_costs, names)
-    return dict(zip(names, train_costs.tolist(), strict=True))
-
-
-def _as_entries(proba) -> list:
+def _check_entries(proba: Any) -> list[Any]:
     """Return one entry per model, or raise where there is none."""
     if isinstance(proba, (str, bytes, dict)) or not hasattr(proba, "__len__") or not len(proba):
         raise ValueError(
@@ -215,7 +214,7 @@ def _as_entries(proba) -> list:
     return [proba[model] for model in range(len(proba))]
 
 
-def _check_names(names, n_models: int) -> list[str]:
+def _check_names(names: Sequence[str] | None, n_models: int) -> list[str]:
     """Return distinct names, one per model."""
     if names is None:
         return [f"model_{model}" for model in range(n_models)]

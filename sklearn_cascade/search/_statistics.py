@@ -1,10 +1,12 @@
-"""Confidence and value of the answer after each set of models, over many rows at once."""
+"""Confidence and value of the output after each set of models, over many rows at once."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,106 +17,64 @@ from sklearn_cascade.core import (
     is_count,
     sample_scores,
 )
-from sklearn_cascade.search._pool_confidence import PoolConfidenceModels
+from sklearn_cascade.search._candidates import Key
+from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels, confidence_of
 from sklearn_cascade.search._predictions import PoolPredictions
 
-# The models that make an answer, ascending; or a combination and the models in running order.
-Key = tuple[int, ...] | tuple[str | int, ...]
-# Probabilities of one model looked at in one go: running sums stay in the cache.
+# Probabilities of one model in one block: running sums stay in the cache.
 _BLOCK_SIZE = 2**17
 
 
 class Statistics(NamedTuple):
-    """What the thresholds of any committee depend on, for some rows.
+    """What the score and cost of any candidate at any thresholds depend on, for some rows."""
 
-    Attributes
-    ----------
-    place : dict from tuple of int to int
-        Position of each prefix in the arrays. A prefix is the set of the models that make an
-        answer, ascending; where their order matters, too, the combination and the models in
-        running order. Prefixes whose confidence is wanted come first.
-    confidence : ndarray of shape (n_wanted, n_samples)
-        Confidence of the answer.
-    value : ndarray of shape (n_prefixes, n_samples)
-        What the answer is worth, before the weight of the row.
-    """
-
-    place: dict[Key, int]
-    confidence: np.ndarray
-    value: np.ndarray
-
-
-def prefix_of(combine: str, members: Sequence[int], learned: bool = False) -> Key:
-    """Return what the answer and its confidence depend on once `members` have run."""
-    if learned or combine == "most_confident":
-        return (combine, *members)
-    return (members[-1],) if combine == "last" else tuple(sorted(members))
-
-
-def block_size(recordings: PoolPredictions, n_models: int) -> int:
-    """Return how many rows of so many models are looked at in one go."""
-    width = max(len(recordings.classes), 8)
-    return max(32, _BLOCK_SIZE // width * 8 // max(8, n_models))
+    position: dict[Key, int]  # row of each key in the arrays; those with a confidence come first
+    confidence: np.ndarray  # (n_gates, n_samples)
+    value: np.ndarray  # (n_keys, n_samples), of the output, before the weight of the row
 
 
 def blocks_of(
-    recordings: PoolPredictions, n_models: int, start: int = 0, stop: int | None = None
+    predictions: PoolPredictions, n_models: int, start: int = 0, stop: int | None = None
 ) -> list[slice]:
-    """Return the pieces in which all rows, or a stretch of them, are read."""
-    stop = recordings.n_samples if stop is None else stop
-    step = block_size(recordings, n_models)
+    """Return the blocks in which all rows, or those from start to stop, are read."""
+    stop = predictions.n_samples if stop is None else stop
+    width = max(len(predictions.classes), 8)
+    step = max(32, _BLOCK_SIZE // width * 8 // max(8, n_models))
     return [slice(first, min(first + step, stop)) for first in range(start, stop, step)]
 
 
 def collect_statistics(
-    recordings: PoolPredictions,
-    wanted: Sequence[Key],
-    others: Sequence[Key],
+    predictions: PoolPredictions,
+    gate_keys: Sequence[Key],
+    other_keys: Sequence[Key],
     blocks: Sequence[slice],
     *,
-    confidence: str | Callable | PoolConfidenceModels,
+    confidence: Confidence,
     scoring: str,
     n_jobs: int,
 ) -> Statistics:
-    """Read some rows of every model once, and work out the statistics of many prefixes.
+    """Read some blocks of rows of every model once, and return the statistics in their order.
 
-    Parameters
-    ----------
-    recordings : PoolPredictions
-        Answers of the pool.
-    wanted, others : sequence of tuple of int
-        Prefixes whose confidence is wanted, and those of which it is not.
-    blocks : sequence of slice
-        The rows, in pieces; statistics come in this order.
-    confidence : str, callable or PoolConfidenceModels
-        How sure an answer is.
-    scoring : str
-        One of the scorings that are sums over rows.
-    n_jobs : int
-        Number of threads.
-
-    Returns
-    -------
-    statistics : Statistics
+    The confidence is computed for the gate keys only. `scoring` is a sum over rows.
     """
-    place = {key: i for i, key in enumerate([*wanted, *others])}
-    stops = np.cumsum([block.stop - block.start for block in blocks])
-    dtype = np.int8 if is_count(scoring) else np.float64
+    index = {key: i for i, key in enumerate([*gate_keys, *other_keys])}
+    stops = np.cumsum([block.stop - block.start for block in blocks]).tolist()
     statistics = Statistics(
-        place,
-        np.empty((len(wanted), stops[-1])),
-        np.empty((len(place), stops[-1]), dtype=dtype),
+        index,
+        np.empty((len(gate_keys), stops[-1])),
+        np.empty((len(index), stops[-1]), dtype=np.int8 if is_count(scoring) else np.float64),
     )
-    sets = _PairReader if recordings.proba is None else _ProbaReader
+    set_reader = _SetReader if predictions.has_proba else _LabelReader
     readers = [
-        reader(recordings, statistics, confidence, scoring) for reader in (sets, _OrderedReader)
+        reader(predictions, statistics, confidence, scoring)
+        for reader in (set_reader, _OrderedReader)
     ]
     tasks = [
         (block, slice(stop - (block.stop - block.start), stop))
-        for block, stop in zip(blocks, stops.tolist(), strict=True)
+        for block, stop in zip(blocks, stops, strict=True)
     ]
 
-    def read(task):
+    def read(task: tuple[slice, slice]) -> None:
         for reader in readers:
             reader.read(*task)
 
@@ -122,192 +82,139 @@ def collect_statistics(
     return statistics
 
 
-class _PairReader:
-    """Statistics of recorded confidences and labels: those of the single models."""
+class _Reader(ABC):
+    """Fills in the statistics of one kind of keys, block by block; threads share it."""
 
-    def __init__(self, recordings, statistics, confidence, scoring):
-        self._recordings, self._statistics = recordings, statistics
+    ordered = False
 
-    def read(self, block, target):
-        """Fill in the statistics of one block of rows."""
-        _, sure, value = self._statistics
-        for key, place in self._statistics.place.items():
-            if is_ordered(key):
-                continue
-            confidence, label = self._recordings.read_pair(key[0], block)
-            value[place, target] = label == self._recordings.y[block]
-            if place < len(sure):
-                sure[place, target] = confidence
-
-
-class _ProbaReader:
-    """Statistics of averages: sets of models are visited depth first, one more model at a time."""
-
-    def __init__(self, recordings, statistics, confidence, scoring):
-        self._recordings, self._statistics = recordings, statistics
+    def __init__(
+        self,
+        predictions: PoolPredictions,
+        statistics: Statistics,
+        confidence: Confidence,
+        scoring: str,
+    ) -> None:
+        self._predictions, self._statistics = predictions, statistics
         self._confidence, self._scoring = confidence, scoring
-        self._shortcut = confidence == "max_proba" and is_count(scoring)
-        self._children = tree_of(key for key in statistics.place if not is_ordered(key))
-        self._models = sorted({model for models in self._children.values() for model in models})
+        self._keys = [key for key in statistics.position if isinstance(key[0], str) == self.ordered]
+        self._children = _tree_of(self._keys)
 
-    def read(self, block, target):
+    @abstractmethod
+    def read(self, block: slice, target: slice) -> None:
         """Fill in the statistics of one block of rows."""
-        proba = {model: self._recordings.read_proba(model, block) for model in self._models}
-        self._visit((), ProbaCombiner("mean"), proba, self._recordings.y[block], target)
 
-    def _visit(self, path, running, proba, y, target):
-        """Add each further model to the running answer in turn."""
+
+class _LabelReader(_Reader):
+    """Reads recorded confidences and labels of single models."""
+
+    def read(self, block: slice, target: slice) -> None:
+        index, gate_confidence, value = self._statistics
+        for key in self._keys:
+            confidence, label = self._predictions.read(int(key[0]), block)
+            value[index[key], target] = label == self._predictions.y[block]
+            if index[key] < len(gate_confidence):
+                gate_confidence[index[key], target] = confidence
+
+
+class _SetReader(_Reader):
+    """Reads averages: visits sets of models depth first, adding one more model at a time."""
+
+    def read(self, block: slice, target: slice) -> None:
+        models = {int(model) for key in self._keys for model in key}
+        proba = {model: self._predictions.read(model, block) for model in models}
+        self._visit((), ProbaCombiner("mean"), proba, self._predictions.y[block], target)
+
+    def _visit(
+        self,
+        path: Key,
+        combiner: ProbaCombiner,
+        proba: dict[int, np.ndarray],
+        y: np.ndarray,
+        target: slice,
+    ) -> None:
+        """Add each further model to the mean of those on the path."""
         for model in self._children.get(path, ()):
             longer = (*path, model)
-            branch = running.copy()
-            total, mass = branch.add_unscaled(proba[model])
-            place = self._statistics.place.get(longer)
-            if place is not None:
-                self._judge(total, mass, y, place, target)
+            branch = combiner.copy()
+            total, weight = branch.add_unscaled(proba[model])
+            row = self._statistics.position.get(longer)
+            if row is not None:
+                self._write(total, weight, y, row, target)
             self._visit(longer, branch, proba, y, target)
 
-    def _judge(self, total, mass, y, place, target):
-        """Write down confidence and value of one answer, which is total over mass."""
-        _, sure, value = self._statistics
-        is_wanted = place < len(sure)
-        if self._shortcut:
-            # One look finds the class, and its probability is the largest.
-            predicted = total.argmax(axis=1)
-            value[place, target] = predicted == y
-            if is_wanted:
-                sure[place, target] = total[np.arange(len(y)), predicted] / mass
+    def _write(
+        self, total: np.ndarray, weight: float, y: np.ndarray, row: int, target: slice
+    ) -> None:
+        """Write down confidence and value of the mean, which is total / weight."""
+        _, gate_confidence, value = self._statistics
+        is_gate = row < len(gate_confidence)
+        if self._confidence == "max_proba" and is_count(self._scoring):
+            # One pass finds the label, and its probability is the largest.
+            label = total.argmax(axis=1)
+            value[row, target] = label == y
+            if is_gate:
+                gate_confidence[row, target] = total[np.arange(len(y)), label] / weight
             return
-        answer = total if mass == 1.0 else total / mass
-        value[place, target] = sample_scores(self._scoring, answer, y)
-        if is_wanted:
-            sure[place, target] = compute_confidence(answer, self._confidence)
+        mean = total if weight == 1.0 else total / weight
+        value[row, target] = sample_scores(self._scoring, mean, y)
+        if is_gate:
+            assert not isinstance(self._confidence, PoolConfidenceModels)
+            gate_confidence[row, target] = compute_confidence(mean, self._confidence)
 
 
-class _OrderedReader:
-    """Statistics that depend on the order of the models: visited depth first, in that order."""
+class _OrderedReader(_Reader):
+    """Reads what depends on the order of the models: visits them depth first in that order."""
 
-    def __init__(self, recordings, statistics, confidence, scoring):
-        self._recordings, self._statistics = recordings, statistics
-        self._confidence, self._scoring = confidence, scoring
-        self._children = tree_of(key for key in statistics.place if is_ordered(key))
+    ordered = True
 
-    def read(self, block, target):
-        """Fill in the statistics of one block of rows."""
-        said = StageRunner(self._recordings, self._confidence, block)
-        for way in self._children.get((), ()):
-            self._visit((way,), said.begin(way), said, target)
+    def read(self, block: slice, target: slice) -> None:
+        # Each model is read at first use.
+        read = cache(lambda model: self._predictions.read(model, block))
+        learned = isinstance(self._confidence, PoolConfidenceModels)
+        for combine in self._children.get((), ()):
+            combiner = self._predictions.combiner(combine, remember=learned)
+            self._visit((combine,), combiner, read, block, target)
 
-    def _visit(self, path, running, said, target):
-        """Add each further model to the running answer in turn."""
-        _, sure, value = self._statistics
+    def _visit(
+        self,
+        path: tuple,
+        combiner: ProbaCombiner | LabelCombiner,
+        read: Callable[[int], Any],
+        block: slice,
+        target: slice,
+    ) -> None:
+        """Add each further model to the stages on the path."""
+        index, gate_confidence, value = self._statistics
         for model in self._children.get(path, ()):
             longer = (*path, model)
-            place = self._statistics.place.get(longer)
-            is_wanted = place is not None and place < len(sure)
-            branch = running.copy()
-            answer, confidence = said.add(branch, longer[0], longer[1:], judged=is_wanted)
-            if place is not None:
-                value[place, target] = said.values(self._scoring, answer)
-            if is_wanted:
-                sure[place, target] = confidence
-            self._visit(longer, branch, said, target)
+            row = index.get(longer)
+            is_gate = row is not None and row < len(gate_confidence)
+            confidence = confidence_of(
+                self._confidence, longer[0], longer[1:], block, is_gate=is_gate
+            )
+            branch = combiner.copy()
+            outputs = branch.add(read(model), 1.0, confidence)
+            if row is not None:
+                value[row, target] = self._predictions.values(self._scoring, outputs, block)
+            if is_gate:
+                gate_confidence[row, target] = branch.confidence(confidence)
+            self._visit(longer, branch, read, block, target)
 
 
-def is_ordered(key: Key) -> bool:
-    """Tell whether a prefix names a combination and models in running order."""
-    return isinstance(key[0], str)
-
-
-def tree_of(keys: Iterable[Key]) -> dict[Key, list]:
-    """Return what may follow each beginning of some prefixes."""
+def _tree_of(keys: Iterable[Key]) -> dict[Key, list[Any]]:
+    """Return what may follow each beginning of some keys."""
     paths = {key[:length] for key in keys for length in range(1, len(key) + 1)}
-    children: dict[Key, list] = {}
+    children: dict[Key, list[Any]] = {}
     for path in sorted(paths):
         children.setdefault(path[:-1], []).append(path[-1])
     return children
 
 
-class StageRunner:
-    """What the models of a pool said of some rows, each read at first use.
-
-    Parameters
-    ----------
-    recordings : PoolPredictions
-        Answers of the pool.
-    confidence : str, callable or PoolConfidenceModels
-        How sure an answer is.
-    block : slice
-        The rows.
-    """
-
-    def __init__(
-        self,
-        recordings: PoolPredictions,
-        confidence: str | Callable | PoolConfidenceModels,
-        block: slice,
-    ) -> None:
-        self._recordings, self._block = recordings, block
-        self._confidence = confidence
-        self._said: dict = {}
-
-    def begin(self, way: str) -> ProbaCombiner | LabelCombiner:
-        """Return an answer to which stages are added."""
-        if self._recordings.proba is None:
-            return LabelCombiner(way)
-        return ProbaCombiner(way, remember=isinstance(self._confidence, PoolConfidenceModels))
-
-    def add(
-        self,
-        running: ProbaCombiner | LabelCombiner,
-        way: str,
-        members: Sequence[int],
-        *,
-        judged: bool = True,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Take in the last of the members that have run.
-
-        Returns the answer so far, probabilities or classes, and how sure it is where that is to
-        be `judged`: shape (n_samples,).
-        """
-        confidence = self._confidence
-        if isinstance(confidence, PoolConfidenceModels):
-            known = judged or way == "most_confident"
-            confidence = confidence.held_out(way, members, self._block) if known else None
-        answer = running.add(self._read(members[-1]), 1.0, confidence)
-        return answer, running.confidence(confidence) if judged else None
-
-    def values(self, scoring: str, answer: np.ndarray) -> np.ndarray:
-        """Return what each answer is worth, before the weight of the row: (n_samples,)."""
-        y = self._recordings.y[self._block]
-        return answer == y if answer.ndim == 1 else sample_scores(scoring, answer, y)
-
-    def _read(self, model: int):
-        """Return what one model said."""
-        if model not in self._said:
-            pairs = self._recordings.proba is None
-            read = self._recordings.read_pair if pairs else self._recordings.read_proba
-            self._said[model] = read(model, self._block)
-        return self._said[model]
-
-
-def map_in_threads(work: Callable, tasks: Sequence, n_jobs: int) -> list:
+def map_in_threads(work: Callable, tasks: Sequence, n_jobs: int) -> list[Any]:
     """Return the result of each task, in order.
 
     Threads, since numpy lets go of the interpreter lock and nothing needs to be copied. Nothing
     outlives the call: what the tasks hold may be hundreds of megabytes.
-
-    Parameters
-    ----------
-    work : callable
-        Function of one task.
-    tasks : sequence
-        The tasks.
-    n_jobs : int
-        Number of threads.
-
-    Returns
-    -------
-    results : list
     """
     if n_jobs == 1 or len(tasks) < 2:
         return [work(task) for task in tasks]

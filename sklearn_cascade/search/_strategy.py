@@ -1,4 +1,4 @@
-"""Choosing how to search, searching, and putting what is found into a table."""
+"""The strategy of a search: checking its options, choosing how to search, building the fronts."""
 
 from __future__ import annotations
 
@@ -16,20 +16,17 @@ from sklearn_cascade.core import (
     CONFIDENCES,
     check_one_of,
     check_scoring,
-    exit_stages,
+    evenly_spaced,
     is_additive,
-    score_labels,
-    score_probabilities,
-    within_limit,
 )
-from sklearn_cascade.core._pareto import non_dominated, round_score
 from sklearn_cascade.search._candidates import (
     Candidate,
     EvaluatedCandidates,
-    cascade_of,
     count_cascades,
-    plan_cascades,
-    plan_ensembles,
+    enumerate_cascades,
+    enumerate_ensembles,
+    make_cascade,
+    within_worst_cost,
 )
 from sklearn_cascade.search._exhaustive import (
     MAX_CELLS,
@@ -41,46 +38,36 @@ from sklearn_cascade.search._exhaustive import (
 from sklearn_cascade.search._front import (
     OperatingPoint,
     ParetoFront,
-    application_of,
     check_constraints,
+    make_evaluator,
 )
-from sklearn_cascade.search._greedy import explore_greedily
-from sklearn_cascade.search._pool_confidence import PoolConfidenceModels
-from sklearn_cascade.search._predictions import PoolPredictions
-from sklearn_cascade.search._statistics import StageRunner, blocks_of
+from sklearn_cascade.search._greedy import search_greedily
+from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels, confidence_of
+from sklearn_cascade.search._predictions import PoolPredictions, exit_outputs
+from sklearn_cascade.search._statistics import blocks_of
 from sklearn_cascade.tuning._fit_confidence import LearnedConfidence, as_learned_confidence
 from sklearn_cascade.tuning._tune import combinations_to_try
 
-# What "auto" calls affordable, in seconds of one core by the measures below.
+# What "auto" takes for affordable, in seconds of one core by the rates below.
 _AFFORDABLE_SECONDS = 120.0
 _VECTORS_PER_SECOND = 3e7
 _PROBABILITIES_PER_SECOND = 2e9
 _ROWS_PER_SECOND = 1e8
-# Sets of models that are looked at once more; pools with no more of them are looked at whole.
-MAX_SETS = 40
+# Sets of models searched with a confidence that is expensive; of larger pools only these.
+_MAX_SETS = 40
 # All cascades of so many models are among them, the ones that the front uses most.
 _N_USED_MOST = 4
-# Cascades that are scored, at most.
-MAX_SCORED = 256
+# Cascades to which a scorer that is no sum over rows is applied, at most.
+_MAX_SCORED = 256
 
 
 class Options(NamedTuple):
-    """Parameters of a search, as the user gave them.
-
-    Attributes
-    ----------
-    max_stages, order, combine, confidence, n_thresholds, method, scoring, max_worst_cost
-        As in `search_cascades`.
-    n_jobs : int or None
-        As in `search_cascades`.
-    verbose : int
-        As in `search_cascades`.
-    """
+    """Parameters of a search, as in `search_cascades`."""
 
     max_stages: int
     order: str
     combine: str
-    confidence: str | Callable | LearnedConfidence | PoolConfidenceModels
+    confidence: Confidence | LearnedConfidence
     n_thresholds: int
     method: str
     scoring: str | Callable
@@ -89,14 +76,153 @@ class Options(NamedTuple):
     verbose: int
 
 
-class Progress:
-    """Says how far a search is, once for every tenth of it.
+def validate_options(
+    predictions: PoolPredictions,
+    options: Options,
+    *,
+    fold: np.ndarray,
+    sample: np.ndarray,
+    billed: bool = False,
+) -> Options:
+    """Check the options, and replace a learned confidence by the models of the pool.
 
-    Parameters
-    ----------
-    verbose : int
-        0 says nothing.
+    `fold` and `sample` (n_samples,) are the fold of each row, and which sample it is where folds
+    overlap; `billed` says whether costs are seconds, so that those of a learned confidence are
+    added to them.
     """
+    learned = as_learned_confidence(options.confidence)
+    check_one_of("order", options.order, ("cost", "any"))
+    check_one_of("method", options.method, ("auto", "exhaustive", "greedy"))
+    check_one_of("combine", options.combine, ("auto", *COMBINATIONS))
+    if not callable(options.confidence) and learned is None:
+        check_one_of("confidence", options.confidence, (*CONFIDENCES, "learned"))
+    for name in ("max_stages", "n_thresholds"):
+        value = getattr(options, name)
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name}={value!r}; expected an integer of at least 1")
+    check_constraints(max_worst_cost=options.max_worst_cost)
+    check_scoring(options.scoring, weighted=predictions.sample_weight is not None)
+    if not predictions.has_proba:
+        without = "proba holds confidences and labels, no probabilities"
+        if options.combine == "mean":
+            raise ValueError(
+                f"combine='mean', but {without}; expected 'last', 'most_confident' or 'auto'"
+            )
+        if options.confidence != "max_proba" and learned is None:
+            raise ValueError(
+                f"confidence={options.confidence!r}, but {without}; the confidences recorded are "
+                f"used: leave the parameter as it is, or let 'learned' start from them"
+            )
+        if options.scoring in ("neg_log_loss", "neg_brier_score"):
+            raise ValueError(
+                f"scoring={options.scoring!r}, but {without}; expected 'accuracy', "
+                f"'balanced_accuracy' or another scorer of labels"
+            )
+    if learned is None:
+        return options
+    return options._replace(
+        confidence=PoolConfidenceModels(predictions, learned, fold, sample, billed=billed)
+    )
+
+
+def settings_of(predictions: PoolPredictions, options: Options) -> Settings:
+    """Return what the search needs of the options."""
+    combinations = combinations_to_try(
+        options.combine, comparable=isinstance(options.confidence, PoolConfidenceModels)
+    )
+    if not predictions.has_proba:
+        combinations = tuple(combine for combine in combinations if combine != "mean")
+    return Settings(
+        combinations=combinations,
+        max_stages=options.max_stages,
+        order=options.order,
+        confidence=options.confidence,
+        n_thresholds=options.n_thresholds,
+        scoring=str(options.scoring) if is_additive(options.scoring) else "accuracy",
+        max_worst_cost=options.max_worst_cost,
+        # An engine counts the cores of its whole cluster; threads run here.
+        n_jobs=min(effective_n_jobs(options.n_jobs), cpu_count()),
+    )
+
+
+def run_search(
+    predictions: PoolPredictions,
+    options: Options,
+    cost_unit: str,
+    *,
+    rows: Sequence[np.ndarray | None] = (None,),
+    names: Sequence[str] | None = None,
+    train_costs: dict[str, float] | None = None,
+) -> list[ParetoFront]:
+    """Search a pool with validated options; return a front for each entry of `rows` (None: all).
+
+    `names` are the models in the order in which they were given, by default cheapest first. The
+    points of the first front can be applied.
+    """
+    result = _search(predictions, options, rows)
+    fronts: list[ParetoFront] = []
+    for part, found in zip(rows, result.found, strict=True):
+        evaluator = make_evaluator(
+            predictions,
+            predictions.names if names is None else names,
+            [result.candidates[index] for index in np.unique(found.candidate)],
+            options.confidence,
+            with_confidences=not fronts,
+        )
+        if not is_additive(options.scoring):
+            found = _rescore(predictions, options, result.candidates, found, part)
+        front = ParetoFront(
+            _operating_points(predictions, result.candidates, found, train_costs),
+            scoring=options.scoring if isinstance(options.scoring, str) else "score",
+            cost_unit=cost_unit,
+            n_evaluated=result.n_evaluated,
+            max_worst_cost=options.max_worst_cost,
+            evaluator=evaluator,
+        )
+        fronts.append(front)
+    return fronts
+
+
+def _search(
+    predictions: PoolPredictions, options: Options, rows: Sequence[np.ndarray | None]
+) -> SearchResult:
+    """Search with the strategy that suits the pool."""
+    progress, settings = Progress(options.verbose), settings_of(predictions, options)
+    seconds = estimate_seconds(predictions, settings)
+    greedy = options.method == "greedy" or (
+        options.method == "auto" and seconds > _AFFORDABLE_SECONDS
+    )
+    counts = count_cascades(predictions.n_models, settings.max_stages, settings.order)
+    n_cascades = len(settings.combinations) * sum(count for _, count in counts)
+    progress.say(
+        f"{predictions.n_models} models, {predictions.n_samples:,} rows, {n_cascades:,} cascades: "
+        f"{'greedy' if greedy else 'exhaustive'} (all of them: about {seconds:.0f} s on one core)"
+    )
+    search = search_greedily if greedy else evaluate_candidates
+    if isinstance(options.confidence, PoolConfidenceModels) or (
+        greedy and "most_confident" in settings.combinations
+    ):
+        return _search_near_front(predictions, settings, search, rows=rows, progress=progress)
+    return search(predictions, settings, rows=rows, progress=progress)
+
+
+def estimate_seconds(predictions: PoolPredictions, settings: Settings) -> float:
+    """Return about how long an exhaustive search takes on one core."""
+    n_models, n_samples = predictions.n_models, predictions.n_samples
+    n_levels = settings.n_thresholds + 1
+    seconds = 0.0
+    for n_stages, count in count_cascades(n_models, settings.max_stages, settings.order):
+        vectors = min(n_levels ** (n_stages - 1), MAX_CELLS)
+        each = vectors / _VECTORS_PER_SECOND + n_stages * n_samples / _ROWS_PER_SECOND
+        seconds += len(settings.combinations) * count * each
+    n_sets = n_models
+    if predictions.has_proba:
+        n_sets += sum(count for _, count in count_cascades(n_models, settings.max_stages, "cost"))
+    return seconds + n_sets * n_samples * len(predictions.classes) / _PROBABILITIES_PER_SECOND
+
+
+class Progress:
+    """Prints how far a search is, once for every tenth of it; nothing where `verbose` is 0."""
 
     def __init__(self, verbose: int) -> None:
         self._verbose = verbose
@@ -120,370 +246,135 @@ class Progress:
                 self.say(f"{self._task}: {self._done:,} of {self._total:,}")
 
 
-def validate_options(
-    recordings: PoolPredictions,
-    options: Options,
-    *,
-    fold: np.ndarray,
-    sample: np.ndarray,
-    billed: bool = False,
-) -> Options:
-    """Check the options and put learners in the place of a confidence that is learned.
-
-    Parameters
-    ----------
-    recordings : PoolPredictions
-        Answers of the pool.
-    options : Options
-        Parameters of the search.
-    fold, sample : ndarray of int of shape (n_samples,)
-        Fold of each row, and which sample it is where folds overlap.
-    billed : bool, default=False
-        Whether costs are seconds, so that those of a learned confidence are among them.
-    """
-    check_options(recordings, options)
-    learned = as_learned_confidence(options.confidence)
-    if learned is None:
-        return options
-    return options._replace(
-        confidence=PoolConfidenceModels(recordings, learned, fold, sample, billed=billed)
-    )
-
-
-def run_search(
-    recordings: PoolPredictions,
-    options: Options,
-    cost_unit: str,
-    *,
-    rows: Sequence[np.ndarray | None] = (None,),
-    names: Sequence[str] | None = None,
-    train_costs: dict[str, float] | None = None,
-) -> list[ParetoFront]:
-    """Search a pool, and return a table for each view of its rows.
-
-    Parameters
-    ----------
-    recordings : PoolPredictions
-        Answers of the pool.
-    options : Options
-        Parameters of the search, prepared.
-    cost_unit : str
-        Unit of the costs.
-    rows : sequence of ndarray of int or None
-        Rows of each view; None: all.
-    names : sequence of str, default=None
-        The models in the order in which they were given; None: cheapest first.
-    train_costs : dict from str to float, default=None
-        Cost of training each model.
-
-    Returns
-    -------
-    fronts : list of ParetoFront
-        The rows of the first one can be applied.
-    """
-    explored = _explore(recordings, options, rows)
-    names, fronts = recordings.names if names is None else names, []
-    for part, found in zip(rows, explored.found, strict=True):
-        # Tables of parts of the rows are only chosen from.
-        plans = [] if fronts else [explored.plans[place] for place in np.unique(found.plan)]
-        if not is_additive(options.scoring):
-            scorer = {"scoring": options.scoring, "confidence": options.confidence}
-            found = rescore(recordings, explored.plans, found, rows=part, **scorer)
-        fronts.append(
-            ParetoFront(
-                _rows(recordings, explored.plans, found, train_costs),
-                scoring=options.scoring if isinstance(options.scoring, str) else "score",
-                cost_unit=cost_unit,
-                n_evaluated=explored.n_evaluated,
-                max_worst_cost=options.max_worst_cost,
-                application=application_of(recordings, names, plans, options.confidence),
-            )
-        )
-    return fronts
-
-
-def _explore(recordings: PoolPredictions, options: Options, rows) -> SearchResult:
-    """Search in the way that suits the pool."""
-    progress, settings = Progress(options.verbose), settings_of(recordings, options)
-    greedy = _is_greedy(recordings, options, settings, progress)
-    search = explore_greedily if greedy else evaluate_candidates
-    if isinstance(options.confidence, PoolConfidenceModels) or (
-        greedy and "most_confident" in settings.ways
-    ):
-        return explore_near_front(recordings, settings, search, rows=rows, progress=progress)
-    return search(recordings, settings, rows=rows, progress=progress)
-
-
-def check_options(recordings: PoolPredictions, options: Options) -> None:
-    """Raise for parameters that are out of range or do not fit what was recorded."""
-    check_one_of("order", options.order, ("cost", "any"))
-    check_one_of("method", options.method, ("auto", "exhaustive", "greedy"))
-    check_one_of("combine", options.combine, ("auto", *COMBINATIONS))
-    if not callable(options.confidence) and as_learned_confidence(options.confidence) is None:
-        check_one_of("confidence", options.confidence, (*CONFIDENCES, "learned"))
-    for name in ("max_stages", "n_thresholds"):
-        value = getattr(options, name)
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name}={value!r}; expected an integer of at least 1")
-    check_constraints(max_worst_cost=options.max_worst_cost)
-    check_scoring(options.scoring, weighted=recordings.sample_weight is not None)
-    if recordings.pairs is not None:
-        _check_options_of_pairs(options)
-
-
-def _check_options_of_pairs(options: Options) -> None:
-    """Raise for what takes probabilities."""
-    without = "proba holds confidences and labels, no probabilities"
-    if options.combine == "mean":
-        raise ValueError(f"combine='mean', but {without}; expected 'last', 'best' or 'auto'")
-    if options.confidence != "max_proba" and as_learned_confidence(options.confidence) is None:
-        raise ValueError(
-            f"confidence={options.confidence!r}, but {without}; the confidences recorded are used: "
-            f"leave the parameter as it is, or let 'learned' start from them"
-        )
-    if options.scoring in ("neg_log_loss", "neg_brier_score"):
-        raise ValueError(
-            f"scoring={options.scoring!r}, but {without}; expected 'accuracy', "
-            f"'balanced_accuracy' or another scorer of labels"
-        )
-
-
-def settings_of(recordings: PoolPredictions, options: Options) -> Settings:
-    """Return what the search needs of the parameters."""
-    ways = combinations_to_try(
-        options.combine, comparable=isinstance(options.confidence, PoolConfidenceModels)
-    )
-    if recordings.pairs is not None:
-        ways = tuple(way for way in ways if way != "mean")
-    return Settings(
-        ways=ways,
-        max_stages=options.max_stages,
-        order=options.order,
-        confidence=options.confidence,
-        n_thresholds=options.n_thresholds,
-        scoring=options.scoring if is_additive(options.scoring) else "accuracy",
-        max_worst_cost=options.max_worst_cost,
-        # An engine counts the cores of its whole cluster; threads run here.
-        n_jobs=min(effective_n_jobs(options.n_jobs), cpu_count()),
-    )
-
-
-def _is_greedy(recordings, options, settings, progress) -> bool:
-    """Tell whether the pool is searched greedily, and say so."""
-    seconds = seconds_of(recordings, settings)
-    greedy = options.method == "greedy" or (
-        options.method == "auto" and seconds > _AFFORDABLE_SECONDS
-    )
-    counts = count_cascades(recordings.n_models, settings.max_stages, settings.order)
-    n_cascades = len(settings.ways) * sum(count for _, count in counts)
-    progress.say(
-        f"{recordings.n_models} models, {recordings.n_samples:,} rows, {n_cascades:,} cascades: "
-        f"{'greedy' if greedy else 'exhaustive'} (all of them: about {seconds:.0f} s on one core)"
-    )
-    return greedy
-
-
-def seconds_of(recordings: PoolPredictions, settings: Settings) -> float:
-    """Return about how long an exhaustive search takes on one core."""
-    n_models, n_samples = recordings.n_models, recordings.n_samples
-    n_levels = settings.n_thresholds + 1
-    seconds = 0.0
-    for n_stages, count in count_cascades(n_models, settings.max_stages, settings.order):
-        vectors = min(n_levels ** (n_stages - 1), MAX_CELLS)
-        each = vectors / _VECTORS_PER_SECOND + n_stages * n_samples / _ROWS_PER_SECOND
-        seconds += len(settings.ways) * count * each
-    n_sets = n_models
-    if recordings.proba is not None:
-        n_sets += sum(count for _, count in count_cascades(n_models, settings.max_stages, "cost"))
-    return seconds + n_sets * n_samples * len(recordings.classes) / _PROBABILITIES_PER_SECOND
-
-
-def _rows(
-    recordings: PoolPredictions, plans: Sequence[Candidate], found: EvaluatedCandidates, train_costs
-) -> list[OperatingPoint]:
-    """Return what was found as rows of a table."""
-    rows = []
-    for i, place in enumerate(found.plan):
-        plan = plans[place]
-        n_stages = len(plan.members)
-        members = tuple(recordings.names[model] for model in plan.members)
-        thresholds = tuple(found.thresholds[i, : n_stages - 1].tolist())
-        train = None if train_costs is None else sum(train_costs[name] for name in members)
-        kind = "cascade" if plan.exits else "ensemble" if n_stages > 1 else "single"
-        score = round(float(found.score[i]), 12)
-        rates = tuple(np.round(found.rates[i, :n_stages], 12).tolist())
-        figures = (score, float(found.cost[i]), plan.worst_cost, rates, train)
-        rows.append(OperatingPoint(kind, members, plan.combine, thresholds, *figures))
-    return rows
-
-
-def explore_near_front(
-    recordings: PoolPredictions,
+def _search_near_front(
+    predictions: PoolPredictions,
     settings: Settings,
-    search: Callable,
+    search: Callable[..., SearchResult],
     *,
-    progress,
-    rows: Sequence[np.ndarray | None] = (None,),
+    progress: Progress,
+    rows: Sequence[np.ndarray | None],
 ) -> SearchResult:
-    """Look at every cascade with a plain confidence, and closely at those near the front.
+    """Search all sets of models with a cheap confidence, then those near the front with the real.
 
-    Parameters
-    ----------
-    recordings : PoolPredictions
-        Answers of the pool.
-    settings : Settings
-        What is searched; the first look takes the mean and the last answer only.
-    search : callable
-        `evaluate_candidates` or `explore_greedily`, for the first look.
-    progress, rows
-        As for `evaluate_candidates`.
-
-    Returns
-    -------
-    explored : SearchResult
-        Cascades with the confidence and the combinations of the settings.
+    `search`, exhaustive or greedy, runs first, with "mean" and "last" only. Small pools skip it.
     """
-    max_stages, cap = settings.max_stages, settings.max_worst_cost
-    counts = count_cascades(recordings.n_models, max_stages, settings.order)
-    n_before = 0
-    if sum(count for _, count in counts) <= MAX_SETS:
-        ensembles = plan_ensembles(recordings, max_stages, cap)
-        some = plan_cascades(recordings, ("last",), max_stages, settings.order)
-        members = [plan.members for plan in some]
+    max_stages, limit = settings.max_stages, settings.max_worst_cost
+    counts = count_cascades(predictions.n_models, max_stages, settings.order)
+    n_evaluated = 0
+    if sum(count for _, count in counts) <= _MAX_SETS:
+        ensembles = enumerate_ensembles(predictions, max_stages, limit)
+        cascades = enumerate_cascades(predictions, ("last",), max_stages, settings.order)
+        sets = [cascade.members for cascade in cascades]
     else:
-        ways = tuple(way for way in settings.ways if way != "most_confident") or ("last",)
+        combinations = tuple(c for c in settings.combinations if c != "most_confident")
         learned = isinstance(settings.confidence, PoolConfidenceModels)
         confidence = "max_proba" if learned else settings.confidence
-        plain = settings._replace(ways=ways, confidence=confidence)
-        first = search(recordings, plain, progress=progress, rows=rows)
-        ensembles = [plan for plan in first.plans if not plan.exits]
-        members = _near_front(recordings, settings, first)
-        n_before = first.n_evaluated
-    progress.say(f"{len(members):,} sets of models are looked at with the confidence asked for")
+        cheap = settings._replace(combinations=combinations or ("last",), confidence=confidence)
+        first = search(predictions, cheap, progress=progress, rows=rows)
+        ensembles = [candidate for candidate in first.candidates if not candidate.exits]
+        sets = _sets_near_front(predictions, settings, first)
+        n_evaluated = first.n_evaluated
+    progress.say(f"{len(sets):,} sets of models are searched with the confidence asked for")
     cascades = [
-        cascade_of(recordings, way, some, settings.confidence)
-        for some in members
-        for way in settings.ways
+        make_cascade(predictions, combine, members, settings.confidence)
+        for members in sets
+        for combine in settings.combinations
     ]
-    plans = ensembles + [plan for plan in cascades if within_limit(plan.worst_cost, cap)]
-    explored = evaluate_candidates(recordings, settings, progress=progress, rows=rows, plans=plans)
-    return explored._replace(n_evaluated=explored.n_evaluated + n_before)
-
-
-def _near_front(recordings, settings, first: SearchResult) -> list[tuple[int, ...]]:
-    """Return an even choice of the cascades on the front, and those of the models used most."""
-    found = first.found[0]
-    front = non_dominated(
-        round_score(found.score), found.cost, np.zeros(len(found.plan)), np.arange(len(found.plan))
+    candidates = ensembles + within_worst_cost(cascades, limit)
+    result = evaluate_candidates(
+        predictions, settings, progress=progress, rows=rows, candidates=candidates
     )
-    front = front[np.argsort(found.cost[front], kind="stable")]
-    plans: list[Candidate] = [first.plans[place] for place in found.plan[front]]
-    used = Counter(model for plan in plans for model in plan.members)
-    most = sorted(sorted(used, key=lambda model: (-used[model], model))[:_N_USED_MOST])
-    core = plan_cascades(recordings, ("last",), settings.max_stages, settings.order, models=most)
-    chosen = dict.fromkeys(plan.members for plan in core)
-    others = [
-        some for some in dict.fromkeys(p.members for p in plans if p.exits) if some not in chosen
-    ]
-    room = max(0, MAX_SETS - len(chosen))
-    if len(others) > room:
-        others = [others[i] for i in np.linspace(0, len(others) - 1, room).astype(int)]
-    return [*chosen, *others]
+    return result._replace(n_evaluated=result.n_evaluated + n_evaluated)
 
 
-def rescore(
-    recordings: PoolPredictions,
-    plans: Sequence[Candidate],
+def _sets_near_front(
+    predictions: PoolPredictions, settings: Settings, first: SearchResult
+) -> list[tuple[int, ...]]:
+    """Return the members of all cascades of the models used most, and of some on the front."""
+    found = first.found[0]
+    on_front = [first.candidates[index] for index in found.candidate[found.front()]]
+    uses = Counter(model for candidate in on_front for model in candidate.members)
+    most = sorted(sorted(uses, key=lambda model: (-uses[model], model))[:_N_USED_MOST])
+    cascades = enumerate_cascades(
+        predictions, ("last",), settings.max_stages, settings.order, models=most
+    )
+    chosen = [cascade.members for cascade in cascades]
+    on_front = [candidate for candidate in on_front if candidate.exits]
+    others = [one for one in dict.fromkeys(c.members for c in on_front) if one not in set(chosen)]
+    n_others = max(0, _MAX_SETS - len(chosen))
+    return [*chosen, *(others[i] for i in evenly_spaced(len(others), n_others))]
+
+
+def _rescore(
+    predictions: PoolPredictions,
+    options: Options,
+    candidates: Sequence[Candidate],
     found: EvaluatedCandidates,
-    *,
-    scoring: str | Callable,
-    confidence: str | Callable | PoolConfidenceModels,
     rows: np.ndarray | None,
 ) -> EvaluatedCandidates:
-    """Return the committees of the accuracy front with the score of another scorer.
+    """Return points of the accuracy front with their score by another scorer on some rows.
 
-    Parameters
-    ----------
-    recordings : PoolPredictions
-        Answers of the pool.
-    plans : sequence of Candidate
-        What `found` counts by.
-    found : EvaluatedCandidates
-        Committees and their accuracy.
-    scoring, confidence
-        As in `search_cascades`.
-    rows : ndarray of int or None
-        The rows to score; None: all.
-
-    Returns
-    -------
-    found : EvaluatedCandidates
-        Single models, ensembles, and those of an even choice of cascades that nothing beats.
+    Single models, ensembles, and the best of evenly spaced cascades.
     """
-    found = found.take(_evenly_chosen(plans, found))
-    rows = np.arange(recordings.n_samples) if rows is None else rows
-    score = [
-        _score(recordings, plans[place], _known(thresholds), scoring, confidence, rows)
-        for place, thresholds in zip(found.plan, found.thresholds, strict=True)
-    ]
-    return pareto_optimal(plans, found._replace(score=np.array(score)))
+    exits = np.array([candidates[index].exits for index in found.candidate])
+    front = found.front()
+    front = front[exits[front]]
+    front = front[evenly_spaced(len(front), _MAX_SCORED)]
+    found = found.take(np.union1d(np.flatnonzero(~exits), front))
+    rows = np.arange(predictions.n_samples) if rows is None else rows
+    score = []
+    for index, thresholds in zip(found.candidate, found.thresholds, strict=True):
+        thresholds = thresholds[~np.isnan(thresholds)]
+        outputs = predict(predictions, candidates[index], thresholds, options.confidence)
+        score.append(predictions.score(options.scoring, outputs, rows))
+    return pareto_optimal(candidates, found._replace(score=np.array(score)))
 
 
-def _evenly_chosen(plans, found: EvaluatedCandidates) -> np.ndarray:
-    """Return the rows without early exit, and an even choice of the accuracy front."""
-    exiting = np.array([plans[place].exits for place in found.plan])
-    front = non_dominated(
-        round_score(found.score), found.cost, np.zeros(len(found.plan)), np.arange(len(found.plan))
-    )
-    # In order of cost, so that the choice is even along the front.
-    front = front[np.argsort(found.cost[front], kind="stable")]
-    front = front[exiting[front]]
-    if len(front) > MAX_SCORED:
-        front = front[np.linspace(0, len(front) - 1, MAX_SCORED).astype(int)]
-    return np.union1d(np.flatnonzero(~exiting), front)
-
-
-def _known(thresholds: np.ndarray) -> np.ndarray:
-    """Return the thresholds without those beyond the last stage but one."""
-    return thresholds[~np.isnan(thresholds)]
-
-
-def _score(recordings, plan, thresholds, scoring, confidence, rows) -> float:
-    """Return the score of one committee at one operating point."""
-    given = predict(recordings, plan, thresholds, confidence)
-    return score_given(recordings, given, scoring, rows)
-
-
-def predict(recordings, plan, thresholds, confidence) -> np.ndarray:
-    """Return what one committee answers: probabilities, or labels where no more is known."""
-    given = np.concatenate(
-        [
-            _answer_block(recordings, plan, thresholds, confidence, block)
-            for block in blocks_of(recordings, len(plan.members))
+def predict(
+    predictions: PoolPredictions,
+    candidate: Candidate,
+    thresholds: Sequence[float],
+    confidence: Confidence | LearnedConfidence,
+) -> np.ndarray:
+    """Return the outputs of one candidate for all rows: (n_samples, n_classes), or columns."""
+    combine, members = candidate.combine, candidate.members
+    thresholds = thresholds if candidate.exits else ()
+    learned = isinstance(confidence, PoolConfidenceModels)
+    parts = []
+    for block in blocks_of(predictions, len(members)):
+        confidences = [
+            confidence_of(confidence, combine, members[: k + 1], block, is_gate=k < len(thresholds))
+            for k in range(len(members))
         ]
-    )
-    return recordings.classes[given] if given.ndim == 1 else given
+        outputs = (predictions.read(model, block) for model in members)
+        combiner = predictions.combiner(combine, remember=learned)
+        parts.append(exit_outputs(combiner, outputs, confidences, thresholds)[0])
+    return np.concatenate(parts)
 
 
-def _answer_block(recordings, plan, thresholds, confidence, block) -> np.ndarray:
-    """Return the answers to one piece of the rows."""
-    said = StageRunner(recordings, confidence, block)
-    running, answers, sure = said.begin(plan.combine), [], []
-    for k in range(len(plan.members)):
-        judged = plan.exits and k < len(plan.members) - 1
-        answer, confidence = said.add(running, plan.combine, plan.members[: k + 1], judged=judged)
-        answers.append(answer)
-        sure.append(confidence)
-    if not plan.exits or len(answers) == 1:
-        return answers[-1]
-    stage = exit_stages(sure[:-1], thresholds)
-    return np.stack(answers)[stage, np.arange(len(stage))]
-
-
-def score_given(recordings, given, scoring, rows) -> float:
-    """Return the score of recorded answers on some of the rows."""
-    y = recordings.classes[recordings.y[rows]]
-    weight = None if recordings.sample_weight is None else recordings.sample_weight[rows]
-    if recordings.proba is None:
-        return score_labels(scoring, given[rows], y, weight)
-    return score_probabilities(scoring, given[rows], y, recordings.classes, weight)
+def _operating_points(
+    predictions: PoolPredictions,
+    candidates: Sequence[Candidate],
+    found: EvaluatedCandidates,
+    train_costs: dict[str, float] | None,
+) -> list[OperatingPoint]:
+    """Return what was found as points that name their models."""
+    points = []
+    for i, index in enumerate(found.candidate):
+        candidate = candidates[index]
+        n_stages = len(candidate.members)
+        members = tuple(predictions.names[model] for model in candidate.members)
+        points.append(
+            OperatingPoint(
+                kind="cascade" if candidate.exits else "ensemble" if n_stages > 1 else "single",
+                members=members,
+                combine=candidate.combine,
+                thresholds=tuple(found.thresholds[i, : n_stages - 1].tolist()),
+                score=round(float(found.score[i]), 12),
+                mean_cost=float(found.cost[i]),
+                worst_cost=candidate.worst_cost,
+                exit_rates=tuple(np.round(found.exit_rates[i, :n_stages], 12).tolist()),
+                train_cost=sum(train_costs[name] for name in members) if train_costs else None,
+            )
+        )
+    return points

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sklearn_cascade import search_cascades
-from sklearn_cascade.search import record
+from sklearn_cascade.search import check_predictions
 from tests.scale.conftest import WHERE
 from tests.scale.guide_blocks import run_blocks
 from tests.search.pools import draw_pool
@@ -154,7 +154,7 @@ def test_predictions_are_pickled_without_their_chunks(arrays):
     pickle = pytest.importorskip("cloudpickle", reason=f"cloudpickle is {WHERE}")
     pool, y, _ = draw_pool(2, 1000, n_classes=3)
     chunked = [arrays.from_array(proba, chunks=(300, -1)) for proba in pool]
-    predictions = record(chunked, y, names=["a", "b"], costs=np.array([1.0, 2.0]))
+    predictions = check_predictions(chunked, y, names=["a", "b"], costs=np.array([1.0, 2.0]))
     first = predictions.read_proba(1, slice(250, 350))
     copy = pickle.loads(pickle.dumps(predictions))
     np.testing.assert_array_equal(copy.read_proba(1, slice(250, 350)), first)

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def draw_pool(n_models, n_samples, n_classes=3, seed=0):
-    """Return probabilities, labels and costs of models that are the better the dearer."""
+    """Return probabilities, labels and costs of models; the expensive ones are better."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, n_classes, n_samples)
     ease = rng.normal(size=(n_samples, 1))

@@ -37,15 +37,15 @@ def draw(seed, n_models, n_samples=6, weights="None"):
     return proba, y, costs, weight
 
 
-def row_score(scoring, answer, label):
+def row_score(scoring, proba, label):
     """Return what one row counts, before weights."""
     if scoring in ("accuracy", "balanced_accuracy"):
-        return float(max(range(len(answer)), key=lambda c: answer[c]) == label)
+        return float(max(range(len(proba)), key=lambda c: proba[c]) == label)
     if scoring == "neg_log_loss":
         eps = np.finfo(float).eps
-        return log(min(max(answer[label], eps), 1 - eps))
-    distance = sum((p - (c == label)) ** 2 for c, p in enumerate(answer))
-    return -distance / (2 if len(answer) == 2 else 1)
+        return log(min(max(proba[label], eps), 1 - eps))
+    distance = sum((p - (c == label)) ** 2 for c, p in enumerate(proba))
+    return -distance / (2 if len(proba) == 2 else 1)
 
 
 def average(scoring, values, y, weight):
@@ -61,25 +61,25 @@ def average(scoring, values, y, weight):
     return sum(recalls) / len(recalls)
 
 
-def ladder_points(proba, y, costs, weight, members, way, scoring):
+def cascade_points(proba, y, costs, weight, members, combine, scoring):
     """Yield (score, mean cost, worst-case cost) of every vector of thresholds."""
-    answers = []
+    outputs = []
     for k in range(1, len(members) + 1):
-        run = members[:k] if way == "mean" else members[k - 1 : k]
-        answers.append((sum(proba[m] for m in run) / len(run)).tolist())
-    sure = [[max(row) for row in stage] for stage in answers]
+        run = members[:k] if combine == "mean" else members[k - 1 : k]
+        outputs.append((sum(proba[m] for m in run) / len(run)).tolist())
+    confidence = [[max(row) for row in stage] for stage in outputs]
     value = [
         [row_score(scoring, row, label) for row, label in zip(stage, y, strict=True)]
-        for stage in answers
+        for stage in outputs
     ]
     paid = np.cumsum([costs[m] for m in members]).tolist()
     grids = []
-    for stage in sure[:-1]:
+    for stage in confidence[:-1]:
         seen = sorted({round(s, 9) for s in stage})
         grids.append([-inf, *((a + b) / 2 for a, b in pairwise(seen)), inf])
     for vector in product(*grids):
         stage = [
-            next((k for k, t in enumerate(vector) if sure[k][i] >= t), len(vector))
+            next((k for k, t in enumerate(vector) if confidence[k][i] >= t), len(vector))
             for i in range(len(y))
         ]
         values = [value[k][i] for i, k in enumerate(stage)]
@@ -91,14 +91,14 @@ def all_points(proba, y, costs, weight, *, scoring, combine, order, max_stages=4
     """Return the points of every single model, ensemble and cascade."""
     y = y.tolist()
     weight = [1.0] * len(y) if weight is None else weight.tolist()
-    ways = ["mean", "last"] if combine == "auto" else [combine]
+    tried = ["mean", "last"] if combine == "auto" else [combine]
     by_cost = sorted(range(len(proba)), key=lambda m: costs[m])
     arrange = combinations if order == "cost" else permutations
     points = []
     for n_stages in range(1, min(max_stages, len(proba)) + 1):
         for members in arrange(by_cost, n_stages):
-            for way in ways:
-                points += ladder_points(proba, y, costs, weight, members, way, scoring)
+            for some in tried:
+                points += cascade_points(proba, y, costs, weight, members, some, scoring)
             if combine == "last":
                 # All of them averaged, without exits, whatever the combination of cascades.
                 points.append(ensemble_point(proba, y, costs, weight, members, scoring))
@@ -199,7 +199,7 @@ def test_one_more_model_never_worsens_the_optimum(order):
 
 
 def test_limit_of_the_worst_case_is_the_same_before_and_after():
-    """Check that the table answers a limit of the worst case like a search under it."""
+    """Check that the front treats a limit of the worst case like a search under it."""
     for seed in range(20):
         drawn = draw(seed, n_models=4, n_samples=12)
         front = search(drawn)

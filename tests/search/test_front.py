@@ -1,4 +1,4 @@
-"""Tests of picking from a front, against a plain loop over its rows."""
+"""Tests of picking from a front, against a plain loop over its points."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pick(front, min_score, max_score_loss, max_cost, max_worst_cost):
     return min(able, key=lambda row: (row.mean_cost, -row.score), default=None)
 
 
-def test_best_obeys_every_combination_of_constraints(front):
+def test_select_obeys_every_combination_of_constraints(front):
     """Check all combinations of three values and none, feasible or not."""
     n_refused = 0
     levels = [
@@ -53,7 +53,7 @@ def test_best_obeys_every_combination_of_constraints(front):
         constraints = dict(zip(names, values, strict=True))
         if expected is None:
             n_refused += 1
-            with pytest.raises(InfeasibleConstraintError, match="no candidate reaches"):
+            with pytest.raises(InfeasibleConstraintError, match="reaches"):
                 front.select(**constraints)
         else:
             row = front.select(**constraints)
@@ -113,8 +113,8 @@ def test_front_draws_itself(front):
         front.plot(chosen=len(front), ax=Figure().subplots())
 
 
-def test_tables_made_by_hand_cannot_be_applied(front):
-    """Check that a table of rows alone says what it lacks."""
+def test_fronts_made_by_hand_cannot_be_applied(front):
+    """Check that a front of points alone says what it lacks."""
     made = ParetoFront(list(front), scoring="accuracy", cost_unit="USD", n_evaluated=1)
-    with pytest.raises(ValueError, match=r"made without application"):
+    with pytest.raises(ValueError, match=r"made without evaluator"):
         made.apply(0, [])

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from sklearn_cascade import search_cascades
-from sklearn_cascade.search import record
-from sklearn_cascade.search._greedy import coarsen, greedy_cascade
+from sklearn_cascade.search import check_predictions
+from sklearn_cascade.search._exhaustive import Settings
+from sklearn_cascade.search._greedy import greedy_cascade, quantize
 
 # Sums of a few hundred products, taken in another order.
 CLOSE = {"rel": 1e-9, "abs": 1e-9}
 
-# Eight rows, three models; the last one is the reference and as sure of every row.
+# Eight rows, three models; the last one is the reference equally confident of every row.
 CONFIDENCE = np.array(
     [
         [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2],
@@ -27,16 +28,18 @@ COSTS = np.array([1.0, 3.0, 10.0])
 
 
 def pool_of(confidence, right, costs, marginal_cost=None):
-    """Return a coarse pool of models that are sure and right as told."""
+    """Return a quantized pool of models with these confidences and right labels."""
     y = np.arange(np.shape(right)[1]) % 2
     pairs = [(np.array(c), np.where(r, y, 1 - y)) for c, r in zip(confidence, right, strict=True)]
     names = [f"model_{m}" for m in range(len(pairs))]
-    recordings = record(pairs, y, names=names, costs=np.array(costs), marginal_cost=marginal_cost)
-    settings = {"confidence": "max_proba", "scoring": "accuracy"}
-    return coarsen(recordings, None, **settings, max_bytes=10**7, n_jobs=1)
+    predictions = check_predictions(
+        pairs, y, names=names, costs=np.array(costs), marginal_cost=marginal_cost
+    )
+    settings = Settings(("last",), 4, "cost", "max_proba", 64, "accuracy", None, 1, 10**7)
+    return quantize(predictions, settings)
 
 
-def taken_apart(pool, steps):
+def describe_steps(pool, steps):
     """Return members, stage of each row, mean cost and accuracy of a greedy cascade."""
     members, levels = [step.model for step in steps], [step.level for step in steps[:-1]]
     score, cost = pool.evaluate(members, levels)
@@ -68,7 +71,7 @@ def random_instance(rng, n_models, n_samples):
     return confidence, right, np.sort(2.0 ** rng.integers(0, 6, size=n_models))
 
 
-def crowd(seed, n_models, n_samples=300):
+def large_pool(seed, n_models, n_samples=300):
     """Return (confidence, predicted) pairs of models of many strengths, labels and costs."""
     rng = np.random.default_rng(seed)
     difficulty, y = rng.normal(size=n_samples), rng.integers(4, size=n_samples)
@@ -76,13 +79,13 @@ def crowd(seed, n_models, n_samples=300):
     for strength in np.sort(rng.uniform(-0.5, 2.0, size=n_models)):
         margin = strength - difficulty + 0.8 * rng.normal(size=n_samples)
         wrong = (y + rng.integers(1, 4, size=n_samples)) % 4
-        sure = np.abs(margin) + 0.4 * rng.normal(size=n_samples)
-        pairs.append((sure, np.where(margin > 0, y, wrong)))
+        confidence = np.abs(margin) + 0.4 * rng.normal(size=n_samples)
+        pairs.append((confidence, np.where(margin > 0, y, wrong)))
     return pairs, y, np.exp(np.sort(rng.uniform(0, 4, size=n_models)))
 
 
-def carried_out(pairs, y, row, cost_of):
-    """Run one row of a table on all samples; return score, mean and worst-case cost."""
+def run_point(pairs, y, row, cost_of):
+    """Run one point of a front on all samples; return score, mean and worst-case cost."""
     members = [int(name.removeprefix("model_")) for name in row.members]
     paid = np.cumsum([cost_of(row.members[k], row.members[:k]) for k in range(len(members))])
     stage = np.full(len(y), len(members) - 1)
@@ -93,10 +96,10 @@ def carried_out(pairs, y, row, cost_of):
 
 
 def assert_true(front, pairs, y, cost_of):
-    """Assert that every figure of a table is what running it gives."""
+    """Assert that every score and cost of a front is what running its points gives."""
     for row in front:
         figures = (row.score, row.mean_cost, row.worst_cost)
-        assert figures == pytest.approx(carried_out(pairs, y, row, cost_of), **CLOSE), row
+        assert figures == pytest.approx(run_point(pairs, y, row, cost_of), **CLOSE), row
 
 
 FIXTURE = [
@@ -111,7 +114,7 @@ def test_rule_gives_the_published_table(tolerance, members, lowest, stage, cost,
     """Check that the worked example comes out figure by figure."""
     pool = pool_of(CONFIDENCE, RIGHT, COSTS)
     steps = greedy_cascade(pool, 2, tolerance, max_stages=3)
-    found = taken_apart(pool, steps)
+    found = describe_steps(pool, steps)
     assert found[0] == members
     assert found[1].tolist() == stage
     assert found[2:] == pytest.approx((cost, accuracy), **CLOSE)
@@ -139,7 +142,7 @@ def test_rule_follows_the_recipe(tolerance):
         reference = int(rng.integers(len(costs)))
         pool = pool_of(confidence, right, costs)
         steps = greedy_cascade(pool, reference, tolerance, max_stages=len(costs))
-        members, stage, _, _ = taken_apart(pool, steps)
+        members, stage, _, _ = describe_steps(pool, steps)
         expected = greedy_by_hand(confidence, right, costs, reference, tolerance)
         lowest = [confidence[m][stage == k].min() for k, m in enumerate(members)]
         assert list(zip(members, lowest, strict=True)) == expected
@@ -149,15 +152,15 @@ def test_rule_follows_the_recipe(tolerance):
 
 @pytest.mark.parametrize("max_stages", [1, 2, 3, 5])
 @pytest.mark.parametrize("tolerance", [1.0, 0.97, 0.8])
-def test_relative_accuracy_holds_on_each_stage_and_on_the_whole(tolerance, max_stages):
-    """Check that no stage, nor the whole, is less accurate than was tolerated."""
+def test_relative_accuracy_holds_on_each_stage_and_overall(tolerance, max_stages):
+    """Check that neither a stage nor the cascade is less accurate than was tolerated."""
     rng = np.random.default_rng(max_stages)
     for _ in range(40):
         confidence, right, costs = random_instance(rng, 5, 40)
         reference = int(rng.integers(5))
         pool = pool_of(confidence, right, costs)
         steps = greedy_cascade(pool, reference, tolerance, max_stages=max_stages)
-        members, stage, _, score = taken_apart(pool, steps)
+        members, stage, _, score = describe_steps(pool, steps)
         assert len(set(members)) == len(members) <= max_stages
         assert score >= tolerance * right[reference].mean() - 1e-12
         for k, model in enumerate(members):
@@ -188,7 +191,7 @@ def test_order_of_fixed_sets_is_within_a_factor_of_four():
         answered[reference := int(rng.integers(5))] = True
         pool = pool_of(np.where(answered, 0.9, 0.1), answered, costs)
         steps = greedy_cascade(pool, reference, 1.0, max_stages=5)
-        _, _, cost, score = taken_apart(pool, steps)
+        _, _, cost, score = describe_steps(pool, steps)
         assert score == pytest.approx(1.0)
         ratios.append(cost / cheapest_order(answered, costs))
     assert min(ratios) > 1 - 1e-9
@@ -198,23 +201,23 @@ def test_order_of_fixed_sets_is_within_a_factor_of_four():
 
 
 def test_limit_of_the_worst_case_leaves_the_affordable_models():
-    """Check that a limit keeps dear models out, and that one below all gives no cascade."""
+    """Check that a limit keeps expensive models out, and that one below all gives no cascade."""
     pool = pool_of(CONFIDENCE, RIGHT, COSTS)
     steps = greedy_cascade(pool, 2, 1.0, max_stages=3, max_worst_cost=4.0)
-    members, stage, _, _ = taken_apart(pool, steps)
+    members, stage, _, _ = describe_steps(pool, steps)
     assert members == [0, 1]
     assert stage.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
     assert greedy_cascade(pool, 2, 1.0, max_stages=3, max_worst_cost=0.5) == []
 
 
 def test_shared_work_changes_the_choice():
-    """Check that a model that others have paid for is taken where it else would not be."""
+    """Check that a model that others have paid for is taken where it otherwise would not be."""
 
     def marginal_cost(name, names_run):
         return 0.5 if name == "model_2" and names_run else dict(MODEL_COSTS)[name]
 
     pool = pool_of(CONFIDENCE, RIGHT, COSTS, marginal_cost)
-    members, stage, cost, _ = taken_apart(pool, greedy_cascade(pool, 2, 1.0, max_stages=3))
+    members, stage, cost, _ = describe_steps(pool, greedy_cascade(pool, 2, 1.0, max_stages=3))
     assert members == [0, 2]
     assert stage.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
     assert cost == pytest.approx((8 * 1 + 5 * 0.5) / 8, **CLOSE)
@@ -226,7 +229,7 @@ MODEL_COSTS = [(f"model_{m}", cost) for m, cost in enumerate(COSTS)]
 @pytest.mark.parametrize("seed, n_models", [(0, 9), (1, 14)])
 def test_search_is_never_above_the_best_pair(seed, n_models):
     """Check that the figures are true, and that no pair or single model is cheaper."""
-    pairs, y, costs = crowd(seed, n_models)
+    pairs, y, costs = large_pool(seed, n_models)
     front = search_cascades(pairs, y, costs=costs, method="greedy", cv=None)
     simple = search_cascades(pairs, y, costs=costs, method="exhaustive", cv=None, max_stages=2)
     assert front.select().mean_cost <= simple.select().mean_cost * (1 + 1e-9)

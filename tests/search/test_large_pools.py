@@ -11,7 +11,7 @@ from tests.search.pools import as_pairs, draw_pool
 
 @pytest.mark.parametrize(("seed", "order"), [*((s, "cost") for s in range(8)), (0, "any")])
 def test_greedy_is_never_worse_than_the_best_pair_or_single(seed, order):
-    """Check pools of more models than are looked at exhaustively in the end."""
+    """Check pools of more models than are searched exhaustively in the end."""
     pool, y, costs = draw_pool(9 + seed, 400, seed=seed)
     greedy = search_cascades(as_pairs(pool), y, costs=costs, method="greedy", cv=None, order=order)
     small = {"method": "exhaustive", "max_stages": 2, "order": order}
@@ -43,7 +43,7 @@ def test_greedy_keeps_to_the_order_of_cost():
 
 
 def test_greedy_averages_where_probabilities_are_known():
-    """Check that the models looked at in the end are averaged, too."""
+    """Check that the models searched in the end are averaged, too."""
     pool, y, costs = draw_pool(12, 400, seed=1)
     front = search_cascades(pool, y, costs=costs, method="greedy", cv=None)
     assert {row.combine for row in front if row.kind == "cascade"} == {"mean", "last"}
@@ -85,7 +85,7 @@ def test_greedy_takes_pools_of_any_size(n_models, max_stages):
 
 
 def test_auto_is_greedy_where_everything_would_take_long(capsys):
-    """Check that "auto" says which way it took."""
+    """Check that "auto" prints which method it chose."""
     pool, y, costs = draw_pool(40, 100, seed=6)
     search_cascades(as_pairs(pool), y, costs=costs, cv=None, verbose=1)
     assert "cascades: greedy" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Tests of searches with a learned confidence, with the surest stage, and of cross-fitted scores."""
+"""Tests of searches with learned confidences and "most_confident", and of cross-fitted scores."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.search.pools import as_pairs, draw_pool
 
 
 def services(n_samples=1200, seed=0):
-    """Return a cheap service that is wrong whenever it says 1, and a dear one, as pairs."""
+    """Return pairs of a cheap service, wrong whenever it predicts 1, and of an expensive one."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 3, n_samples)
-    said = np.where(rng.random(n_samples) < 0.5, y, 1)
-    cheap = rng.uniform(0.5, 1.0, n_samples), said
+    label = np.where(rng.random(n_samples) < 0.5, y, 1)
+    cheap = rng.uniform(0.5, 1.0, n_samples), label
     right = rng.random(n_samples) < 0.95
-    dear = rng.uniform(0.5, 1.0, n_samples), np.where(right, y, (y + 1) % 3)
-    return [cheap, dear], y
+    expensive = rng.uniform(0.5, 1.0, n_samples), np.where(right, y, (y + 1) % 3)
+    return [cheap, expensive], y
 
 
 def best_saving(front):
@@ -35,16 +35,16 @@ def best_saving(front):
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], ["no", "perhaps", "yes"]])
 def test_learned_confidence_tells_bare_labels_apart(labels):
-    """Check that the class decides where confidences say nothing, and new rows exit by it."""
+    """Check that the label decides where confidences tell nothing, and new rows exit by it."""
     labels = np.array(labels)
     pairs, y = services()
-    pairs, y = [(sure, labels[said]) for sure, said in pairs], labels[y]
+    pairs, y = [(confidence, labels[column]) for confidence, column in pairs], labels[y]
     plain = search_cascades(pairs, y, costs=[1, 10], cv=None)
     learned = search_cascades(pairs, y, costs=[1, 10], confidence="learned", cv=None)
     assert best_saving(plain) < 0.1
     assert best_saving(learned) > 0.25
     new, truth = services(seed=1)
-    new = [(sure, labels[said]) for sure, said in new]
+    new = [(confidence, labels[column]) for confidence, column in new]
     found = learned.apply(learned.select(), new)
     assert_array_equal(found.exit_stage, (new[0][1] == labels[1]).astype(int))
     assert found.proba is None
@@ -52,8 +52,8 @@ def test_learned_confidence_tells_bare_labels_apart(labels):
     assert_array_equal(found.cost, np.where(found.exit_stage == 0, 1.0, 11.0))
 
 
-def test_labels_that_the_search_never_saw_are_answered():
-    """Check that a service may say something new, which is then the answer if it exits."""
+def test_labels_that_the_search_never_saw_are_predicted():
+    """Check that a model may give a new label, which is predicted where the row exits."""
     pairs, y = services()
     front = search_cascades(
         pairs, y, costs=[1, 10], confidence="learned", combine="most_confident", cv=None
@@ -67,38 +67,38 @@ def test_labels_that_the_search_never_saw_are_answered():
 @pytest.mark.parametrize("confidence", ["max_proba", "learned"])
 @pytest.mark.parametrize("combine", ["auto", "most_confident"])
 def test_rows_of_the_table_are_what_applying_them_gives(as_labels, confidence, combine):
-    """Check score and cost on the rows searched; learned ones judge them a little better."""
+    """Check score and cost on the rows searched; learned confidences know them a little better."""
     pool, y, costs = draw_pool(3, 600)
-    said = as_pairs(pool) if as_labels else pool
+    outputs = as_pairs(pool) if as_labels else pool
     front = search_cascades(
-        said, y, costs=costs, confidence=confidence, combine=combine, n_thresholds=12, cv=None
+        outputs, y, costs=costs, confidence=confidence, combine=combine, n_thresholds=12, cv=None
     )
     allowed = {"atol": 1e-9} if confidence == "max_proba" else {"atol": 0.03}
     for row in front:
-        found = front.apply(row, said)
+        found = front.apply(row, outputs)
         assert_allclose(np.mean(found.label == y), row.score, **allowed)
         assert_allclose(found.cost.mean() / costs[-1], row.mean_cost / costs[-1], **allowed)
         rates = np.bincount(found.exit_stage, minlength=len(row.members)) / len(y)
         assert_allclose(rates, row.exit_rates, **allowed)
-    ways = {row.combine for row in front if row.kind == "cascade"}
-    assert ways <= (
+    combinations = {row.combine for row in front if row.kind == "cascade"}
+    assert combinations <= (
         {"most_confident"} if combine == "most_confident" else {"mean", "last", "most_confident"}
     )
 
 
-def test_auto_takes_the_surest_stage_only_where_confidences_are_comparable():
+def test_auto_takes_the_most_confident_stage_only_where_confidences_are_comparable():
     """Check which combinations are tried with each confidence."""
     pool, y, costs = draw_pool(4, 800, seed=3)
-    ways = {}
+    combinations = {}
     for confidence in ("max_proba", "learned"):
         front = search_cascades(as_pairs(pool), y, costs=costs, confidence=confidence, cv=None)
-        ways[confidence] = {row.combine for row in front if row.kind == "cascade"}
-    assert ways["max_proba"] == {"last"}
-    assert ways["learned"] == {"last", "most_confident"}
+        combinations[confidence] = {row.combine for row in front if row.kind == "cascade"}
+    assert combinations["max_proba"] == {"last"}
+    assert combinations["learned"] == {"last", "most_confident"}
 
 
 def test_large_pools_are_learned_near_their_front(capsys):
-    """Check that few sets are learned of many, and that no more cascades are in the table."""
+    """Check that few of many sets get a learned confidence, and no others are on the front."""
     pool, y, costs = draw_pool(9, 400, seed=1)
     front = search_cascades(
         as_pairs(pool),
@@ -110,8 +110,8 @@ def test_large_pools_are_learned_near_their_front(capsys):
         cv=None,
         verbose=1,
     )
-    said = re.search(r"(\d+) sets of models are looked at", capsys.readouterr().out)
-    assert len({row.members for row in front if row.kind == "cascade"}) <= int(said[1]) <= 40
+    printed = re.search(r"(\d+) sets of models are searched", capsys.readouterr().out)
+    assert len({row.members for row in front if row.kind == "cascade"}) <= int(printed[1]) <= 40
     assert {row.kind for row in front} == {"single", "cascade"}
 
 
@@ -148,7 +148,7 @@ def test_shared_work_and_weights_count_with_learned_confidences():
 
 
 def test_fronts_with_learned_confidences_can_be_saved():
-    """Check that a saved table applies its rows alike."""
+    """Check that a pickled front predicts the same."""
     pairs, y = services(400)
     front = search_cascades(pairs, y, costs=[1, 10], confidence="learned", cv=None)
     again = pickle.loads(pickle.dumps(front))
@@ -159,8 +159,8 @@ def test_fronts_with_learned_confidences_can_be_saved():
 
 
 @pytest.mark.parametrize("cv", [2, 5, "folds"])
-def test_honest_scores_are_lower_where_there_is_nothing_to_find(cv):
-    """Check on noise that the tuned score promises what the cross-fitted one does not."""
+def test_cross_fitted_scores_are_lower_where_there_is_nothing_to_find(cv):
+    """Check on noise that the tuned score is optimistic and the cross-fitted one is not."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 300)
     pairs = [(rng.random(300), rng.integers(0, 2, 300)) for _ in range(4)]
@@ -174,7 +174,7 @@ def test_honest_scores_are_lower_where_there_is_nothing_to_find(cv):
     assert all(tuned)
 
 
-def test_honest_score_is_the_choice_without_each_fold():
+def test_cross_fitted_score_is_the_choice_without_each_fold():
     """Check cross-fitted score and cost against searches of the other folds, applied to each."""
     pool, y, costs = draw_pool(3, 240, seed=5)
     fold = np.arange(240) % 3
@@ -194,7 +194,7 @@ def test_honest_score_is_the_choice_without_each_fold():
     )
 
 
-def test_table_shows_honest_scores_beside_tuned_ones():
+def test_table_shows_cross_fitted_scores_beside_tuned_ones():
     """Check the column, and the sentence where nothing was cross-fitted."""
     pool, y, costs = draw_pool(3, 240)
     with_folds = str(search_cascades(pool, y, costs=costs, n_thresholds=8))
@@ -256,13 +256,14 @@ def test_pools_with_nothing_to_tell_apart_leave_the_cheapest(right, confidence):
 
 
 def test_shares_of_many_classes_are_not_taken_for_knowledge():
-    """Check on answers that are right by chance that no class is trusted more than another."""
+    """Check on labels that are right by chance that no class is trusted more than another."""
     rng = np.random.default_rng(0)
     n_samples, n_classes = 2000, 100
-    sure, label = rng.uniform(0.4, 0.6, n_samples), rng.integers(0, n_classes, n_samples)
+    confidence, label = rng.uniform(0.4, 0.6, n_samples), rng.integers(0, n_classes, n_samples)
     rest = np.ones(n_samples), np.arange(n_samples) % 5, np.arange(n_samples)
-    lessons = TrainingData(pair_columns(sure), label, [], rng.random(n_samples) < 0.5, *rest)
-    stage = fit(None, lessons, n_classes).model
-    told = stage.predict(pair_columns(np.full(n_classes, 0.5)), np.arange(n_classes), [])
-    assert np.std(told) < 0.03
+    correct = rng.random(n_samples) < 0.5
+    data = TrainingData(pair_columns(confidence), label, [], correct, *rest)
+    stage = fit(None, data, n_classes).model
+    estimate = stage.predict(pair_columns(np.full(n_classes, 0.5)), np.arange(n_classes), [])
+    assert np.std(estimate) < 0.03
     assert np.std(stage.table) > 0.05

@@ -9,22 +9,23 @@ import pytest
 
 from sklearn_cascade import search_cascades
 from sklearn_cascade.core import COMBINATIONS
-from sklearn_cascade.search import record
-from sklearn_cascade.search._candidates import in_order, view_rows
+from sklearn_cascade.search import check_predictions
+from sklearn_cascade.search._candidates import sort_candidates
 from sklearn_cascade.search._exhaustive import (
     Settings,
+    enumerate_candidates,
     evaluate_candidates,
     make_batches,
-    plan_committees,
 )
+from sklearn_cascade.search._predictions import subset_rows
 from sklearn_cascade.search._strategy import Progress
 from tests.search.pools import draw_pool
 
 
-def explored(recordings, max_bytes, rows=(None,), scoring="accuracy", n_thresholds=16):
-    """Search within a bound; return how the plans were shared out, and the points of each view."""
+def search_within(predictions, max_bytes, rows=(None,), scoring="accuracy", n_thresholds=16):
+    """Search within a bound; return number and kind of the batches, and the points found."""
     settings = Settings(
-        ways=COMBINATIONS,
+        combinations=COMBINATIONS,
         max_stages=4,
         order="cost",
         confidence="max_proba",
@@ -34,44 +35,44 @@ def explored(recordings, max_bytes, rows=(None,), scoring="accuracy", n_threshol
         n_jobs=1,
         max_bytes=max_bytes,
     )
-    plans = in_order(recordings, plan_committees(recordings, settings))
-    views = [view_rows(recordings, scoring, part) for part in rows]
-    lots = make_batches(recordings, settings, plans, views)
-    found = evaluate_candidates(recordings, settings, rows=rows, progress=Progress(0)).found
+    candidates = sort_candidates(predictions, enumerate_candidates(predictions, settings))
+    subsets = [subset_rows(predictions, scoring, part) for part in rows]
+    batches = make_batches(predictions, settings, candidates, subsets)
+    found = evaluate_candidates(predictions, settings, rows=rows, progress=Progress(0)).found
     points = [
         sorted({(round(s, 9), round(c, 9)) for s, c in zip(part.score, part.cost, strict=True)})
         for part in found
     ]
-    return (len(lots), lots[0].at_once), points
+    return (len(batches), batches[0].at_once), points
 
 
-def tied_recordings(n_samples=3000):
-    """Return answers of few distinct confidences, so that no grid of thresholds leaves one out."""
+def tied_predictions(n_samples=3000):
+    """Return predictions of few distinct confidences, all of them in every grid of thresholds."""
     pool, y, costs = draw_pool(5, n_samples, n_classes=2)
     pool = [np.round(proba * 4) / 4 for proba in pool]
-    return record(pool, y, names=list("abcde"), costs=costs)
+    return check_predictions(pool, y, names=list("abcde"), costs=costs)
 
 
 @pytest.mark.parametrize("scoring", ["accuracy", "neg_brier_score", "balanced_accuracy"])
 def test_a_bound_changes_what_is_held_and_not_what_is_found(scoring):
-    """Check lots of plans, and stretches of rows, against all at once, for all rows and some."""
-    recordings = tied_recordings()
-    views = (None, np.arange(0, 3000, 3))
-    roomy, expected = explored(recordings, 100_000_000, views, scoring)
-    stretches, found = explored(recordings, 100_000, views, scoring)
-    assert roomy == (1, True)
-    assert stretches[0] > 1
-    assert not stretches[1]
+    """Check batches of candidates, and blocks of rows, against all at once; all rows and some."""
+    predictions = tied_predictions()
+    subsets = (None, np.arange(0, 3000, 3))
+    unbounded, expected = search_within(predictions, 100_000_000, subsets, scoring)
+    bounded, found = search_within(predictions, 100_000, subsets, scoring)
+    assert unbounded == (1, True)
+    assert bounded[0] > 1
+    assert not bounded[1]
     assert found == expected
 
 
-def test_plans_are_searched_in_lots_where_their_statistics_do_not_fit():
-    """Check that several lots, each at once, find the same."""
-    recordings = tied_recordings(n_samples=500)
-    expected = explored(recordings, 100_000_000, n_thresholds=64)[1]
-    lots, found = explored(recordings, 60_000, n_thresholds=64)
-    assert lots[0] > 1
-    assert lots[1]
+def test_candidates_are_searched_in_batches_where_their_statistics_do_not_fit():
+    """Check that several batches, each at once, find the same."""
+    predictions = tied_predictions(n_samples=500)
+    expected = search_within(predictions, 100_000_000, n_thresholds=64)[1]
+    batches, found = search_within(predictions, 60_000, n_thresholds=64)
+    assert batches[0] > 1
+    assert batches[1]
     assert found == expected
 
 
@@ -80,14 +81,14 @@ def test_plans_are_searched_in_lots_where_their_statistics_do_not_fit():
 def test_peak_memory_follows_the_bound(max_bytes, n_jobs):
     """Check that nothing is held beyond the bound but a sweep's own arrays."""
     pool, y, costs = draw_pool(8, 20_000, n_classes=4)
-    recordings = record(pool, y, names=list("abcdefgh"), costs=costs)
+    predictions = check_predictions(pool, y, names=list("abcdefgh"), costs=costs)
     settings = Settings(
         ("mean", "last"), 4, "cost", "max_proba", 16, "neg_log_loss", None, n_jobs, max_bytes
     )
-    plans = plan_committees(recordings, settings)
+    candidates = enumerate_candidates(predictions, settings)
     tracemalloc.start()
     try:
-        evaluate_candidates(recordings, settings, plans=plans, progress=Progress(0))
+        evaluate_candidates(predictions, settings, candidates=candidates, progress=Progress(0))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""Tests of what a search is given: odd pools, odd rows, and errors that say what is wrong."""
+"""Tests of what a search is given: odd pools, odd rows, and errors that tell what is wrong."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_equal_models_leave_the_cheapest():
 
 
 def test_constant_confidences_leave_no_cascade_worth_having():
-    """Check that nobody exits early where all rows are equally sure."""
+    """Check that no row exits early where all confidences are equal."""
     flat = [np.where(matrix > 0.5, 0.8, 0.2) for matrix in (A, B)]
     front = search_cascades(flat, Y, costs=[1, 5], combine="last")
     assert front.select().members == ("model_1",)
@@ -46,9 +46,9 @@ def test_one_row_can_be_searched():
 
 def test_thousands_of_ties_are_cut_as_one():
     """Check that rows of equal confidence exit together."""
-    sure = np.repeat([0.6, 0.9], 3000)
+    confidence = np.repeat([0.6, 0.9], 3000)
     y = np.zeros(6000, dtype=int)
-    first = (sure, np.repeat([1, 0], 3000))
+    first = (confidence, np.repeat([1, 0], 3000))
     front = search_cascades([first, (np.ones(6000), y)], y, costs=[1, 10])
     cascade = front.select()
     assert cascade.exit_rates == (0.5, 0.5)
@@ -137,7 +137,7 @@ def test_front_prints_pickles_and_becomes_a_frame():
         ([A, B], {"names": ["a", "a"]}, "2 different names"),
         ([A, B], {"classes": [0, 5]}, r"labels \[1\] that are not in classes"),
         ([A, B], {"classes": [0, 1, 2]}, "2 different labels"),
-        ([A, B], {"order": "dear"}, "order='dear'"),
+        ([A, B], {"order": "name"}, "order='name'"),
         ([A, B], {"combine": "median"}, "combine='median'"),
         ([A, B], {"method": "random"}, "method='random'"),
         ([A, B], {"confidence": "odds"}, "confidence='odds'"),
