@@ -193,8 +193,8 @@ class CostReport:
         TypeError
             If one of `others` is not a report.
         ValueError
-            If a report is of another cascade or ensemble, has scores where another has none, or has a
-            score that is not a sum over rows.
+            If a report is of another cascade or ensemble, has scores where another has none, or
+            has a score that is not a sum over rows.
 
         See Also
         --------

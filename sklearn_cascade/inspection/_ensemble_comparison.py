@@ -1,4 +1,4 @@
-"""A cascade of the parts of one ensemble against the full ensemble: labels that differ, and time."""
+"""A cascade of the parts of one ensemble against the full ensemble: labels and times."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ def compare_with_ensemble(
         disagreement=float(differs.mean()),
         exit_disagreements=tuple(share(exit_stage == k) for k in range(len(counts))),
         class_disagreements={
-            label: share(ensemble_columns == column) for column, label in enumerate(classes.tolist())
+            label: share(ensemble_columns == column)
+            for column, label in enumerate(classes.tolist())
         },
         n_timed=n_timed,
         seconds=dict(zip(calls, medians.tolist(), strict=True)),

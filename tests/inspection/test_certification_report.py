@@ -70,7 +70,7 @@ def test_text_shows_promise_stages_cost_and_limits(report):
         "at",
         "most",
     ]
-    n_unsure = report.stages[1]["n_rows"]
+    n_unsure = report.stages[1]["n_samples"]
     assert 150 < n_unsure < 250
     first = cells(report, "exit 0 small")
     share = f"{(800 - n_unsure) / 800:.1%}"
@@ -148,8 +148,8 @@ def test_rows_and_frame_hold_the_stages(report):
     """Check the table as dicts, which are copies, and as a frame."""
     pandas = pytest.importorskip("pandas", reason="frames need pandas")
     rows = report.rows()
-    rows[0]["n_rows"] = 0
-    assert report.stages[0]["n_rows"] > 0
+    rows[0]["n_samples"] = 0
+    assert report.stages[0]["n_samples"] > 0
     frame = report.to_frame()
     assert isinstance(frame, pandas.DataFrame)
     assert frame["name"].tolist() == ["small", "large"]

@@ -229,11 +229,11 @@ def test_frame_holds_the_table():
     pytest.importorskip("pandas")
     report = cascade_w().cost_report(X, Y)
     frame = report.to_frame()
-    assert list(frame.columns) == ["kind", "name", "n_rows", "share", "cost", "score"]
+    assert list(frame.columns) == ["kind", "name", "n_samples", "share", "cost", "score"]
     assert frame.to_dict("records") == report.rows()
     assert frame["kind"].tolist() == ["exit"] * 3 + ["all rows"] + ["alone"] * 3 + ["no early exit"]
     assert frame["name"].tolist() == ["a", "b", "c", "", "a", "b", "c", ""]
-    assert frame["n_rows"].tolist() == [3, 1, 2, 6, 6, 6, 6, 6]
+    assert frame["n_samples"].tolist() == [3, 1, 2, 6, 6, 6, 6, 6]
     assert frame["cost"].tolist() == pytest.approx([1, 5, 15, 38 / 6, 1, 4, 10, 15])
     assert frame["score"].tolist() == pytest.approx([1, 1, 1, 1, 0.5, 0.5, 5 / 6, 5 / 6])
 

@@ -59,14 +59,14 @@ def test_disagreement_is_that_of_a_recount(report, hasty, forest):
     whole = forest.predict(X[TEST])
     differs = found.label != whole
     assert 0.005 < differs.mean() < 0.2
-    assert report.whole.counts == COUNTS
-    assert report.whole.disagreement == differs.mean()
+    assert report.ensemble_comparison.counts == COUNTS
+    assert report.ensemble_comparison.disagreement == differs.mean()
     by_part = [differs[found.exit_stage == k].mean() for k in range(4)]
-    assert list(report.whole.exit_disagreements) == by_part
+    assert list(report.ensemble_comparison.exit_disagreements) == by_part
     assert by_part[0] > 0
     assert by_part[3] == 0
     by_class = {label: differs[whole == label].mean() for label in np.unique(whole).tolist()}
-    assert report.whole.class_disagreements == by_class
+    assert report.ensemble_comparison.class_disagreements == by_class
     assert len(by_class) == 10
 
 
@@ -107,9 +107,9 @@ def test_saving_is_against_the_whole(report, hasty):
 def test_cascade_that_never_exits_is_the_whole(hasty, forest):
     """Check that without early exit nothing differs, and parts without rows have no share."""
     report = hasty.with_thresholds(np.inf).cost_report(X[TEST], NAMES[TEST])
-    assert report.whole.disagreement == 0
-    assert np.isnan(report.whole.exit_disagreements[:3]).all()
-    assert report.whole.exit_disagreements[3] == 0
+    assert report.ensemble_comparison.disagreement == 0
+    assert np.isnan(report.ensemble_comparison.exit_disagreements[:3]).all()
+    assert report.ensemble_comparison.exit_disagreements[3] == 0
     assert report.score == forest.score(X[TEST], NAMES[TEST])
     assert report.saving == 1
     assert "Labels are the ensemble's on every row" in str(report)
@@ -118,15 +118,15 @@ def test_cascade_that_never_exits_is_the_whole(hasty, forest):
 def test_labels_that_the_whole_never_gives_have_no_share(hasty, forest):
     """Check that rows of one label leave NaN for the others."""
     rows = X[TEST][forest.predict(X[TEST]) == "digit 3"]
-    shares = hasty.cost_report(rows).whole.class_disagreements
+    shares = hasty.cost_report(rows).ensemble_comparison.class_disagreements
     assert [label for label, share in shares.items() if not np.isnan(share)] == ["digit 3"]
 
 
 def test_report_works_without_labels(report, hasty):
     """Check that disagreement and times need no y, and that scores are then absent."""
     blind = hasty.cost_report(X[TEST])
-    assert blind.whole.disagreement == report.whole.disagreement
-    assert blind.whole.exit_disagreements == report.whole.exit_disagreements
+    assert blind.ensemble_comparison.disagreement == report.ensemble_comparison.disagreement
+    assert blind.ensemble_comparison.exit_disagreements == report.ensemble_comparison.exit_disagreements
     assert (blind.score, blind.member_scores, blind.exit_scores) == (None, None, None)
     assert blind.saving == pytest.approx(report.saving, rel=1e-12)
     assert "Labels differ from the ensemble's on" in str(blind)
@@ -136,16 +136,16 @@ def test_report_works_without_labels(report, hasty):
 def test_nothing_is_compared_where_it_is_not_wanted(hasty, y):
     """Check that compare=False has no part about the whole, and keeps the costs."""
     report = hasty.cost_report(X[TEST], y, compare=False)
-    assert report.whole is None
+    assert report.ensemble_comparison is None
     assert report.member_scores is None
     assert report.mean_cost == pytest.approx(hasty.predict_details(X[TEST]).cost.mean())
     assert "ensemble's own" not in str(report)
-    assert report.to_dict()["whole"] is None
+    assert report.to_dict()["ensemble_comparison"] is None
 
 
 def test_times_are_per_row_and_multiply(report):
     """Check that the three ways are timed, and that the factors explain the whole gain."""
-    whole = report.whole
+    whole = report.ensemble_comparison
     assert list(whole.seconds) == ["ensemble", "no_exit", "cascade"]
     assert all(seconds > 0 for seconds in whole.seconds.values())
     assert whole.n_timed == report.n_samples == len(X[TEST])
@@ -160,22 +160,22 @@ def test_large_tables_are_timed_on_some_rows():
     fitted = RandomForestClassifier(4, max_depth=2, random_state=0).fit(X, y)
     cascade = CascadeClassifier.from_ensemble(fitted)
     report = cascade.cost_report(np.tile(X, (70, 1)))
-    assert (report.n_samples, report.whole.n_timed) == (10_500, 10_000)
+    assert (report.n_samples, report.ensemble_comparison.n_timed) == (10_500, 10_000)
 
 
 def test_text_tells_what_changes_and_what_saves_time(report):
     """Check the sentences below the table, in a terminal and in a notebook."""
     text = str(report)
-    assert f"Labels differ from the ensemble's on {report.whole.disagreement:.2%} of rows" in text
-    assert f"(members_0_15 {report.whole.exit_disagreements[0]:.2%}" in text
+    assert f"Labels differ from the ensemble's on {report.ensemble_comparison.disagreement:.2%} of rows" in text
+    assert f"(members_0_15 {report.ensemble_comparison.exit_disagreements[0]:.2%}" in text
     assert "members_60_100 0.00%" not in text
     assert "probabilities of rows that exit early are rougher" in text
     assert f"{report.saving:.2f} times cheaper than the whole ensemble" in text
     assert "Time per row, 1,097 in a call" in text
     assert "in the ensemble's own predict_proba" in text
-    assert f"{report.whole.speedup:.1f}x in all" in text
-    assert f"{report.whole.exit_speedup:.1f}x by early exit" in text
-    assert f"{report.whole.overhead_speedup:.1f}x by skipping overhead per member" in text
+    assert f"{report.ensemble_comparison.speedup:.1f}x in all" in text
+    assert f"{report.ensemble_comparison.exit_speedup:.1f}x by early exit" in text
+    assert f"{report.ensemble_comparison.overhead_speedup:.1f}x by skipping overhead per member" in text
     assert "alone first 60" in text
     html = report._repr_html_()
     assert "rougher" in html
@@ -189,12 +189,12 @@ def test_dict_is_ready_for_json(labels):
     cascade = CascadeClassifier.from_ensemble(fitted).with_thresholds(-np.inf)
     report = cascade.cost_report(X[TEST], labels[TEST])
     figures = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    whole = figures["whole"]
+    whole = figures["ensemble_comparison"]
     assert whole["counts"] == [15, 24]
-    assert whole["disagreement"] == report.whole.disagreement
-    assert whole["exit_disagreements"] == [report.whole.disagreement, None]
+    assert whole["disagreement"] == report.ensemble_comparison.disagreement
+    assert whole["exit_disagreements"] == [report.ensemble_comparison.disagreement, None]
     assert len(whole["class_disagreements"]) == len(np.unique(labels))
-    assert whole["seconds"] == report.whole.seconds
+    assert whole["seconds"] == report.ensemble_comparison.seconds
     assert figures["alone_names"] == ["first 15", "first 24"]
 
 
@@ -206,7 +206,7 @@ def test_frames_are_reported_by_their_names():
     cascade = CascadeClassifier.from_ensemble(fitted)
     report = cascade.cost_report(frame[TEST], Y[TEST])
     differs = cascade.predict(frame[TEST]) != fitted.predict(frame[TEST])
-    assert report.whole.disagreement == differs.mean()
+    assert report.ensemble_comparison.disagreement == differs.mean()
     assert list(report.to_frame()["kind"]) == ["exit"] * 2 + ["all rows"] + ["alone"] * 2
 
 
@@ -236,7 +236,7 @@ def test_other_ensembles_are_compared_alike(fitted, checkpoints):
     ).with_thresholds(0.6)
     report = cascade.cost_report(X[TEST], NAMES[TEST])
     differs = cascade.predict(X[TEST]) != fitted.predict(X[TEST])
-    assert report.whole.disagreement == differs.mean() > 0
+    assert report.ensemble_comparison.disagreement == differs.mean() > 0
     assert report.alone_names[:2] == tuple(f"first {k}" for k in checkpoints)
     assert report.member_costs == (1, 3, 6)
     assert report.member_scores[0] == cascade.estimators_[0].score(X[TEST], NAMES[TEST])
@@ -249,7 +249,7 @@ def test_parts_among_other_members_are_reported_as_members(forest):
     members = [("linear", FrozenEstimator(linear)), *split_ensemble(forest, [50]).estimators]
     cascade = CascadeClassifier(members, thresholds=0.9).fit(X[:700], NAMES[:700])
     report = cascade.cost_report(X[TEST], NAMES[TEST])
-    assert report.whole is None
+    assert report.ensemble_comparison is None
     assert report.alone_names == ("linear", "members_0_50", "members_50_100")
     assert len(report.member_scores) == 3
 
@@ -288,4 +288,4 @@ def test_failing_part_keeps_the_report():
     assert report.mean_cost == 1.5
     assert report.score == np.mean(found.label == y)
     # What the whole would say is not known.
-    assert report.whole is None
+    assert report.ensemble_comparison is None

@@ -39,7 +39,7 @@ def test_costs_are_a_mapping_with_unit_and_conditions():
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "batch_size", "asked"),
+    ("n_samples", "batch_size", "asked"),
     [
         (6, 1000, [0, 1, 2, 3, 4, 5]),
         (6, 6, [0, 1, 2, 3, 4, 5]),

@@ -121,7 +121,7 @@ def test_calls_bring_other_rows_spread_evenly(batch_size, n_repeats, timed):
     assert member.asked == [timed[0], *timed]
 
 
-@pytest.mark.parametrize(("n_rows", "batch_size", "n_repeats"), [(97, 1, 200), (1000, 7, 31)])
+@pytest.mark.parametrize(("n_samples", "batch_size", "n_repeats"), [(97, 1, 200), (1000, 7, 31)])
 def test_rows_of_all_calls_cover_the_data_evenly(n_rows, batch_size, n_repeats):
     """Check that no row is asked for twice in a call, nor much more often than others in all."""
     member = scripted(n_rows)

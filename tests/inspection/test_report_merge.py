@@ -190,12 +190,12 @@ def test_parts_of_one_ensemble_merge(blobs):
     cascade = CascadeClassifier.from_ensemble(forest, max_disagreement=0.05, X_tune=X[1::2])
     reports = [cascade.cost_report(X[p], y[p]) for p in parts(len(X))]
     report, expected = reports[0].merge(*reports[1:]), cascade.cost_report(X, y)
-    whole, at_once = report.whole, expected.whole
+    whole, at_once = report.ensemble_comparison, expected.ensemble_comparison
     assert whole.disagreement == at_once.disagreement
     assert whole.exit_disagreements == pytest.approx(at_once.exit_disagreements, nan_ok=True)
     assert whole.class_disagreements == pytest.approx(at_once.class_disagreements, nan_ok=True)
     assert whole.n_timed == at_once.n_timed == len(X)
-    taken = [r.whole.seconds["cascade"] * r.whole.n_timed for r in reports]
+    taken = [r.ensemble_comparison.seconds["cascade"] * r.ensemble_comparison.n_timed for r in reports]
     assert whole.seconds["cascade"] == pytest.approx(sum(taken) / len(X))
     assert (report.score, report.member_scores) == (expected.score, expected.member_scores)
 
