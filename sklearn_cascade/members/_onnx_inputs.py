@@ -89,7 +89,7 @@ class InputEncoder:
         if not _is_mapping(X) and any(spec.width != 1 for spec in self.specs):
             raise OnnxModelError(
                 self.shown,
-                f"an input takes more than one column of a frame, which one name does not identify; "
+                f"an input takes more than one column of a frame, which a name cannot identify; "
                 f"pass a dict from input to array instead. Inputs: {listed(self.specs)}",
             )
         feeds = {spec.name: self._conform(self._array(X[spec.name]), spec) for spec in self.specs}

@@ -48,10 +48,10 @@ def test_costs_are_a_mapping_with_unit_and_conditions():
         (6, 1, [0]),
     ],
 )
-def test_batch_is_spread_over_the_rows(n_rows, batch_size, asked):
+def test_batch_is_spread_over_the_rows(n_samples, batch_size, asked):
     """Check which rows a member is asked for: at most the batch, evenly spread."""
-    members = scripted(n_rows)
-    costs = measure_costs(members, numbered_rows(n_rows), batch_size=batch_size, n_repeats=1)
+    members = scripted(n_samples)
+    costs = measure_costs(members, numbered_rows(n_samples), batch_size=batch_size, n_repeats=1)
     assert members[0][1].asked == [asked] * 2
     assert costs.conditions["batch_size"] == len(asked)
 

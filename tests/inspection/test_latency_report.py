@@ -122,14 +122,14 @@ def test_calls_bring_other_rows_spread_evenly(batch_size, n_repeats, timed):
 
 
 @pytest.mark.parametrize(("n_samples", "batch_size", "n_repeats"), [(97, 1, 200), (1000, 7, 31)])
-def test_rows_of_all_calls_cover_the_data_evenly(n_rows, batch_size, n_repeats):
+def test_rows_of_all_calls_cover_the_data_evenly(n_samples, batch_size, n_repeats):
     """Check that no row is asked for twice in a call, nor much more often than others in all."""
-    member = scripted(n_rows)
+    member = scripted(n_samples)
     latency_report(
-        [("m", member)], numbered_rows(n_rows), batch_sizes=[batch_size], n_repeats=n_repeats
+        [("m", member)], numbered_rows(n_samples), batch_sizes=[batch_size], n_repeats=n_repeats
     )
     assert {len(set(rows)) for rows in member.asked} == {batch_size}
-    counts = np.bincount(np.concatenate(member.asked[1:]), minlength=n_rows)
+    counts = np.bincount(np.concatenate(member.asked[1:]), minlength=n_samples)
     assert np.ptp(counts) <= 1
 
 

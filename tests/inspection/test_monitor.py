@@ -84,12 +84,12 @@ def test_rows_alike_seldom_raise_an_alarm_however_often_one_looks(n_calibration,
     ],
     ids=["five points", "less sure", "surer", "thirty points"],
 )
-def test_drift_is_found_within_some_rows(change, n_rows):
+def test_drift_is_found_within_some_rows(change, n_samples):
     """Check, for 20 streams against 5,000 calibration rows, that each alarm comes in time."""
     for seed in range(20):
         rng = np.random.default_rng(seed)
         monitor = watch(draw(rng, 5000))
-        while not monitor.drifted and monitor.n_samples < n_rows:
+        while not monitor.drifted and monitor.n_samples < n_samples:
             monitor.update(draw(rng, 100, **change))
         assert monitor.drifted, f"seed {seed}"
 
@@ -178,8 +178,8 @@ def test_text_shows_every_stage_and_what_to_do():
     assert "an alarm takes 400 in window 1." in text
     assert "Exit 'small' moved most." in text
     assert "certify again" in text
-    assert "earlier look" not in text
+    assert "earlier batch" not in text
     monitor.update(counted(60_000, 30_000, 10_000))
     assert monitor.drifted
-    assert "The alarm came at an earlier look and stays until reset." in str(monitor)
+    assert "The alarm was raised by an earlier batch and stays until reset." in str(monitor)
     assert str(monitor.reset()).startswith("No drift found: 0 rows")

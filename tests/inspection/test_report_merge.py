@@ -184,19 +184,21 @@ def test_member_that_failed_in_a_part_has_no_score():
 
 
 def test_parts_of_one_ensemble_merge(blobs):
-    """Check the comparison with the whole: shares exactly, seconds as their mean by rows."""
+    """Check the comparison with the full ensemble: shares exactly, seconds as their mean by rows."""
     X, y = blobs
     forest = RandomForestClassifier(30, max_depth=4, random_state=0).fit(X[::2], y[::2])
     cascade = CascadeClassifier.from_ensemble(forest, max_disagreement=0.05, X_tune=X[1::2])
     reports = [cascade.cost_report(X[p], y[p]) for p in parts(len(X))]
     report, expected = reports[0].merge(*reports[1:]), cascade.cost_report(X, y)
-    whole, at_once = report.ensemble_comparison, expected.ensemble_comparison
-    assert whole.disagreement == at_once.disagreement
-    assert whole.exit_disagreements == pytest.approx(at_once.exit_disagreements, nan_ok=True)
-    assert whole.class_disagreements == pytest.approx(at_once.class_disagreements, nan_ok=True)
-    assert whole.n_timed == at_once.n_timed == len(X)
-    taken = [r.ensemble_comparison.seconds["cascade"] * r.ensemble_comparison.n_timed for r in reports]
-    assert whole.seconds["cascade"] == pytest.approx(sum(taken) / len(X))
+    found, at_once = report.ensemble_comparison, expected.ensemble_comparison
+    assert found.disagreement == at_once.disagreement
+    assert found.exit_disagreements == pytest.approx(at_once.exit_disagreements, nan_ok=True)
+    assert found.class_disagreements == pytest.approx(at_once.class_disagreements, nan_ok=True)
+    assert found.n_timed == at_once.n_timed == len(X)
+    taken = [
+        r.ensemble_comparison.seconds["cascade"] * r.ensemble_comparison.n_timed for r in reports
+    ]
+    assert found.seconds["cascade"] == pytest.approx(sum(taken) / len(X))
     assert (report.score, report.member_scores) == (expected.score, expected.member_scores)
 
 
@@ -214,9 +216,9 @@ def test_reports_of_other_committees_are_refused(cascade, blobs):
     """Check the errors for another threshold's title, other costs and no report at all."""
     X, y = blobs
     report = cascade.cost_report(X, y)
-    dearer = CascadeClassifier(cascade.estimators, thresholds=0.8, costs=[1, 7]).fit(X, y)
+    costlier = CascadeClassifier(cascade.estimators, thresholds=0.8, costs=[1, 7]).fit(X, y)
     with pytest.raises(ValueError, match=r"another member_costs: \(1.0, 7.0\)"):
-        report.merge(dearer.cost_report(X, y))
+        report.merge(costlier.cost_report(X, y))
     with pytest.raises(ValueError, match="another scoring: 'neg_log_loss'"):
         report.merge(cascade.cost_report(X, y, scoring="neg_log_loss"))
     with pytest.raises(TypeError, match="other is a dict"):

@@ -82,7 +82,7 @@ def packed_size(obj, folder):
 
 @pytest.mark.parametrize("committee", [None, AveragingEnsemble, CascadeClassifier])
 def test_worker_unpickles_a_model_once(net, committee):
-    """Check that many tasks cost one unpickling per worker, alone and inside of a committee."""
+    """Check that many tasks cost one unpickling per worker, alone and inside a cascade or ensemble."""
     model = PrefitClassifier(net, [0, 1])
     if committee is not None:
         model = committee([("net", model)]).fit(X2, [0, 1])
@@ -137,7 +137,7 @@ def test_functions_that_pickle_refuses_travel(size):
 
 
 def test_model_inside_of_a_function_travels(net):
-    """Check a function that asks a committee whose member is a net itself."""
+    """Check a function that calls a cascade whose member is a net itself."""
     inner = CascadeClassifier([("net", PrefitClassifier(net, [0, 1]))]).fit(X2, [0, 1])
     model = PrefitClassifier(inner.predict_proba, [0, 1], name="inner")
     found = run_tasks(positive_of, model)
