@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
@@ -141,7 +141,7 @@ class CostReport:
     ensemble_comparison: EnsembleComparison | None
     certificate: CertificationReport | None = None
     # What `merge` adds up; not a figure, hence not a field.
-    _sums: ReportSums | None = None
+    _sums: ClassVar[ReportSums | None] = None
 
     @property
     def best_member(self) -> str | None:

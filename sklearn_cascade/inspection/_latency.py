@@ -341,7 +341,7 @@ def _time_batches(classifiers, X, batch_size: int, n_calls: int) -> list[Latency
     slowest = max(m for (kind, *_), m in zip(classifiers, mean, strict=True) if kind == "alone")
     figures = np.column_stack([median, mean, p99, batch_size / mean, slowest / mean]).tolist()
     return [
-        Latency(batch_size, n_calls, kind, name, *row)
+        Latency(batch_size, len(seconds), kind, name, *row)
         for (kind, name, _), row in zip(classifiers, figures, strict=True)
     ]
 

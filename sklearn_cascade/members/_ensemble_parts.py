@@ -26,7 +26,7 @@ from sklearn_cascade.members._base import FittedClassifier
 # Trees in the first part of a forest: fewer save little and are overconfident.
 _FIRST_PART = 15
 # Least number of rows per thread, and of rows times trees from which threads pay off.
-_ROWS_PER_THREAD, _MIN_THREADED_WORK = 500, 200_000
+_ROWS_PER_THREAD, _WORTH_THREADS = 500, 200_000
 
 
 class EnsemblePart(FittedClassifier):
@@ -294,7 +294,7 @@ class ForestSum(AdditiveEnsemble):
         if total is None:
             total = np.zeros((n_samples, len(self.fitted.classes_)))
         n_threads = 1
-        if n_samples * len(trees) > _MIN_THREADED_WORK and self.fitted.n_jobs is not None:
+        if n_samples * len(trees) > _WORTH_THREADS and self.fitted.n_jobs is not None:
             n_threads = min(effective_n_jobs(self.fitted.n_jobs), n_samples // _ROWS_PER_THREAD)
         if n_threads < 2:
             _add_trees(total, X, trees)

@@ -290,8 +290,16 @@ def test_html_is_a_table_and_escapes_names():
     [
         ([], ValueError, r"estimators=\[\] is empty"),
         ({}, ValueError, r"estimators=\{\} is empty"),
-        (GaussianNB(), TypeError, r"estimators=GaussianNB\(\); expected a fitted committee"),
-        ([GaussianNB()], TypeError, r"expected a fitted committee, a list of \(name, classifier\)"),
+        (
+            GaussianNB(),
+            TypeError,
+            r"estimators=GaussianNB\(\); expected a fitted cascade or ensemble",
+        ),
+        (
+            [GaussianNB()],
+            TypeError,
+            r"expected a fitted cascade or ensemble, a list of \(name, classifier\)",
+        ),
         ([("svm", LinearSVC())], TypeError, "'svm' is a LinearSVC without predict_proba"),
         ([("a", "drop")], TypeError, "'a' is a str without predict_proba"),
         (CascadeClassifier(members_w()), NotFittedError, "CascadeClassifier"),

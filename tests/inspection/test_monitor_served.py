@@ -76,7 +76,7 @@ def test_ensemble_is_watched_by_its_confidence_alone(iris):
         monitor.update(ensemble.predict_details(between))
     assert monitor.drifted
     assert "No drift" not in str(monitor)
-    with pytest.raises(ValueError, match="all leave at one exit"):
+    with pytest.raises(ValueError, match="all rows exit at one stage"):
         ExitMonitor(ensemble.cost_report(X))
 
 

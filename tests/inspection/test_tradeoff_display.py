@@ -345,7 +345,7 @@ def test_chosen_may_be_a_row_or_its_index(as_row):
 @pytest.mark.parametrize("chosen", [-1, 36, "net_0", row("single", ["stranger"], 0.5, 1)])
 def test_chosen_outside_the_front_is_refused(chosen):
     """Check that an index out of range and a row of another front are errors."""
-    with pytest.raises(ValueError, match=r"chosen=.*expected one of the 35 rows or its index"):
+    with pytest.raises(ValueError, match=r"chosen=.*expected one of the 35 points or its index"):
         TradeoffDisplay.from_front(Front(family()), chosen=chosen)
 
 
