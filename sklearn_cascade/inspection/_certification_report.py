@@ -203,7 +203,7 @@ def _cells(report: CertificationReport) -> list[list[str]]:
     return [*body, ["all rows", "", *counts, ""]]
 
 
-def _remarks(report: CertificationReport) -> list[str]:
+def _remarks(report) -> list[str]:
     """Return the sentences below the table."""
     lines = [report.message]
     if report.regressions is not None and report.certified:

@@ -267,7 +267,7 @@ def build_report(
     costs: np.ndarray,
     unit: str,
     conditions: dict | None,
-    routing: NamedTuple,
+    routing: Any,
     classes: np.ndarray,
     y: np.ndarray | None,
     sample_weight: np.ndarray | None,
@@ -431,7 +431,7 @@ def _cost_figures(sums: ReportSums, paid: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _score_figures(sums: ReportSums, scoring) -> dict[str, Any]:
+def _score_figures(sums, scoring):
     """Return every score, where scores are sums over rows."""
 
     def score(gains):
@@ -465,11 +465,9 @@ def _merge_reports(reports: Sequence[CostReport]) -> CostReport:
     first = reports[0]
     for report in reports:
         _check_same(first, report)
-    sums = ReportSums(
-        *(
-            None if any(part is None for part in parts) else np.sum(parts, axis=0)
-            for parts in zip(*(report._sums for report in reports), strict=True)
-        )
+    sums = ReportSums._make(
+        None if any(part is None for part in parts) else np.sum(parts, axis=0)
+        for parts in zip(*(report._sums for report in reports), strict=True)
     )
     costs = np.array(first.member_costs)
     paid = cumulative_costs(costs) if first.ensemble_comparison is None else costs
@@ -477,12 +475,13 @@ def _merge_reports(reports: Sequence[CostReport]) -> CostReport:
     if sums.exit_gains is not None:
         figures |= _score_figures(sums, first.scoring)
     comparison = None
-    if all(report.ensemble_comparison is not None for report in reports):
-        comparison = _merge_comparisons(reports)
+    parts = [report.ensemble_comparison for report in reports if report.ensemble_comparison]
+    if len(parts) == len(reports):
+        comparison = _merge_comparisons(reports, parts)
     return _with_sums(replace(first, **figures, ensemble_comparison=comparison), sums)
 
 
-def _check_same(first: CostReport, other: CostReport) -> None:
+def _check_same(first, other):
     """Raise for reports that cannot be merged."""
     if other._sums is None or first._sums is None:
         raise ValueError(
@@ -514,9 +513,8 @@ def _check_same(first: CostReport, other: CostReport) -> None:
         )
 
 
-def _merge_comparisons(reports: Sequence[CostReport]) -> EnsembleComparison:
+def _merge_comparisons(reports, parts: Sequence[EnsembleComparison]) -> EnsembleComparison:
     """Return how the parts of one ensemble compare with it on the rows of all reports."""
-    parts = [report.ensemble_comparison for report in reports]
     first = parts[0]
 
     def merge_shares(shares, counts) -> list[float]:
@@ -584,7 +582,7 @@ def _remarks(report: CostReport) -> list[str]:
     if report.exits_early or report.best_member is not None:
         lines.append(_saving_in_words(report))
     if report.ensemble_comparison is not None:
-        lines += _comparison_in_words(report)
+        lines += _comparison_in_words(report.names, report.ensemble_comparison)
     if report.certificate is not None:
         lines.append(report.certificate.message)
     if report.conditions is not None:
@@ -595,7 +593,7 @@ def _remarks(report: CostReport) -> list[str]:
     return lines
 
 
-def _saving_in_words(report: CostReport) -> str:
+def _saving_in_words(report):
     """Return the comparison with the best member alone, or with running every member."""
     factor = report.saving
     change = "more expensive"
@@ -619,12 +617,11 @@ def _saving_in_words(report: CostReport) -> str:
     return f"{change} than {reference}, {difference}."
 
 
-def _comparison_in_words(report: CostReport) -> list[str]:
+def _comparison_in_words(names: tuple[str, ...], found: EnsembleComparison) -> list[str]:
     """Return how often labels differ from the full ensemble's, and where time is saved."""
-    found = report.ensemble_comparison
     per_part = ", ".join(
         f"{name} {share:.2%}"
-        for name, share in zip(report.names, found.exit_disagreements, strict=True)
+        for name, share in zip(names, found.exit_disagreements, strict=True)
         if share > 0
     )
     labels = "Labels are the ensemble's on every row"

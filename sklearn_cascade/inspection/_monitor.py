@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -418,6 +419,7 @@ def _read_reference(reference, names, alpha: float) -> DriftReference:
     if certificate is not None:
         reference = certificate
     confidences = None
+    counts: Any
     if isinstance(reference, CostReport):
         own_names, counts = reference.names, reference.exit_counts
         informative = reference.exits_early

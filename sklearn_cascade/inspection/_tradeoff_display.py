@@ -304,7 +304,7 @@ class TradeoffDisplay:
         return write_names(self.ax_, wanted, style)
 
 
-def _index_of(chosen, points) -> int | None:
+def _index_of(chosen, points):
     """Return the index of the chosen point, which may be given itself."""
     if chosen is None:
         return None

@@ -377,7 +377,7 @@ class InferencePlan:
         for spec in model.outputs:
             if spec.dtype is not None and spec.dtype.kind in "iuObU":
                 found = [*found, *model.labels[spec.name]]
-        found = [*found, model.metadata_labels]
+        found = [*found, model.metadata_labels or []]
         fitting = [labels for labels in found if labels and len(labels) == _n_classes(width)]
         if width is None and classes is None:
             width, keys = self._probe(output)
@@ -418,7 +418,7 @@ class InferencePlan:
         return (1 if matrix.ndim < 2 else matrix.shape[1]), keys
 
 
-def _n_classes(width: int | None) -> int | None:
+def _n_classes(width):
     """Return the number of classes of some columns: a single one is the positive class's."""
     return 2 if width == 1 else width
 
@@ -483,7 +483,7 @@ class OutputDecoder:
             raise InvalidProbabilitiesError(self.member, hint) from None
 
 
-def _as_matrix(output, keys: Sequence | None) -> np.ndarray:
+def _as_matrix(output, keys) -> np.ndarray:
     """Return an output as an array of one or two axes, dicts in the order of the keys."""
     if isinstance(output, list):
         try:

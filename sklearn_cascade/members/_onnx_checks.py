@@ -307,7 +307,7 @@ def _check_sizes(proto, shapes: dict, shown: str) -> None:
             )
 
 
-def _size(shape: list[int | None]) -> int:
+def _size(shape) -> int:
     """Return the number of elements, an open length counted as one."""
     return prod(length or 1 for length in shape)
 

@@ -49,7 +49,7 @@ def read_model(model) -> ModelBytes:
     proto = parse(data, shown)
     if any(_is_external(tensor) for tensor in _tensors_of(proto)):
         data = np.frombuffer(_inlined(proto, folder, shown), np.uint8)
-    return ModelBytes(data, hashlib.sha256(data).hexdigest(), shown)
+    return ModelBytes(data, hashlib.sha256(data.data).hexdigest(), shown)
 
 
 def parse(data: np.ndarray, shown: str):

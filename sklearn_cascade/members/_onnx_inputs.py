@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
@@ -28,7 +28,7 @@ class TensorSpec(NamedTuple):
     name: str
     type: str
     shape: tuple  # a name or None for an open length; empty where nothing is known
-    dtype: np.dtype | None  # None for what is not a tensor
+    dtype: Any  # numpy.dtype; None for what is not a tensor
 
     @property
     def is_map(self) -> bool:

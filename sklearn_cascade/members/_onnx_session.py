@@ -163,7 +163,7 @@ def _walk(name: str, producers: dict, constants: dict) -> Iterator[list]:
         seen.add(name)
         node = producers[name]
         labels = _labels_of(node, constants)
-        if _are_labels(labels):
+        if labels is not None and _are_labels(labels):
             yield labels
         position = _PASSED_ON.get(node.op_type, len(node.input))
         if position >= len(node.input):

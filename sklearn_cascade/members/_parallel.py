@@ -163,7 +163,7 @@ def shared_pickle(owner, model, cloud_pickler: type) -> SharedPickle:
     pickler = _mapping_pickler(cloud_pickler)(file)
     pickler.dump(model)
     content = np.frombuffer(file.getbuffer(), dtype=np.uint8)
-    digest = hashlib.sha256(content)
+    digest = hashlib.sha256(file.getbuffer())
     for array in pickler.mapped:
         digest.update(_file_region(array).encode())
     found = _pickles.get(owner)
@@ -228,8 +228,8 @@ def _unpickle(content: np.ndarray, mapped: list[np.ndarray]):
     return pickle.loads(content.data)
 
 
-def _memmap_of(array) -> np.memmap | None:
-    """Return the memory map of which an array is a view, if it is one."""
+def _memmap_of(array) -> Any:
+    """Return the memory map of which an array is a view, or None."""
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap) and isinstance(array.base, mmap):
             return array if array.filename is not None else None

@@ -18,7 +18,7 @@ Y = np.arange(N_ROWS) % 2
 
 
 def tables():
-    """Return two members: the first is wrong on every fourth row, without confidence, and on three others."""
+    """Return two members: the first is wrong on every fourth row and on three others."""
     right = np.where(Y[:, None] == np.arange(2), 0.9, 0.1)
     first = right.copy()
     first[::4] = [0.45, 0.55]

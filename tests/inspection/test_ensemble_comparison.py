@@ -1,4 +1,4 @@
-"""Tests of the report on the parts of one ensemble: against the full ensemble, and where time is saved."""
+"""Tests of the report on the parts of one ensemble, against the full ensemble."""
 
 from __future__ import annotations
 
@@ -169,10 +169,8 @@ def test_large_tables_are_timed_on_some_rows():
 def test_text_tells_what_changes_and_what_saves_time(report):
     """Check the sentences below the table, in a terminal and in a notebook."""
     text = str(report)
-    assert (
-        f"Labels differ from the ensemble's on {report.ensemble_comparison.disagreement:.2%} of rows"
-        in text
-    )
+    share = f"{report.ensemble_comparison.disagreement:.2%}"
+    assert f"Labels differ from the ensemble's on {share} of rows" in text
     assert f"(members_0_15 {report.ensemble_comparison.exit_disagreements[0]:.2%}" in text
     assert "members_60_100 0.00%" not in text
     assert "probabilities of rows that exit early are rougher" in text

@@ -184,7 +184,7 @@ def test_member_that_failed_in_a_part_has_no_score():
 
 
 def test_parts_of_one_ensemble_merge(blobs):
-    """Check the comparison with the full ensemble: shares exactly, seconds as their mean by rows."""
+    """Check the comparison with the ensemble: shares exactly, seconds as their mean by rows."""
     X, y = blobs
     forest = RandomForestClassifier(30, max_depth=4, random_state=0).fit(X[::2], y[::2])
     cascade = CascadeClassifier.from_ensemble(forest, max_disagreement=0.05, X_tune=X[1::2])

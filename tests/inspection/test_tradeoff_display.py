@@ -119,7 +119,7 @@ def test_each_kind_is_drawn_with_its_own_marker():
 
 
 def test_cross_fitted_scores_are_a_dashed_line():
-    """Check the cross-fitted points of the cascades shown, by rising cost, and none without them."""
+    """Check the cross-fitted points of the cascades shown, by rising cost, and none if absent."""
     rows = family()
     for place, figures in ((-1, (0.8, 39.0)), (-3, (0.81, 41.0)), (0, (0.5, 1.0))):
         rows[place] = rows[place]._replace(

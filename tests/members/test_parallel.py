@@ -82,7 +82,7 @@ def packed_size(obj, folder):
 
 @pytest.mark.parametrize("committee", [None, AveragingEnsemble, CascadeClassifier])
 def test_worker_unpickles_a_model_once(net, committee):
-    """Check that many tasks cost one unpickling per worker, alone and inside a cascade or ensemble."""
+    """Check that many tasks cost one unpickling per worker, alone and as a member."""
     model = PrefitClassifier(net, [0, 1])
     if committee is not None:
         model = committee([("net", model)]).fit(X2, [0, 1])
