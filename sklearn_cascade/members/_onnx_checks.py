@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -317,7 +318,8 @@ def multiply_adds(proto) -> int | None:
     if any(not _is_known(node) for node in proto.graph.node) or proto.functions:
         return None
     shapes = shapes_of_one_row(proto)
-    counts = [_count(node, shapes) for node in proto.graph.node if node.op_type in _COUNTED]
+    nodes = [node for node in proto.graph.node if node.op_type in _COUNTED]
+    counts: Any = [_count(node, shapes) for node in nodes]
     # A graph that multiplies only element by element is not free.
     return None if None in counts else sum(counts) or None
 

@@ -80,7 +80,7 @@ def test_wrong_reference_is_refused(reference, names, error, message):
         ExitMonitor(reference, names=names)
 
 
-def test_committee_without_certificate_is_referred_to_its_rows(watched_digits):
+def test_estimator_without_certificate_is_referred_to_its_rows(watched_digits):
     """Check that a cascade alone, a certificate of nothing and a wrong estimator are refused."""
     cascade, (X_cal, y_cal), _ = watched_digits
     with pytest.raises(TypeError, match="does not remember any rows"):

@@ -1,4 +1,4 @@
-"""Tests of the drift watch on committees and real rows."""
+"""Tests of the drift watch on estimators and real rows."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_report_certificate_and_certified_cascade_tell_the_shares(watched_digits
 
 
 def test_ensemble_is_watched_by_its_confidence_alone(iris):
-    """Check a committee with one exit: silent on rows alike, alarmed on rows that confuse it."""
+    """Check an estimator with one exit: silent on rows alike, alarmed on rows that confuse it."""
     X, y = iris
     ensemble = AveragingEnsemble([("nb", GaussianNB()), ("lr", LogisticRegression(max_iter=1000))])
     ensemble.fit(X[::2], y[::2])

@@ -1,4 +1,4 @@
-"""The report says what the committee does: with abstentions, failures and missing classes."""
+"""The report says what the estimator does: with abstentions, failures and missing classes."""
 
 from __future__ import annotations
 

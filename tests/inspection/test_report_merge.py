@@ -33,10 +33,10 @@ def parts(n_rows, n_parts=5):
     return [slice(*pair) for pair in itertools.pairwise(ends)]
 
 
-def merged(committee, X, y=None, weight=None, **options):
+def merged(estimator, X, y=None, weight=None, **options):
     """Return the report merged from parts."""
     reports = [
-        committee.cost_report(
+        estimator.cost_report(
             X[p], None if y is None else y[p], None if weight is None else weight[p], **options
         )
         for p in parts(len(X))
@@ -99,7 +99,7 @@ def test_report_without_labels_merges(cascade, blobs):
 
 
 def test_ensemble_reports_merge(blobs):
-    """Check a committee whose members all run, with labels that are words."""
+    """Check an estimator whose members all run, with labels that are words."""
     X, y = blobs[0], np.array(["a", "b", "c", "d"])[blobs[1]]
     ensemble = AveragingEnsemble([("nb", GaussianNB()), ("lr", LogisticRegression())]).fit(X, y)
     assert_equal(merged(ensemble, X, y), ensemble.cost_report(X, y), exact=True)
@@ -212,7 +212,7 @@ def test_scores_that_are_no_sums_do_not_merge(cascade, blobs):
     assert costs[0].merge(costs[1]).n_samples == len(X)
 
 
-def test_reports_of_other_committees_are_refused(cascade, blobs):
+def test_reports_of_other_estimators_are_refused(cascade, blobs):
     """Check the errors for another threshold's title, other costs and no report at all."""
     X, y = blobs
     report = cascade.cost_report(X, y)

@@ -181,7 +181,7 @@ def test_names_cover_nothing(n_singles, size):
 
 
 def test_legend_moves_where_it_would_cover_a_point():
-    """Check that a dear and poor model in the lower right corner drives the legend away."""
+    """Check that an expensive and poor model in the lower right corner drives the legend away."""
     rows = [*family(), row("single", ["poor"], 0.6, 50), row("single", ["poorer"], 0.59, 30)]
     drawn = TradeoffDisplay.from_front(Front(rows))
     legend = boxes(drawn)[-1]

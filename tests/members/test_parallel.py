@@ -80,12 +80,12 @@ def packed_size(obj, folder):
     return len(reduction.dumps(obj, reducers=reducers))
 
 
-@pytest.mark.parametrize("committee", [None, AveragingEnsemble, CascadeClassifier])
-def test_worker_unpickles_a_model_once(net, committee):
+@pytest.mark.parametrize("estimator", [None, AveragingEnsemble, CascadeClassifier])
+def test_worker_unpickles_a_model_once(net, estimator):
     """Check that many tasks cost one unpickling per worker, alone and as a member."""
     model = PrefitClassifier(net, [0, 1])
-    if committee is not None:
-        model = committee([("net", model)]).fit(X2, [0, 1])
+    if estimator is not None:
+        model = estimator([("net", model)]).fit(X2, [0, 1])
     found = run_tasks(positive_of, model)
     assert {positive for _, positive in found} == {0.25}
     workers = {str(process) for process, _ in found}
