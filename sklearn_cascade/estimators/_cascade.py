@@ -24,7 +24,7 @@ from sklearn_cascade.estimators._fitting import choose_policy, fit_all, split_ro
 from sklearn_cascade.estimators._from_ensemble import (
     cascade_of_parts,
     chain_parts,
-    compare_with_ensemble,
+    compare_with_full_ensemble,
 )
 from sklearn_cascade.estimators._routing import RoutingResult, report_costs, route
 from sklearn_cascade.estimators._state import (
@@ -428,7 +428,7 @@ class CascadeClassifier(BaseCascade):
             title=self._report_title(),
             exits_early=True,
             certificate=self.fitted_.certificate,
-            compare_with_ensemble=partial(compare_with_ensemble, self),
+            compare_with_full_ensemble=partial(compare_with_full_ensemble, self),
         )
 
     def with_thresholds(self, thresholds):

@@ -502,7 +502,7 @@ def _stage_figures(
         figures.append(
             {
                 "name": name,
-                "n_rows": count,
+                "n_samples": count,
                 "share": count / n,
                 "regressions": lost,
                 "corrections": fixed,

@@ -23,8 +23,8 @@ from sklearn_cascade.estimators._state import (
     TuningFigures,
     policy_of,
 )
-from sklearn_cascade.inspection import EnsembleComparison, compare_with_whole
-from sklearn_cascade.members import EnsemblePart, certain_checkpoints, split_ensemble
+from sklearn_cascade.inspection import EnsembleComparison, compare_with_ensemble
+from sklearn_cascade.members import EnsemblePart, exact_checkpoints, split_ensemble
 
 # Probability that a bound fails, where the caller names none: tuned, and by Serfling's inequality.
 _TUNED_DELTA, _BOUND_DELTA = 0.05, 0.01
@@ -38,7 +38,7 @@ def cascade_of_parts(
     parts = split_ensemble(ensemble, checkpoints)
     tuned = max_disagreement is not None
     if stopping == "exact" and not tuned and checkpoints is None and parts.total is not None:
-        parts = split_ensemble(ensemble, certain_checkpoints(parts.total))
+        parts = split_ensemble(ensemble, exact_checkpoints(parts.total))
     costs, unit = _choose_costs(parts, costs, X_tune)
     cascade = cls(
         parts.estimators,
@@ -90,25 +90,29 @@ def chain_parts(fitted: FittedCascade) -> FittedMembers:
         policy.combine == "mean"
         and not policy.learned
         and all(isinstance(part, EnsemblePart) for part in parts)
-        and all(part.follows(before) for part, before in zip(parts, [None, *parts], strict=False))
+        and all(
+            part.is_next_after(before) for part, before in zip(parts, [None, *parts], strict=False)
+        )
         and all(stage.columns is None and not stage.allow_abstain for stage in members.stages)
     )
     if chained:
         # Other weights than their own would be another sum.
-        shares = np.diff([0.0, *(part.divisor for part in parts)])
+        shares = np.diff([0.0, *(part.cumulative_weight for part in parts)])
         weights = np.array(policy.weights)
         chained = np.allclose(shares / shares.sum(), weights / weights.sum(), rtol=1e-12)
     stages = tuple(stage._replace(adds_up=bool(chained)) for stage in members.stages)
     return replace(members, stages=stages)
 
 
-def compare_with_ensemble(cascade, X, result: RoutingResult, alone) -> EnsembleComparison | None:
+def compare_with_full_ensemble(
+    cascade, X, result: RoutingResult, alone
+) -> EnsembleComparison | None:
     """Return how a cascade compares with the ensemble it was split from; None for others."""
     stages = cascade.fitted_.members.stages
     if not stages[0].adds_up:
         return None
     no_exit = cascade.with_thresholds(np.inf)
-    return compare_with_whole(
+    return compare_with_ensemble(
         {
             "ensemble": stages[0].estimator.ensemble.predict_proba,
             "no_exit": no_exit.predict_proba,
@@ -136,7 +140,7 @@ def _with_tuned_margin(cascade, X, max_disagreement: float, delta: float):
     margins, labels, total = [], [], None
     for k, stage in enumerate(fitted.members.stages):
         total = stage.add_to(total, X)
-        proba = total / stage.estimator.divisor
+        proba = total / stage.estimator.cumulative_weight
         labels.append(proba.argmax(axis=1))
         if k < len(fitted.members.stages) - 1:
             margins.append(compute_confidence(proba, fitted.policy.confidences[k]))
@@ -190,7 +194,9 @@ def _margins(parts, stopping: str, delta: float) -> list[float]:
     part = parts.estimators[-1][1]
     bounds = [estimator.stop for _, estimator in parts.estimators]
     if stopping == "exact":
-        run = np.array([estimator.divisor for _, estimator in parts.estimators], dtype=float)
+        run = np.array(
+            [estimator.cumulative_weight for _, estimator in parts.estimators], dtype=float
+        )
         return exact_margins(run[:-1], run[-1]).tolist()
     if not part.exchangeable:
         raise ValueError(

@@ -172,7 +172,7 @@ class Stage(NamedTuple):
 
     def add_to_sum(self, combiner: ProbaCombiner, X) -> np.ndarray:
         """Add this part to the sum so far; return the answer (n_samples, n_classes)."""
-        return combiner.set_sum(self.add_to(combiner.total, X), self.estimator.divisor)
+        return combiner.set_sum(self.add_to(combiner.total, X), self.estimator.cumulative_weight)
 
     def add_to(self, total: np.ndarray | None, X) -> np.ndarray:
         """Return a running sum with this part's members added, for prepared X."""
@@ -209,7 +209,7 @@ class RecordedStage:
         """Return the answer of the parts so far, for some rows."""
         if self._total is None:
             return self._stage.add_to_sum(combiner, take_rows(self._X, rows))
-        return combiner.set_sum(self._total[rows], self._stage.estimator.divisor)
+        return combiner.set_sum(self._total[rows], self._stage.estimator.cumulative_weight)
 
 
 def record_stages(stages: Sequence[Stage], X, n_samples: int) -> list[RecordedStage]:
@@ -224,7 +224,7 @@ def record_stages(stages: Sequence[Stage], X, n_samples: int) -> list[RecordedSt
                 failed = True
                 # A copy, because the sum goes on in place.
                 total = stage.add_to(None if total is None else total.copy(), X)
-                proba, failed = total / stage.estimator.divisor, False
+                proba, failed = total / stage.estimator.cumulative_weight, False
         recorded.append(RecordedStage(stage, X, proba, None if proba is None else total))
     return recorded
 
@@ -242,13 +242,13 @@ def report_costs(
     title: str,
     exits_early: bool,
     certificate=None,
-    compare_with_ensemble: Callable | None = None,
+    compare_with_full_ensemble: Callable | None = None,
 ) -> CostReport:
     """Return the cost report of a fitted cascade or ensemble.
 
     `run(stages, X, n_samples)` is one pass, and `combine_all(proba)` the answer without early exit.
     With `compare` every member is called for all rows, once. For the parts of one ensemble,
-    `compare_with_ensemble(X, result, alone)` sets the result beside that ensemble.
+    `compare_with_full_ensemble(X, result, alone)` sets the result beside that ensemble.
     """
     original_X = X
     X, n_samples = model._check_X(X)
@@ -277,15 +277,15 @@ def report_costs(
         costs=members.costs,
         unit=members.cost_unit,
         conditions=members.cost_conditions,
-        passage=result,
+        routing=result,
         y=None if y is None else np.asarray(y),
         classes=members.classes,
         sample_weight=weight,
         scoring=scoring,
-        alone=None if alone is None or y is None else [answered(proba) for proba in alone],
-        together=None if alone is None else answered(combine_all(alone)),
-        whole=None
-        if alone is None or compare_with_ensemble is None
-        else compare_with_ensemble(original_X, result, alone),
+        member_proba=None if alone is None or y is None else [answered(proba) for proba in alone],
+        full_proba=None if alone is None else answered(combine_all(alone)),
+        ensemble_comparison=None
+        if alone is None or compare_with_full_ensemble is None
+        else compare_with_full_ensemble(original_X, result, alone),
         certificate=certificate,
     )

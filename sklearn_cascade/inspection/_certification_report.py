@@ -1,4 +1,4 @@
-"""The certificate: what loss is promised, on how many rows, at which thresholds, at what cost."""
+"""The certificate: the guaranteed loss, on how many rows, at which thresholds, at what cost."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _DRIFT = (
 class CertificationReport:
     """What ``certify`` found: thresholds with a bounded loss, or why there are none.
 
-    Prints as a table; in a notebook shows as one. ``cascade.with_thresholds(report)`` puts the
-    thresholds into force. The promise is `epsilon` with `delta`, and `mean_cost_upper` where
+    Prints as a table, in a notebook as an HTML table. ``cascade.with_thresholds(report)`` applies
+    the thresholds. The guarantee is `epsilon` with `delta`, and `mean_cost_upper` where
     `max_mean_cost` is given; all other figures describe the certification rows. They are None
     where nothing was counted.
 
     **The certificate holds for new rows drawn like the calibration rows; if the population drifts
     it can fail without any visible sign - a new segment making up one percent of the rows, on
-    which an early model is confidently wrong, is enough to break a one-percent promise - so keep
+    which an early model is confidently wrong, is enough to break a one-percent guarantee - so keep
     running every model on a small random sample of production rows and re-certify.**
 
     Attributes
@@ -43,7 +43,7 @@ class CertificationReport:
     risk : str
         "accuracy_gap" or "disagreement".
     reference : str
-        As it was asked for.
+        As requested.
     references : tuple of str
         What the cascade was compared with: names of members, or "no early exit".
     epsilon : float
@@ -53,43 +53,43 @@ class CertificationReport:
     names : tuple of str
         Members of the cascade, in running order.
     combine : str
-        How their answers are combined.
+        How their outputs are combined.
     unit : str
         Unit of the costs.
     thresholds : tuple of float
         One per stage but the last.
     n_certification : int
-        Rows that certified.
+        Rows that certified the thresholds.
     n_tuning : int
-        Rows that drew the path of thresholds.
+        Rows that determined the path of thresholds.
     tuned_on : str
-        "fit", its held-out rows, or "split", a part of the rows given to ``certify``.
+        "fit", the held-out rows of the fit, or "split", a part of the rows given to ``certify``.
     regressions : int or None
-        Rows that the reference got right and the cascade wrong at `thresholds`; against the
-        worst of several references, and where nothing is certified at the first step of the path.
+        Rows that the reference got right and the cascade wrong at `thresholds`, against the
+        worst of several references; where nothing is certified, at the first step of the path.
     corrections : int or None
-        The other way round.
+        Rows that the cascade got right and the reference wrong.
     loss_estimate : float or None
         (regressions - corrections) / n; too low on average, as the thresholds were chosen for it.
     loss_upper : float or None
         Upper confidence limit of the loss at these thresholds alone, not adjusted for their choice.
     p_value : float or None
-        Of these counts.
+        P-value of these counts.
     mean_cost : float or None
         Mean cost of the certification rows at `thresholds`.
     cost_interval : tuple of float or None
         Its 95 % interval, by Student's t.
     mean_cost_upper : float or None
-        Upper confidence limit of the mean cost; part of the promise if `max_mean_cost` is
-        given, otherwise not adjusted for the choice of the thresholds.
+        Upper confidence limit of the mean cost; part of the guarantee if `max_mean_cost`
+        is given, otherwise not adjusted for the choice of the thresholds.
     max_mean_cost : float or None
-        The budget.
+        The budget, as given to ``certify``.
     full_cost : float
         Cost of a row that goes through every stage.
     stages : tuple of dict
-        Per stage: name, n_rows, share, regressions, corrections, net (their difference over all rows;
-        adds up to `loss_estimate`) and loss_upper (90 % limit of the share of rows lost among
-        those that left there).
+        Per stage: name, n_samples, share, regressions, corrections, net (their difference over all
+        rows; adds up to `loss_estimate`) and loss_upper (90 % limit of the share of rows lost
+        among those that exited there).
     path_length : int
         Steps of the path.
     path : tuple of dict
@@ -157,77 +157,39 @@ class CertificationReport:
         return pandas.DataFrame(self.rows())
 
     def __str__(self) -> str:
-        return table_of(self).to_text()
+        return _table(self).to_text()
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return table_of(self).to_html()
+        return _table(self).to_html()
 
 
-def table_of(report: CertificationReport) -> Table:
-    """Return the certificate as a table, of remarks alone where nothing is certified."""
-    body = _cells(report) if report.stages else []
-    said = remarks(report)
-    return Table(_title(report), _HEADER, body, ["", *said] if body else said)
-
-
-def remarks(report: CertificationReport) -> list[str]:
-    """Return the sentences below the table."""
-    lines = [report.message]
-    if report.regressions is not None and report.certified:
-        lines.append(
-            f"Estimated loss {report.loss_estimate:.2%} (too low on average, as the thresholds "
-            f"were chosen for it), at most {report.loss_upper:.2%} at these thresholds alone."
-        )
-    if report.mean_cost is not None and report.certified:
-        lines.append(_cost_line(report))
-    if report.n_tuning:
-        source = {"fit": "held out in the fit", "split": "set aside"}[report.tuned_on]
-        lines.append(
-            f"{report.n_certification:,} rows certified; {report.n_tuning:,} others, {source}, "
-            f"drew the path of {report.path_length} steps, {len(report.path)} of them tested."
-        )
-    return [*lines, _DRIFT] if report.certified else lines
-
-
-def _title(report: CertificationReport) -> str:
-    """Return the promise as a heading."""
-    what = {"accuracy_gap": "accuracy lost", "disagreement": "rows answered otherwise"}[report.risk]
-    against = " and ".join(report.references) or report.reference
+def _table(report: CertificationReport) -> Table:
+    """Return the certificate as a table; remarks alone where nothing is certified."""
+    risk = {"accuracy_gap": "accuracy lost", "disagreement": "predictions changed"}[report.risk]
+    reference = " and ".join(report.references) or report.reference
     state = "Certificate" if report.certified else "No certificate"
-    return (
-        f"{state} for {' > '.join(report.names)}: {what} at most {report.epsilon:.2%} against "
-        f"{against}, with probability {1 - report.delta:.6g}"
+    title = (
+        f"{state} for {' > '.join(report.names)}: {risk} at most {report.epsilon:.2%} against "
+        f"{reference}, with probability {1 - report.delta:.6g}"
     )
-
-
-def _cost_line(report: CertificationReport) -> str:
-    """Return the sentence about cost."""
-    half = (report.cost_interval[1] - report.cost_interval[0]) / 2
-    cost = format_cost(report.mean_cost, report.unit, half)
-    limit = format_cost(report.mean_cost_upper, report.unit)
-    full = format_cost(report.full_cost, report.unit)
-    promised = "at these thresholds alone"
-    if report.max_mean_cost is not None:
-        promised = f"promised, within {format_cost(report.max_mean_cost, report.unit)}"
-    return (
-        f"Mean cost {cost} per row, at most {limit} ({promised}); {full} without early exit: "
-        f"{report.saving:.2f} times cheaper."
-    )
+    body = _cells(report) if report.stages else []
+    remarks = _remarks(report)
+    return Table(title, _HEADER, body, ["", *remarks] if body else remarks)
 
 
 def _cells(report: CertificationReport) -> list[list[str]]:
     """Return the rows of the table as text."""
     thresholds = [f"{threshold:.4g}" for threshold in report.thresholds] + [""]
     body = []
-    for place, (stage, threshold) in enumerate(zip(report.stages, thresholds, strict=True)):
+    for k, (stage, threshold) in enumerate(zip(report.stages, thresholds, strict=True)):
         limit = stage["loss_upper"]
         body.append(
             [
-                f"exit {place} {stage['name']}",
+                f"exit {k} {stage['name']}",
                 threshold,
-                f"{stage['n_rows']:,}",
+                f"{stage['n_samples']:,}",
                 f"{stage['share']:.1%}",
                 str(stage["regressions"]),
                 str(stage["corrections"]),
@@ -239,3 +201,32 @@ def _cells(report: CertificationReport) -> list[list[str]]:
     net = f"{sum(stage['net'] for stage in report.stages):+.2%}"
     counts = [f"{report.n_certification:,}", "100.0%", *map(str, total), net]
     return [*body, ["all rows", "", *counts, ""]]
+
+
+def _remarks(report) -> list[str]:
+    """Return the sentences below the table."""
+    lines = [report.message]
+    if report.regressions is not None and report.certified:
+        lines.append(
+            f"Estimated loss {report.loss_estimate:.2%} (too low on average, as the thresholds "
+            f"were chosen for it), at most {report.loss_upper:.2%} at these thresholds alone."
+        )
+    if report.mean_cost is not None and report.certified:
+        half_width = (report.cost_interval[1] - report.cost_interval[0]) / 2
+        cost = format_cost(report.mean_cost, report.unit, half_width)
+        limit = format_cost(report.mean_cost_upper, report.unit)
+        full = format_cost(report.full_cost, report.unit)
+        scope = "at these thresholds alone"
+        if report.max_mean_cost is not None:
+            scope = f"guaranteed, within {format_cost(report.max_mean_cost, report.unit)}"
+        lines.append(
+            f"Mean cost {cost} per row, at most {limit} ({scope}); {full} without early exit: "
+            f"{report.saving:.2f} times cheaper."
+        )
+    if report.n_tuning:
+        source = {"fit": "held out in the fit", "split": "set aside"}[report.tuned_on]
+        lines.append(
+            f"{report.n_certification:,} rows certified; {report.n_tuning:,} others, {source}, "
+            f"determined the path of {report.path_length} steps, {len(report.path)} of them tested."
+        )
+    return [*lines, _DRIFT] if report.certified else lines

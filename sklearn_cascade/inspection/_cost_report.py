@@ -1,11 +1,15 @@
-"""What one pass over some rows found."""
+"""The cost report: what some rows cost a cascade or ensemble, and how good its predictions are.
+
+A report is built from the arrays of one pass (`build_report`), keeps sums over its rows, from
+which its figures follow, so that reports of parts of a table can be merged, and prints as a table.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
@@ -16,6 +20,7 @@ from sklearn_cascade.core import (
     cumulative_costs,
     is_additive,
     is_count,
+    label_columns,
     sample_scores,
     score_probabilities,
     worst_case_cost,
@@ -29,12 +34,12 @@ if TYPE_CHECKING:
 
 # Standard normal quantile of a two-sided 95 % interval.
 _Z = 1.959963984540054
-# What reports of the same committee have in common.
+# What reports must share to be merged.
 _SHARED = ("title", "names", "unit", "scoring", "exits_early", "alone_names", "member_costs")
 
 
 class CascadePrediction(NamedTuple):
-    """Answers of a committee with the stage that gave them and what they cost.
+    """Predictions of a cascade or ensemble, with the exit stage and the cost of each row.
 
     Attributes
     ----------
@@ -43,9 +48,9 @@ class CascadePrediction(NamedTuple):
     proba : ndarray of shape (n_samples, n_classes)
         Class probabilities.
     exit_stage : ndarray of int of shape (n_samples,)
-        The stage that answered, counted from 0.
+        The stage at which the row exited, counted from 0.
     cost : ndarray of shape (n_samples,)
-        Cost of every stage that ran for the row, in the committee's ``cost_unit_``.
+        Cost of every stage that ran for the row, in the estimator's ``cost_unit_``.
     """
 
     label: np.ndarray
@@ -56,16 +61,16 @@ class CascadePrediction(NamedTuple):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class CostReport:
-    """What some rows cost a committee, and how good its answers were.
+    """What some rows cost a cascade or ensemble, and how good its predictions were.
 
-    Returned by ``cost_report`` of the committees. Prints as a table; in a notebook shows
-    as one. All costs are per row and in `unit`. Scores are None where no `y` was given, and
-    NaN where a stage answered no row, or the scorer is undefined on its rows.
+    Returned by ``cost_report`` of cascades and ensembles. Prints as a table, in a notebook as an
+    HTML table. All costs are per row and in `unit`. Scores are None where no `y` was given, and
+    NaN where no row exits at a stage, or the scorer is undefined on its rows.
 
     Attributes
     ----------
     title : str
-        The committee in words.
+        The cascade or ensemble in words.
     names : tuple of str
         Its members, in running order.
     unit : str
@@ -77,13 +82,13 @@ class CostReport:
     exits_early : bool
         False for an ensemble, whose members all run.
     exit_counts : tuple of int
-        Rows answered by each stage.
+        Rows that exit at each stage.
     exit_rates : tuple of float
         Their share of all rows, by weight.
     exit_costs : tuple of float
-        Mean cost of a row answered by each stage.
+        Mean cost of the rows that exit at each stage.
     exit_scores : tuple of float or None
-        Score on the rows answered by each stage.
+        Score on the rows that exit at each stage.
     mean_cost : float
         Expected cost of a row.
     cost_interval : tuple of float
@@ -93,7 +98,7 @@ class CostReport:
     score : float or None
         Score on all rows.
     alone_names : tuple of str
-        What `member_costs` and `member_scores` are about: the members; for the parts of one
+        What `member_costs` and `member_scores` describe: the members; for the parts of one
         ensemble "first 15", "first 30" and so on, the ensemble truncated to its first members.
     member_costs : tuple of float
         Cost of each member alone.
@@ -103,11 +108,11 @@ class CostReport:
         Score of all members together, without early exit; it costs `worst_cost`.
     conditions : dict or None
         How the costs were measured.
-    whole : EnsembleComparison or None
+    ensemble_comparison : EnsembleComparison or None
         For the parts of one ensemble: labels that differ from the ensemble's, by part and by
         label, and how much of the time saved is early exit.
     certificate : CertificationReport or None, default=None
-        What is promised of the cascade's loss.
+        What is guaranteed about the cascade's loss.
 
     See Also
     --------
@@ -133,20 +138,20 @@ class CostReport:
     member_scores: tuple[float, ...] | None
     full_score: float | None
     conditions: dict | None
-    whole: EnsembleComparison | None
+    ensemble_comparison: EnsembleComparison | None
     certificate: CertificationReport | None = None
-    # What `merge` adds up: no figure, so no field.
-    _sums = None
+    # What `merge` adds up; not a figure, hence not a field.
+    _sums: ClassVar[ReportSums | None] = None
 
     @property
     def best_member(self) -> str | None:
         """Name of the member with the best score, the cheaper of equals; None if not compared.
 
-        For the parts of one ensemble, all of it.
+        For the parts of one ensemble, the full ensemble.
         """
         if self.member_scores is None:
             return None
-        if self.whole is not None:
+        if self.ensemble_comparison is not None:
             return self.alone_names[-1]
         order = [
             (-np.inf if np.isnan(score) else score, -cost)
@@ -168,10 +173,10 @@ class CostReport:
         return reference / self.mean_cost
 
     def merge(self, *others: CostReport) -> CostReport:
-        """Return the report of the rows of this one and of others of the same committee.
+        """Merge with reports of the same cascade or ensemble on other rows.
 
-        For a table that is looked at part by part. Sums over rows are added up, so that the
-        result is the report of all rows at once, up to rounding, in whatever order.
+        For a table that is evaluated in parts. Sums over rows are added, so the result is the
+        report of all rows at once, up to rounding, in any order.
 
         Parameters
         ----------
@@ -186,14 +191,14 @@ class CostReport:
         Raises
         ------
         TypeError
-            If one of `others` is no report.
+            If one of `others` is not a report.
         ValueError
-            If a report is of another committee, has scores where another has none, or has a score
-            that is no sum over rows.
+            If a report is of another cascade or ensemble, has scores where another has none, or
+            has a score that is not a sum over rows.
 
         See Also
         --------
-        ExitMonitor.merge : Add up what several servers saw.
+        ExitMonitor.merge : The same for the rows that several servers have seen.
 
         Examples
         --------
@@ -211,25 +216,24 @@ class CostReport:
         for other in others:
             if not isinstance(other, CostReport):
                 raise TypeError(f"other is a {type(other).__name__}; expected a CostReport")
-        return merge_reports([self, *others])
+        return _merge_reports([self, *others])
 
     def rows(self) -> list[dict]:
-        """Return the table as a list of dicts with kind, name, n_rows, share, cost and score."""
+        """Return the table as a list of dicts with kind, name, n_samples, share, cost and score."""
+        columns = ("kind", "name", "n_samples", "share", "cost", "score")
         exit_scores = self.exit_scores or (None,) * len(self.names)
         member_scores = self.member_scores or (None,) * len(self.names)
-        table = []
+        table: list[tuple] = []
         if self.exits_early:
-            columns = (self.names, self.exit_counts, self.exit_rates, self.exit_costs, exit_scores)
-            for values in zip(*columns, strict=True):
-                table.append(_row("exit", *values))
-        table.append(_row("all rows", "", self.n_samples, 1.0, self.mean_cost, self.score))
+            exits = (self.names, self.exit_counts, self.exit_rates, self.exit_costs, exit_scores)
+            table += [("exit", *values) for values in zip(*exits, strict=True)]
+        n = self.n_samples
+        table.append(("all rows", "", n, 1.0, self.mean_cost, self.score))
         alone = (self.alone_names, self.member_costs, member_scores)
-        for name, cost, score in zip(*alone, strict=True):
-            table.append(_row("alone", name, self.n_samples, 1.0, cost, score))
-        if self.exits_early and self.whole is None:
-            full = ("", self.n_samples, 1.0, self.worst_cost, self.full_score)
-            table.append(_row("no early exit", *full))
-        return table
+        table += [("alone", name, n, 1.0, *figures) for name, *figures in zip(*alone, strict=True)]
+        if self.exits_early and self.ensemble_comparison is None:
+            table.append(("no early exit", "", n, 1.0, self.worst_cost, self.full_score))
+        return [dict(zip(columns, values, strict=True)) for values in table]
 
     def to_dict(self) -> dict:
         """Return all figures as plain Python values, ready for JSON.
@@ -247,12 +251,12 @@ class CostReport:
         return pandas.DataFrame(self.rows())
 
     def __str__(self) -> str:
-        return table_of(self).to_text()
+        return _table(self).to_text()
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return table_of(self).to_html()
+        return _table(self).to_html()
 
 
 def build_report(
@@ -263,152 +267,99 @@ def build_report(
     costs: np.ndarray,
     unit: str,
     conditions: dict | None,
-    passage: NamedTuple,
+    routing: Any,
     classes: np.ndarray,
     y: np.ndarray | None,
     sample_weight: np.ndarray | None,
     scoring: str | Callable,
-    alone: Sequence[np.ndarray | None] | None,
-    together: np.ndarray | None,
-    whole: EnsembleComparison | None = None,
+    member_proba: Sequence[np.ndarray | None] | None,
+    full_proba: np.ndarray | None,
+    ensemble_comparison: EnsembleComparison | None = None,
     certificate: CertificationReport | None = None,
 ) -> CostReport:
-    """Put the report together from the arrays of one pass.
+    """Return the report of one pass; parameters not named here are those of `CostReport`.
 
-    Parameters
-    ----------
-    title, exits_early, names
-        As in `CostReport`.
-    costs : ndarray of shape (n_stages,)
-        Cost of one row in each stage.
-    unit, conditions
-        As in `CostReport`.
-    passage : named tuple of proba, exit_stage, last_called
-        The committee's answers (n_samples, n_classes), the stage that gave each of them and
-        the last one that ran (n_samples,).
-    classes : ndarray of shape (n_classes,)
-        Label of each column.
-    y, sample_weight : ndarray of shape (n_samples,) or None
-        True labels and weights.
-    scoring : str or callable
-        Scorer of the answers.
-    alone : sequence of ndarray of shape (n_samples, n_classes), or None
-        Answers of each member; an entry is None where it failed.
-    together : ndarray of shape (n_samples, n_classes) or None
-        Answers of all members combined.
-    whole : EnsembleComparison or None
-        For the parts of one ensemble, whose `alone` are those of its first members.
-    certificate : CertificationReport or None
-        The certificate of its thresholds.
+    Costs (n_stages,) are those of one row in each stage. `routing` holds proba
+    (n_samples, n_classes), exit_stage and last_called (n_samples,), the last stage that ran.
+    `member_proba` are the outputs of each member for all rows (n_samples, n_classes), None for
+    one that failed; of the first members of an ensemble with an `ensemble_comparison`. `full_proba`
+    is the output of all members without early exit (n_samples, n_classes).
     """
-    truth, judged = (y, classes, sample_weight, scoring), (alone, together)
-    sums = sum_rows(passage, len(costs), *truth, *judged)
-    if sums.exit_gains is None:
-        scores = _ask_scorer(passage, len(costs), *judged, truth)
+    sums = sum_rows(
+        routing, len(costs), y, classes, sample_weight, scoring, member_proba, full_proba
+    )
+    if sums.exit_gains is not None:
+        scores = _score_figures(sums, scoring)
+    elif y is None:
+        scores = dict.fromkeys(("exit_scores", "score", "member_scores", "full_score"))
     else:
-        scores = score_figures(sums, scoring)
+
+        def score(proba, rows=slice(None)):
+            return _score(proba, rows, y, classes, sample_weight, scoring)
+
+        at_stage = (routing.exit_stage == k for k in range(len(costs)))
+        scores = {
+            "exit_scores": tuple(score(routing.proba, rows) for rows in at_stage),
+            "score": score(routing.proba),
+            "member_scores": None if member_proba is None else tuple(map(score, member_proba)),
+            "full_score": None if full_proba is None else score(full_proba),
+        }
+    paid = cumulative_costs(costs)
+    alone_names, alone_costs = names, costs
+    if ensemble_comparison is not None:
+        alone_names = [f"first {count:,}" for count in ensemble_comparison.counts]
+        alone_costs = paid
     report = CostReport(
         title=title,
+        names=tuple(names),
         unit=unit,
         scoring=scoring if isinstance(scoring, str) else "score",
         exits_early=exits_early,
-        **cost_figures(sums, cumulative_costs(costs)),
+        **_cost_figures(sums, paid),
         worst_cost=worst_case_cost(costs),
-        **_alone_figures(names, costs, whole),
+        alone_names=tuple(alone_names),
+        member_costs=tuple(float(cost) for cost in alone_costs),
         **scores,
         conditions=conditions,
+        ensemble_comparison=ensemble_comparison,
         certificate=certificate,
     )
-    return with_sums(report, sums)
+    return _with_sums(report, sums)
 
 
-def _ask_scorer(passage, n_stages: int, alone, together, truth: tuple) -> dict:
-    """Return every score where they are no sums over rows; None throughout where `y` is."""
-    if truth[0] is None:
-        return dict.fromkeys(("exit_scores", "score", "member_scores", "full_score"))
-    rows = slice(None)
-    each = None if alone is None else tuple(_score(answers, rows, *truth) for answers in alone)
-    at_stage = (passage.exit_stage == k for k in range(n_stages))
-    return {
-        "exit_scores": tuple(_score(passage.proba, here, *truth) for here in at_stage),
-        "score": _score(passage.proba, rows, *truth),
-        "member_scores": each,
-        "full_score": None if together is None else _score(together, rows, *truth),
-    }
-
-
-def _alone_figures(names, costs, whole) -> dict:
-    """Return the names, and names and costs of what each answer alone is about."""
-    alone_names = names
-    if whole is not None:
-        alone_names = [f"first {count:,}" for count in whole.counts]
-        costs = cumulative_costs(costs)
-    return {
-        "names": tuple(names),
-        "alone_names": tuple(alone_names),
-        "member_costs": tuple(float(paid) for paid in costs),
-        "whole": whole,
-    }
-
-
-def _score(answers, rows, y, classes, sample_weight, scoring) -> float:
+def _score(proba, rows, y, classes, sample_weight, scoring) -> float:
     """Return the score on some rows, or NaN where there is none or it is undefined."""
-    if answers is None or not len(answers[rows]):
+    if proba is None or not len(proba[rows]):
         return float("nan")
     weight = None if sample_weight is None else sample_weight[rows]
     if weight is not None and not weight.any():
         return float("nan")
     try:
         with warnings.catch_warnings():
-            # A stage's rows may hold a class or two only; NaN or the metric's own zero says so.
+            # A stage's rows may hold only a class or two; then the score is NaN or the metric's
+            # own zero.
             warnings.simplefilter("ignore", UndefinedMetricWarning)
             warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
-            return score_probabilities(scoring, answers[rows], y[rows], classes, weight)
+            return score_probabilities(scoring, proba[rows], y[rows], classes, weight)
     except ValueError:
         if isinstance(rows, slice):
             raise
         return float("nan")
 
 
-def _row(kind, name, n_rows, share, cost, score) -> dict:
-    """Return one line of the table."""
-    return {
-        "kind": kind,
-        "name": name,
-        "n_rows": n_rows,
-        "share": share,
-        "cost": cost,
-        "score": score,
-    }
-
-
 class ReportSums(NamedTuple):
-    """Sums over some rows.
+    """Sums over the rows of a report; None where the outputs or the labels are not known.
 
-    Attributes
-    ----------
-    counts : ndarray of int of shape (n_stages, n_stages)
-        Rows by the stage that answered and the last one that ran.
-    weights : ndarray of shape (2, n_stages, n_stages)
-        The sums of their weights, and of the squares of these.
-    exit_gains : ndarray of shape (n_stages, 2, n_classes + 1) or None
-        Of the rows answered by each stage, by true class: what their answers are worth times
-        their weight, and the weight. Labels that the committee does not know come last. None
-        where no score is known, or it is no sum over rows.
-    alone_gains : ndarray of shape (n_members, 2, n_classes + 1) or None
-        The same of all rows for each member alone.
-    together_gains : ndarray of shape (1, 2, n_classes + 1) or None
-        The same for all members together.
-    whole_counts : ndarray of int of shape (n_classes,) or None
-        Rows by the label that all members together give.
+    Gains are the values of the predictions times the weights, then the weights, by true class;
+    labels unknown to the model come last. They are None if the score is not a sum over rows.
     """
 
-    counts: np.ndarray
-    weights: np.ndarray
-    exit_gains: np.ndarray | None
-    alone_gains: np.ndarray | None
-    together_gains: np.ndarray | None
-    whole_counts: np.ndarray | None
+    counts: np.ndarray  # int (n_stages, n_stages): by exit stage and last stage that ran
+    weights: np.ndarray  # (2, n_stages, n_stages): their weights, and the squares of these
+    exit_gains: np.ndarray | None  # (n_stages, 2, n_classes + 1)
+    member_gains: np.ndarray | None  # (n_members, 2, n_classes + 1)
+    full_gains: np.ndarray | None  # (2, n_classes + 1)
+    full_counts: np.ndarray | None  # int (n_classes,): by the label of all members together
 
     @property
     def n_samples(self) -> int:
@@ -417,48 +368,55 @@ class ReportSums(NamedTuple):
 
 
 def sum_rows(
-    passage: NamedTuple,
-    n_stages: int,
-    y: np.ndarray | None,
-    classes: np.ndarray,
-    sample_weight: np.ndarray | None,
-    scoring: str | Callable,
-    alone: Sequence[np.ndarray | None] | None,
-    together: np.ndarray | None,
+    routing, n_stages, y, classes, sample_weight, scoring, member_proba, full_proba
 ) -> ReportSums:
-    """Add up one pass; parameters as in `build_report`."""
-    proba, exit_stage, last_called = passage
+    """Return the sums over the rows of one pass; parameters as in `build_report`."""
+    proba, exit_stage, last_called = routing
     weight = np.ones(len(proba)) if sample_weight is None else sample_weight
-    place, shape = exit_stage * n_stages + last_called, (n_stages, n_stages)
+    n_classes, cell = len(classes), exit_stage * n_stages + last_called
 
     def total(values=None):
-        return np.bincount(place, values, minlength=n_stages**2).reshape(shape)
+        return np.bincount(cell, values, minlength=n_stages**2).reshape(n_stages, n_stages)
 
-    by_exit = by_member = of_all = None
+    def gains_of(proba, rows=slice(None)):
+        if proba is None:
+            return np.full((2, n_classes + 1), np.nan)
+        true, mass = columns[rows], weight[rows]
+        gains = sample_scores(scoring, proba[rows], true) * mass
+        return np.stack([np.bincount(true, w, minlength=n_classes + 1) for w in (gains, mass)])
+
+    exit_gains = member_gains = full_gains = full_counts = None
     columns = None if y is None else _columns_to_sum(scoring, y, classes)
     if columns is not None:
-        gains = _GainSums(scoring, columns, weight, len(classes))
-        by_exit = np.stack([gains.of(proba, exit_stage == k) for k in range(n_stages)])
-        by_member = None if alone is None else np.stack([gains.of(p) for p in alone])
-        of_all = None if together is None else np.stack([gains.of(together)])
-    labels = None if together is None else together.argmax(axis=1)
-    return ReportSums(
-        total(),
-        np.stack([total(weight), total(weight**2)]),
-        by_exit,
-        by_member,
-        of_all,
-        None if labels is None else np.bincount(labels, minlength=len(classes)),
-    )
+        exit_gains = np.stack([gains_of(proba, exit_stage == k) for k in range(n_stages)])
+        member_gains = None if member_proba is None else np.stack([*map(gains_of, member_proba)])
+        full_gains = None if full_proba is None else gains_of(full_proba)
+    if full_proba is not None:
+        full_counts = np.bincount(full_proba.argmax(axis=1), minlength=n_classes)
+    weights = np.stack([total(weight), total(weight**2)])
+    return ReportSums(total(), weights, exit_gains, member_gains, full_gains, full_counts)
 
 
-def cost_figures(sums: ReportSums, paid: np.ndarray) -> dict:
-    """Return every figure about cost, from what a row has paid once each stage has run."""
+def _columns_to_sum(scoring, y: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
+    """Return the column of each true label; None where the score is not a sum over these rows."""
+    if not is_additive(scoring):
+        return None
+    found = label_columns(y, classes)
+    unknown = found < 0
+    # No prediction is right for a label unknown to the model; how else it counts, only the scorer
+    # knows.
+    if unknown.any() and not (is_count(scoring) and scoring != "balanced_accuracy"):
+        return None
+    return np.where(unknown, len(classes), found)
+
+
+def _cost_figures(sums: ReportSums, paid: np.ndarray) -> dict[str, Any]:
+    """Return every figure about cost, from what a row has paid after each stage (n_stages,)."""
     weight, squared = sums.weights
     by_exit, total = weight.sum(axis=1), weight.sum()
     mean = float(weight.sum(axis=0) @ paid / total)
     error = float(np.sqrt(squared.sum(axis=0) @ (paid - mean) ** 2) / total)
-    # A stage that answers no row is shown with what a row would have paid.
+    # A stage at which no row exits is shown with what a row would have paid.
     exit_costs = [
         float(row @ paid / share) if share else float(cost)
         for row, share, cost in zip(weight, by_exit, paid, strict=True)
@@ -473,90 +431,58 @@ def cost_figures(sums: ReportSums, paid: np.ndarray) -> dict:
     }
 
 
-def score_figures(sums: ReportSums, scoring: str) -> dict:
-    """Return every score that is a sum over rows."""
+def _score_figures(sums, scoring):
+    """Return every score, where scores are sums over rows."""
 
-    def scores(gains):
-        return None if gains is None else tuple(_score_of(scoring, gain) for gain in gains)
+    def score(gains):
+        value, mass = gains
+        if np.isnan(mass).any() or not mass.any():
+            return float("nan")
+        if scoring == "balanced_accuracy":
+            occurring = mass > 0
+            return float(np.mean(value[occurring] / mass[occurring]))
+        # Divided last, so that counts stay integers and a perfect score is exactly one.
+        return float(value.sum() / mass.sum())
 
-    full = scores(sums.together_gains)
+    members, full = sums.member_gains, sums.full_gains
     return {
-        "exit_scores": scores(sums.exit_gains),
-        "score": _score_of(scoring, sums.exit_gains.sum(axis=0)),
-        "member_scores": scores(sums.alone_gains),
-        "full_score": None if full is None else full[0],
+        "exit_scores": tuple(map(score, sums.exit_gains)),
+        "score": score(sums.exit_gains.sum(axis=0)),
+        "member_scores": None if members is None else tuple(map(score, members)),
+        "full_score": None if full is None else score(full),
     }
 
 
-def merge_reports(reports: Sequence[CostReport]) -> CostReport:
-    """Return the report of the rows of several reports of one committee."""
-    first = reports[0]
-    for report in reports:
-        _check_same(first, report)
-    sums = ReportSums(*map(_add, zip(*(report._sums for report in reports), strict=True)))
-    paid = np.array(first.member_costs)
-    figures = cost_figures(sums, cumulative_costs(paid) if first.whole is None else paid)
-    if sums.exit_gains is not None:
-        figures |= score_figures(sums, first.scoring)
-    whole = None
-    if all(report.whole is not None for report in reports):
-        whole = _merge_wholes(reports)
-    return with_sums(replace(first, **figures, whole=whole), sums)
-
-
-def with_sums(report: CostReport, sums: ReportSums) -> CostReport:
-    """Return a new report, once it holds the sums that it follows from."""
+def _with_sums(report: CostReport, sums: ReportSums) -> CostReport:
+    """Return a new report after attaching the sums from which it follows."""
     # Reports are frozen.
     object.__setattr__(report, "_sums", sums)
     return report
 
 
-class _GainSums:
-    """Adds up what answers are worth, by true class."""
-
-    def __init__(self, scoring, columns, weight, n_classes):
-        self._scoring, self._columns, self._weight = scoring, columns, weight
-        self._size = n_classes + 1
-
-    def of(self, proba, rows=slice(None)) -> np.ndarray:
-        """Return the sums over some rows: (2, n_classes + 1); NaN where a member failed."""
-        if proba is None:
-            return np.full((2, self._size), np.nan)
-        columns, weight = self._columns[rows], self._weight[rows]
-        gains = sample_scores(self._scoring, proba[rows], columns) * weight
-        return np.stack([np.bincount(columns, w, minlength=self._size) for w in (gains, weight)])
-
-
-def _columns_to_sum(scoring, y: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
-    """Return the column of each true label; None where the score is no sum over these rows."""
-    if not is_additive(scoring):
-        return None
-    columns = {label: column for column, label in enumerate(classes.tolist())}
-    found = np.array([columns.get(label, len(classes)) for label in y.tolist()], dtype=np.intp)
-    # No answer is right for a label that nobody knows; what else it is worth, the scorer tells.
-    unknown = (found == len(classes)).any() and not _weighs_rows_alike(scoring)
-    return None if unknown else found
+def _merge_reports(reports: Sequence[CostReport]) -> CostReport:
+    """Return the report of the rows of all reports."""
+    first = reports[0]
+    for report in reports:
+        _check_same(first, report)
+    sums = ReportSums._make(
+        None if any(part is None for part in parts) else np.sum(parts, axis=0)
+        for parts in zip(*(report._sums for report in reports), strict=True)
+    )
+    costs = np.array(first.member_costs)
+    paid = cumulative_costs(costs) if first.ensemble_comparison is None else costs
+    figures = _cost_figures(sums, paid)
+    if sums.exit_gains is not None:
+        figures |= _score_figures(sums, first.scoring)
+    comparison = None
+    parts = [report.ensemble_comparison for report in reports if report.ensemble_comparison]
+    if len(parts) == len(reports):
+        comparison = _merge_comparisons(reports, parts)
+    return _with_sums(replace(first, **figures, ensemble_comparison=comparison), sums)
 
 
-def _weighs_rows_alike(scoring: str) -> bool:
-    """Tell whether a score is the share of right answers."""
-    return is_count(scoring) and scoring != "balanced_accuracy"
-
-
-def _score_of(scoring: str, sums: np.ndarray) -> float:
-    """Return a score from worth and weight by true class; NaN without any weight."""
-    gained, mass = sums
-    if np.isnan(mass).any() or not mass.any():
-        return float("nan")
-    if scoring == "balanced_accuracy":
-        occurring = mass > 0
-        return float(np.mean(gained[occurring] / mass[occurring]))
-    # Divided last, so that counts stay whole numbers and a perfect score is one.
-    return float(gained.sum() / mass.sum())
-
-
-def _check_same(first: CostReport, other: CostReport) -> None:
-    """Refuse reports that do not add up."""
+def _check_same(first, other):
+    """Raise for reports that cannot be merged."""
     if other._sums is None or first._sums is None:
         raise ValueError(
             "a report holds no sums over its rows; expected reports that cost_report returned"
@@ -565,112 +491,98 @@ def _check_same(first: CostReport, other: CostReport) -> None:
         ours, theirs = getattr(first, name), getattr(other, name)
         if ours != theirs:
             raise ValueError(
-                f"other has another {name}: {theirs!r}; expected {ours!r}, as only reports of the "
-                f"same committee add up. Were the costs measured in every part anew?"
+                f"other has another {name}: {theirs!r}; expected {ours!r}, since only reports of "
+                f"the same cascade or ensemble can be merged. Were the costs measured anew for "
+                f"every part?"
             )
     if (first.score is None) != (other.score is None):
         raise ValueError(
             "one report has scores and another has none; expected y for all parts, or for none"
         )
-    if other.score is not None and (other._sums.exit_gains is None):
+    if other.score is None:
+        return
+    if other._sums.exit_gains is None:
         raise ValueError(
-            f"scoring={other.scoring!r} is no sum over these rows, so that scores of parts do not "
-            f"add up; expected one of {list(ADDITIVE_SCORINGS)} and labels that the committee "
-            f"knows, or reports without y"
+            f"scoring={other.scoring!r} is no sum over these rows, so scores of parts cannot be "
+            f"merged; expected one of {list(ADDITIVE_SCORINGS)} and labels that the model knows, "
+            f"or reports without y"
         )
-    if other.score is not None and other._sums.exit_gains.shape != first._sums.exit_gains.shape:
-        raise ValueError("other has another number of classes; expected the same committee")
+    if other._sums.exit_gains.shape != first._sums.exit_gains.shape:
+        raise ValueError(
+            "other has another number of classes; expected the same cascade or ensemble"
+        )
 
 
-def _add(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Return the sum; None where a part is not known."""
-    return None if any(part is None for part in parts) else np.sum(parts, axis=0)
-
-
-def _merge_wholes(reports: Sequence[CostReport]) -> EnsembleComparison:
+def _merge_comparisons(reports, parts: Sequence[EnsembleComparison]) -> EnsembleComparison:
     """Return how the parts of one ensemble compare with it on the rows of all reports."""
-    wholes = [report.whole for report in reports]
-    timed = [whole.n_timed for whole in wholes]
-    labels, ways = wholes[0].class_disagreements, wholes[0].seconds
-    by_class = _mean_share(
-        [list(whole.class_disagreements.values()) for whole in wholes],
-        [report._sums.whole_counts for report in reports],
+    first = parts[0]
+
+    def merge_shares(shares, counts) -> list[float]:
+        """Merge shares (n_reports, n) of counts (n_reports, n); NaN where there are no rows."""
+        counts = np.array(counts)
+        # Shares of counts, so these are integers.
+        hits = np.rint(np.nan_to_num(np.array(shares)) * counts).sum(axis=0)
+        total = counts.sum(axis=0)
+        return np.where(total > 0, hits / np.maximum(total, 1), np.nan).tolist()
+
+    n_timed = [part.n_timed for part in parts]
+    by_class = merge_shares(
+        [list(part.class_disagreements.values()) for part in parts],
+        [report._sums.full_counts for report in reports],
+    )
+    by_exit = merge_shares(
+        [part.exit_disagreements for part in parts], [report.exit_counts for report in reports]
+    )
+    overall = merge_shares(
+        [[part.disagreement] for part in parts], [[report.n_samples] for report in reports]
     )
     return replace(
-        wholes[0],
-        disagreement=_mean_share(
-            [[whole.disagreement] for whole in wholes],
-            [[report.n_samples] for report in reports],
-        )[0],
-        exit_disagreements=tuple(
-            _mean_share(
-                [whole.exit_disagreements for whole in wholes],
-                [report.exit_counts for report in reports],
-            )
-        ),
-        class_disagreements=dict(zip(labels, by_class, strict=True)),
-        n_timed=sum(timed),
+        first,
+        disagreement=overall[0],
+        exit_disagreements=tuple(by_exit),
+        class_disagreements=dict(zip(first.class_disagreements, by_class, strict=True)),
+        n_timed=sum(n_timed),
         seconds={
-            way: float(np.average([whole.seconds[way] for whole in wholes], weights=timed))
-            for way in ways
+            call: float(np.average([part.seconds[call] for part in parts], weights=n_timed))
+            for call in first.seconds
         },
     )
 
 
-def _mean_share(shares, counts) -> list[float]:
-    """Return shares of the rows of all parts, from those of each; NaN where there are none."""
-    counts = np.array(counts)
-    # Shares of counts, so that these are whole numbers.
-    hits = np.rint(np.nan_to_num(np.array(shares)) * counts).sum(axis=0)
-    n_rows = counts.sum(axis=0)
-    return np.where(n_rows > 0, hits / np.maximum(n_rows, 1), np.nan).tolist()
-
-
-def table_of(report: CostReport) -> Table:
-    """Return the report as a table."""
-    header, rows = _cells(report)
-    body: list[list[str] | str] = []
-    for row in rows:
-        if row[0].startswith("alone") and "" not in body:
-            body.append("")
-        body.append(row)
-    title = f"{report.title}, {report.n_samples:,} rows"
-    return Table(title, header, body, _remarks(report))
-
-
-def _cells(report: CostReport) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of the table as text."""
+def _table(report: CostReport) -> Table:
+    """Return the report as a table, without scores where there are none."""
     header = ["", "rows", "share", "cost per row", report.scoring]
-    places = iter(range(len(report.names)))
-    body = []
-    for row in report.rows():
-        label = f"{row['kind']} {row['name']}".strip()
-        if row["kind"] == "exit":
-            label = f"exit {next(places)} {row['name']}"
-        share = f"{row['share']:.1%}" if row["kind"] in ("exit", "all rows") else ""
-        count = f"{row['n_rows']:,}" if share else ""
-        half = None
-        if row["kind"] == "all rows" and report.exits_early:
-            half = (report.cost_interval[1] - report.cost_interval[0]) / 2
-        cost = format_cost(row["cost"], report.unit, half)
-        body.append([label, count, share, cost, _format_score(row["score"])])
+    body: list[list[str] | str] = []
+    for place, row in enumerate(report.rows()):
+        kind = row["kind"]
+        if kind == "alone" and "" not in body:
+            body.append("")
+        label = f"{kind} {place} {row['name']}" if kind == "exit" else f"{kind} {row['name']}"
+        counted = kind in ("exit", "all rows")
+        half_width = None
+        if kind == "all rows" and report.exits_early:
+            half_width = (report.cost_interval[1] - report.cost_interval[0]) / 2
+        score = row["score"]
+        cells = [
+            label.strip(),
+            f"{row['n_samples']:,}" if counted else "",
+            f"{row['share']:.1%}" if counted else "",
+            format_cost(row["cost"], report.unit, half_width),
+            "-" if score is None or np.isnan(score) else f"{score:.4f}",
+        ]
+        body.append(cells if report.score is not None else cells[:-1])
     if report.score is None:
-        return header[:-1], [row[:-1] for row in body]
-    return header, body
-
-
-def _format_score(score: float | None) -> str:
-    """Return a score to four decimals, or a dash."""
-    return "-" if score is None or np.isnan(score) else f"{score:.4f}"
+        header = header[:-1]
+    return Table(f"{report.title}, {report.n_samples:,} rows", header, body, _remarks(report))
 
 
 def _remarks(report: CostReport) -> list[str]:
     """Return the sentences below the table."""
     lines = ["", f"Worst case {format_cost(report.worst_cost, report.unit)} per row."]
     if report.exits_early or report.best_member is not None:
-        lines.append(_verdict(report))
-    if report.whole is not None:
-        lines += _about_whole(report)
+        lines.append(_saving_in_words(report))
+    if report.ensemble_comparison is not None:
+        lines += _comparison_in_words(report.names, report.ensemble_comparison)
     if report.certificate is not None:
         lines.append(report.certificate.message)
     if report.conditions is not None:
@@ -681,53 +593,46 @@ def _remarks(report: CostReport) -> list[str]:
     return lines
 
 
-def _verdict(report: CostReport) -> str:
-    """Return the comparison with the best member alone, or with running everything."""
-    change = _change(report.saving)
+def _saving_in_words(report):
+    """Return the comparison with the best member alone, or with running every member."""
+    factor = report.saving
+    change = "more expensive"
+    if factor >= 1:
+        change = f"{factor:.2f} times cheaper"
+    elif factor > 0:
+        change = f"{1 / factor:.2f} times more expensive"
     if report.best_member is None:
         return f"{change} than running all members."
-    best = report.member_scores[report.alone_names.index(report.best_member)]
     reference = f"the best member alone ({report.best_member!r})"
-    if report.whole is not None:
-        reference = "the whole ensemble"
-    against = f"{change} than {reference}"
-    return f"{against}, {_difference(report.score - best, report.scoring)}."
+    if report.ensemble_comparison is not None:
+        reference = "the full ensemble"
+    gain = report.score - report.member_scores[report.alone_names.index(report.best_member)]
+    direction = "higher" if gain > 0 else "lower"
+    if abs(gain) < 5e-5:
+        difference = f"with the same {report.scoring}"
+    elif report.scoring in SHARES:
+        difference = f"{abs(gain) * 100:.2f} points {direction} in {report.scoring}"
+    else:
+        difference = f"{report.scoring} {abs(gain):.4f} {direction}"
+    return f"{change} than {reference}, {difference}."
 
 
-def _about_whole(report: CostReport) -> list[str]:
-    """Return what parts of one ensemble change, and where the time saved comes from."""
-    whole = report.whole
+def _comparison_in_words(names: tuple[str, ...], found: EnsembleComparison) -> list[str]:
+    """Return how often labels differ from the full ensemble's, and where time is saved."""
     per_part = ", ".join(
         f"{name} {share:.2%}"
-        for name, share in zip(report.names, whole.exit_disagreements, strict=True)
+        for name, share in zip(names, found.exit_disagreements, strict=True)
         if share > 0
     )
     labels = "Labels are the ensemble's on every row"
     if per_part:
-        labels = f"Labels differ from the ensemble's on {whole.disagreement:.2%} of rows "
+        labels = f"Labels differ from the ensemble's on {found.disagreement:.2%} of rows "
         labels += f"({per_part})"
-    taken = {name: format_cost(seconds, "s") for name, seconds in whole.seconds.items()}
+    taken = {name: format_cost(seconds, "s") for name, seconds in found.seconds.items()}
     return [
         f"{labels}; probabilities of rows that exit early are rougher.",
-        f"Time per row, {whole.n_timed:,} in a call: {taken['ensemble']} in the ensemble's own "
+        f"Time per row, {found.n_timed:,} in a call: {taken['ensemble']} in the ensemble's own "
         f"predict_proba, {taken['no_exit']} without early exit, {taken['cascade']} with it: "
-        f"{whole.speedup:.1f}x in all, {whole.exit_speedup:.1f}x by early exit, "
-        f"{whole.overhead_speedup:.1f}x by skipping overhead per member.",
+        f"{found.speedup:.1f}x in all, {found.exit_speedup:.1f}x by early exit, "
+        f"{found.overhead_speedup:.1f}x by skipping overhead per member.",
     ]
-
-
-def _change(factor: float) -> str:
-    """Return a saving in words."""
-    if factor == 0:
-        return "dearer"
-    return f"{factor:.2f} times cheaper" if factor >= 1 else f"{1 / factor:.2f} times dearer"
-
-
-def _difference(gain: float, scoring: str) -> str:
-    """Return a difference of scores in words."""
-    if abs(gain) < 5e-5:
-        return f"with the same {scoring}"
-    direction = "higher" if gain > 0 else "lower"
-    if scoring in SHARES:
-        return f"{abs(gain) * 100:.2f} points {direction} in {scoring}"
-    return f"{scoring} {abs(gain):.4f} {direction}"

@@ -1,22 +1,23 @@
-"""A cascade of the parts of one ensemble beside the whole: labels that differ, and time."""
+"""A cascade of the parts of one ensemble against the full ensemble: labels and times."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from time import perf_counter
+from functools import partial
 
 import numpy as np
 
 from sklearn_cascade._compat import n_rows, take_rows
+from sklearn_cascade.core import evenly_spaced, time_calls
 
-# Rows timed in one call, and seconds after which no call is repeated.
-_MOST_ROWS, _BUDGET = 10_000, 1.0
+# Rows timed in one call, calls, and seconds after which no call is repeated.
+_MAX_ROWS, _N_REPEATS, _BUDGET = 10_000, 8, 1.0
 
 
 @dataclass(frozen=True)
 class EnsembleComparison:
-    """What early exit changes in the answers of one ensemble, and where the time saved comes from.
+    """How early exit changes the labels of one ensemble, and what saves the time.
 
     Attributes
     ----------
@@ -25,9 +26,9 @@ class EnsembleComparison:
     disagreement : float
         Share of rows whose label differs from the ensemble's.
     exit_disagreements : tuple of float
-        The same for the rows answered by each part; NaN where it answers none.
+        The same for the rows that exit at each part; NaN where none does.
     class_disagreements : dict from label to float
-        The same by the ensemble's label; NaN for labels that it gives no row.
+        The same by the ensemble's label; NaN for labels that it predicts for no row.
     n_timed : int
         Rows of the one call that was timed.
     seconds : dict from str to float
@@ -58,63 +59,39 @@ class EnsembleComparison:
         return self.seconds["ensemble"] / self.seconds["no_exit"]
 
 
-def compare_with_whole(
+def compare_with_ensemble(
     calls: Mapping[str, Callable],
     X,
     exit_stage: np.ndarray,
-    answered: np.ndarray,
-    whole: np.ndarray,
+    cascade_columns: np.ndarray,
+    ensemble_columns: np.ndarray,
     classes: np.ndarray,
     counts: tuple[int, ...],
 ) -> EnsembleComparison:
-    """Compare labels, and time one call of each.
+    """Compare the labels (columns of `classes`, all (n_samples,)), and time one call of each.
 
-    Parameters
-    ----------
-    calls : mapping from str to callable
-        The three ways to get probabilities of X.
-    X : object with n_samples rows
-        The rows.
-    exit_stage : ndarray of int of shape (n_samples,)
-        The part that answered.
-    answered, whole : ndarray of int of shape (n_samples,)
-        Column of the cascade's label and of the ensemble's.
-    classes : ndarray of shape (n_classes,)
-        Label of each column.
-    counts : tuple of int
-        Members run after each part.
+    `calls` are the functions behind `EnsembleComparison.seconds`; each takes X and returns
+    probabilities. `counts` are the members run after each part.
     """
-    differs = answered != whole
+    differs = cascade_columns != ensemble_columns
+
+    def share(rows: np.ndarray) -> float:
+        return float(differs[rows].mean()) if rows.any() else float("nan")
+
     batch = X
-    if n_rows(X) > _MOST_ROWS:
-        batch = take_rows(X, np.linspace(0, n_rows(X) - 1, _MOST_ROWS).astype(int))
+    if n_rows(X) > _MAX_ROWS:
+        batch = take_rows(X, evenly_spaced(n_rows(X), _MAX_ROWS))
+    n_timed = n_rows(batch)
+    bound = {name: partial(call, batch) for name, call in calls.items()}
+    medians = np.median(time_calls(bound, _N_REPEATS, budget=_BUDGET), axis=0) / n_timed
     return EnsembleComparison(
         counts=counts,
         disagreement=float(differs.mean()),
-        exit_disagreements=tuple(_share(differs[exit_stage == k]) for k in range(len(counts))),
+        exit_disagreements=tuple(share(exit_stage == k) for k in range(len(counts))),
         class_disagreements={
-            label: _share(differs[whole == column]) for column, label in enumerate(classes.tolist())
+            label: share(ensemble_columns == column)
+            for column, label in enumerate(classes.tolist())
         },
-        n_timed=n_rows(batch),
-        seconds=_seconds_per_row(calls, batch),
+        n_timed=n_timed,
+        seconds=dict(zip(calls, medians.tolist(), strict=True)),
     )
-
-
-def _share(differs: np.ndarray) -> float:
-    """Return the share of rows that differ, NaN where there are none."""
-    return float(differs.mean()) if len(differs) else float("nan")
-
-
-def _seconds_per_row(calls: Mapping[str, Callable], X) -> dict[str, float]:
-    """Return the median time of a call per row, taken in turns while the budget lasts."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    begin = perf_counter()
-    for turn in range(9):
-        for name, call in calls.items():
-            start = perf_counter()
-            call(X)
-            times[name].append(perf_counter() - start)
-        if perf_counter() - begin > _BUDGET and turn:
-            break
-    # The first call of each warms up.
-    return {name: float(np.median(taken[1:])) / n_rows(X) for name, taken in times.items()}

@@ -1,4 +1,4 @@
-"""Share of rows and score by exit stage, as a picture."""
+"""The plot of the share of rows and the score by exit stage."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from sklearn_cascade.inspection._plot_utils import (
 class ExitDisplay:
     """Draw the share of rows that exits at each stage, and their score.
 
-    One bar for each stage, from the first at the top to the last; it says the share and, where
-    there is room, the number of rows. Scores stand in a column to the right of the bars.
+    One bar for each stage, from the first at the top to the last, is labelled with the share and,
+    where there is room, the number of rows. Scores are shown in a column to the right of the bars.
 
     Parameters
     ----------
     stage_names : sequence of str of length n_stages
         Members in running order.
     exit_rates : array-like of shape (n_stages,)
-        Share of all rows that each stage answers, from 0 to 1.
+        Share of all rows that exits at each stage, from 0 to 1.
     exit_counts : array-like of int of shape (n_stages,)
-        Their number.
+        Number of rows that exit at each stage.
     exit_scores : array-like of shape (n_stages,), default=None
-        Score on them; NaN where undefined.
+        Score on these rows; NaN where undefined.
     scoring : str, default="accuracy"
         Name of the scores; accuracies are shown in percent.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Where it was drawn.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of the plot.
     bars_ : matplotlib BarContainer
         One bar per stage.
     texts_ : list of matplotlib Text
-        What is written on the bars.
+        Labels of the bars.
     score_axis_ : matplotlib SecondaryAxis or None
         Axis whose tick labels are the scores; None without scores.
 
@@ -84,7 +84,7 @@ class ExitDisplay:
 
     @classmethod
     def from_report(cls, report, *, ax=None, name=None, **plot_kwargs):
-        """Draw the exits of a report.
+        """Draw the exits of a cost report.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class ExitDisplay:
         Returns
         -------
         display : ExitDisplay
-            Drawn.
+            The drawn display.
 
         Raises
         ------
@@ -134,20 +134,20 @@ class ExitDisplay:
         name=None,
         **plot_kwargs,
     ):
-        """Let a fitted cascade answer some rows, once, and draw where they exit.
+        """Predict some rows with a fitted cascade, once, and draw where they exit.
 
         Parameters
         ----------
         estimator : CascadeClassifier
             A fitted cascade.
         X : array-like or object with n_samples rows
-            Rows like those to come, best not those of the fit.
+            Rows like those to come, preferably not those of the fit.
         y : array-like of shape (n_samples,), default=None
             True labels; without them no scores are shown.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
         scoring : str or callable, default=None
-            Scorer for `y`; by default the estimator's own, or accuracy.
+            Scorer for `y`; by default that of the estimator, or accuracy.
         ax : matplotlib Axes, default=None
             Where to draw; a new figure by default.
         name : str, default=None
@@ -158,7 +158,7 @@ class ExitDisplay:
         Returns
         -------
         display : ExitDisplay
-            Drawn.
+            The drawn display.
 
         Raises
         ------
@@ -188,7 +188,7 @@ class ExitDisplay:
         bar_kwargs : dict, default=None
             Style of the bars, as for ``ax.barh``.
         text_kwargs : dict, default=None
-            Style of what is written on them, as for ``ax.text``.
+            Style of the labels of the bars, as for ``ax.text``.
 
         Returns
         -------
@@ -196,42 +196,39 @@ class ExitDisplay:
             This object.
         """
         self.ax_, self.figure_ = open_axes(ax, "ExitDisplay.plot")
-        places = np.arange(len(self.stage_names))
+        positions = np.arange(len(self.stage_names))
         style = styled({"color": "#0072B2", "height": 0.7}, bar_kwargs, "patches.Patch")
-        self.bars_ = self.ax_.barh(places, self.exit_rates, **style)
-        self.ax_.set_yticks(places, labels=[f"{k}  {n}" for k, n in enumerate(self.stage_names)])
-        self.ax_.set(xlim=(0, 1), ylim=(len(places) - 0.4, -0.6))
+        self.bars_ = self.ax_.barh(positions, self.exit_rates, **style)
+        self.ax_.set_yticks(positions, labels=[f"{k}  {n}" for k, n in enumerate(self.stage_names)])
+        self.ax_.set(xlim=(0, 1), ylim=(len(positions) - 0.4, -0.6))
         self.ax_.set(xlabel="Share of rows (%)", ylabel="Exit stage")
         show_percent(self.ax_.xaxis)
         if name is not None:
             self.ax_.set_title(name)
-        self.score_axis_ = None if self.exit_scores is None else self._show_scores(places)
+        self.score_axis_ = None
+        if self.exit_scores is not None:
+            self.score_axis_ = self.ax_.secondary_yaxis("right")
+            scores = [format_score(score, self.scoring) for score in self.exit_scores]
+            self.score_axis_.set_yticks(positions, labels=scores)
+            self.score_axis_.tick_params(length=0)
+            self.score_axis_.set_ylabel(score_label(self.scoring))
         style_axes(self.ax_)
         style = styled({"fontsize": 9}, text_kwargs, "text.Text")
-        self.texts_ = [self._write(place, style) for place in places]
+        self.texts_ = [self._label_bar(position, style) for position in positions]
         return self
 
-    def _show_scores(self, places):
-        """Write the scores to the right of the bars, and return the axis that holds them."""
-        axis = self.ax_.secondary_yaxis("right")
-        scores = [format_score(score, self.scoring) for score in self.exit_scores]
-        axis.set_yticks(places, labels=scores)
-        axis.tick_params(length=0)
-        axis.set_ylabel(score_label(self.scoring))
-        return axis
-
-    def _write(self, place, style):
-        """Write on a bar what it shows: behind it, or within where there is no room behind."""
-        rate = self.exit_rates[place]
+    def _label_bar(self, position, style):
+        """Label a bar: to its right, or inside where there is no room to the right."""
+        rate = self.exit_rates[position]
         room = self.ax_.bbox.width * np.array([rate, 1 - rate])
-        texts = [f"{rate:.1%} ({self.exit_counts[place]:,} rows)", f"{rate:.1%}", f"{rate:.0%}"]
+        texts = [f"{rate:.1%} ({self.exit_counts[position]:,} rows)", f"{rate:.1%}", f"{rate:.0%}"]
         widths = [text_size(self.ax_, f"{text}x", style)[0] for text in texts]
         chosen = next((k for k, width in enumerate(widths) if width < room.max()), -1)
         outside = widths[chosen] < room[1] or rate < 0.5
         side = {"ha": "left", "color": "black"} if outside else {"ha": "right", "color": "white"}
         return self.ax_.annotate(
             texts[chosen],
-            (rate, place),
+            (rate, position),
             xytext=(4 if outside else -4, 0),
             textcoords="offset points",
             **{"va": "center", **side, **style},

@@ -1,13 +1,13 @@
-"""Measured cost of a row: seconds, with the conditions they were taken under."""
+"""Measured time: seconds per row of each member, and the latency of calls by batch size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from numbers import Integral
-from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import indexable
@@ -15,19 +15,20 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_cascade._compat import import_optional, n_rows, take_rows
+from sklearn_cascade.core import evenly_spaced, time_calls
 from sklearn_cascade.inspection._tables import Table, format_cost, format_digits
 
 if TYPE_CHECKING:
     import pandas
 
-# By default a batch size is timed over this many rows, within these bounds of calls.
+# By default a batch size is timed over this many rows, within these numbers of calls.
 _ROWS_TIMED = 2000
-_FEWEST_CALLS, _MOST_CALLS = 20, 200
+_MIN_CALLS, _MAX_CALLS = 20, 200
 _HEADER = ["", "median", "mean", "p99", "rows per second", "speedup"]
 
 
 class MeasuredCosts(Mapping):
-    """Seconds per row of each member, by name; goes as it is into ``costs=``.
+    """Seconds per row of each member, by name; accepted as it is as ``costs=``.
 
     Parameters
     ----------
@@ -66,14 +67,14 @@ class MeasuredCosts(Mapping):
 def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5, n_threads=1) -> MeasuredCosts:
     """Measure how many seconds each fitted classifier takes for one row.
 
-    Each member answers one batch of rows, spread evenly over X, once to warm up and
-    then `n_repeats` times; the median counts. The batch size matters: one row at a time
-    costs far more per row than a thousand together.
+    Each member predicts one batch of rows, spread evenly over X, once to warm up and then
+    `n_repeats` times; the median counts. The batch size matters: one row at a time costs far more
+    per row than a thousand together.
 
     Parameters
     ----------
-    estimators : list of (str, classifier), mapping from name to classifier, or fitted committee
-        Fitted classifiers with ``predict_proba``.
+    estimators : list of (str, classifier), mapping from name to classifier, or fitted estimator
+        Fitted classifiers with ``predict_proba``, or a fitted cascade or ensemble of them.
     X : array-like or object with n_samples rows
         Rows like those to come.
     batch_size : int, default=1000
@@ -83,13 +84,13 @@ def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5, n_threads=1) -
     n_threads : int or None, default=1
         Threads that native libraries (BLAS, OpenMP) may use meanwhile. One thread measures the
         compute of a row, and keeps other work on the machine out of it; None leaves them as
-        they are. Members with ``n_jobs`` of their own are not held by it.
+        they are. Members with an ``n_jobs`` of their own are not limited by it.
 
     Returns
     -------
     costs : MeasuredCosts
         Mapping from name to seconds per row, with its unit and conditions; accepted as
-        ``costs=`` by the committees.
+        ``costs=`` by cascades and ensembles.
 
     Raises
     ------
@@ -122,15 +123,16 @@ def measure_costs(estimators, X, *, batch_size=1000, n_repeats=5, n_threads=1) -
     if n_rows(X) == 0:
         raise ValueError("X has 0 rows; at least one is needed to measure the costs")
     n_batch = min(batch_size, n_rows(X))
-    batch = take_rows(X, np.linspace(0, n_rows(X) - 1, n_batch).astype(int))
+    batch = take_rows(X, evenly_spaced(n_rows(X), n_batch))
+    calls = {name: partial(estimator.predict_proba, batch) for name, estimator in estimators}
     with threadpool_limits(n_threads):
-        seconds = _median_seconds(estimators, batch, n_repeats)
+        seconds = np.median(time_calls(calls, n_repeats), axis=0) / n_batch
     conditions = {
         "batch_size": n_batch,
         "n_repeats": n_repeats,
         "n_threads": n_threads or _n_threads(),
     }
-    return MeasuredCosts({name: time / n_batch for name, time in seconds.items()}, conditions)
+    return MeasuredCosts(dict(zip(calls, seconds.tolist(), strict=True)), conditions)
 
 
 def _check_at_least_one(**values) -> None:
@@ -138,22 +140,6 @@ def _check_at_least_one(**values) -> None:
     for parameter, value in values.items():
         if not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{parameter}={value!r}; expected an integer of at least 1")
-
-
-def _median_seconds(estimators, batch, n_repeats: int) -> dict[str, float]:
-    """Return the median time of a warm call of each, taken in turns.
-
-    In turns, so that a busy moment of the machine falls on all of them and not on one.
-    """
-    times: dict[str, list[float]] = {name: [] for name, _ in estimators}
-    for _, estimator in estimators:
-        estimator.predict_proba(batch)
-    for _ in range(n_repeats):
-        for name, estimator in estimators:
-            start = perf_counter()
-            estimator.predict_proba(batch)
-            times[name].append(perf_counter() - start)
-    return {name: float(np.median(seconds)) for name, seconds in times.items()}
 
 
 def _n_threads() -> int:
@@ -186,15 +172,15 @@ class LatencyReport:
     n_samples : int
         Rows that the batches were taken from.
     n_threads : int
-        Threads that native libraries might use.
+        Threads that native libraries could use.
     measurements : tuple of named tuple
         One for each batch size and classifier: `batch_size`; `n_repeats`, the number of timed
         calls; `kind` ("alone", "no early exit", "cascade" or "ensemble"); `name` of the
         member, empty for what runs all of them; `median`, `mean` and `p99`, seconds of a call;
-        `rows_per_second`; and `speedup` against the slowest alone at that batch size. The last
-        two are from the mean: a cascade is quick for most rows and slow for some, which the
-        median of single rows does not show. Of fewer than 100 calls the p99 is nearly the
-        slowest.
+        `rows_per_second`; and `speedup` over the slowest member alone at that batch size. The
+        last two are computed from the mean: a cascade is fast for most rows and slow for some,
+        which the median of single rows does not show. With fewer than 100 calls the p99 is nearly
+        the slowest.
 
     See Also
     --------
@@ -230,27 +216,27 @@ class LatencyReport:
 def latency_report(
     estimators, X, *, batch_sizes=(1, 32, 1000), n_repeats=None, n_threads=1
 ) -> LatencyReport:
-    """Time calls of members and their committee at several batch sizes.
+    """Time calls of a cascade or ensemble and of its members at several batch sizes.
 
-    Small batches are how an online service is asked, large ones how a table is worked off. The
-    classifiers are warmed first and then called in turns. Each call brings other rows, since
-    the time of a cascade depends on them, spread evenly over X and the same for all.
+    Small batches are what an online service sees, large ones what offline scoring of a table sees.
+    The classifiers are warmed up first and then called in turns. Each call gets other rows, since
+    the time of a cascade depends on them, spread evenly over X and the same for all classifiers.
 
     Parameters
     ----------
-    estimators : fitted committee, list of (str, classifier) or mapping from name to classifier
+    estimators : fitted estimator, list of (str, classifier) or mapping from name to classifier
         A `CascadeClassifier` or `AveragingEnsemble` is timed beside each of its members alone,
-        a cascade also without early exit; of a list or mapping, just the classifiers in it.
+        and a cascade also without early exit; of a list or mapping, just the classifiers in it.
     X : array-like or object with n_samples rows
         Rows like those to come, best not those of the fit.
     batch_sizes : iterable of int, default=(1, 32, 1000)
         Rows in a call, at most n_samples.
     n_repeats : int or None, default=None
-        Timed calls of each classifier at each batch size. None: as many as 2,000 rows take, but
-        20 at least and 200 at most.
+        Timed calls of each classifier at each batch size. None: enough for 2,000 rows, but at
+        least 20 and at most 200.
     n_threads : int or None, default=1
         Threads that native libraries (BLAS, OpenMP) may use meanwhile; None leaves them as
-        they are. Classifiers with ``n_jobs`` of their own are not held by it.
+        they are. Classifiers with an ``n_jobs`` of their own are not limited by it.
 
     Returns
     -------
@@ -285,43 +271,49 @@ def latency_report(
     >>> min(row["speedup"] for row in report.rows()[:2])
     1.0
     """
-    contestants = _contestants(estimators)
+    classifiers = _classifiers_to_time(estimators)
     (X,) = indexable(X)
-    if n_rows(X) == 0:
+    n_samples = n_rows(X)
+    if n_samples == 0:
         raise ValueError("X has 0 rows; at least one is needed to time a call")
-    sizes = _cut_sizes(batch_sizes, n_rows(X))
+    sizes = list(batch_sizes) if isinstance(batch_sizes, Iterable) else [batch_sizes]
+    if not sizes or any(not isinstance(size, Integral) or size < 1 for size in sizes):
+        raise ValueError(f"batch_sizes={batch_sizes!r}; expected integers of at least 1")
     counts = {"n_repeats": n_repeats, "n_threads": n_threads}
     _check_at_least_one(**{name: count for name, count in counts.items() if count is not None})
     measurements = []
     with threadpool_limits(n_threads):
-        for size in sizes:
-            n_calls = n_repeats or _default_repeats(size)
-            seconds = _time_in_turns(contestants, X, size, n_calls)
-            measurements += _measurements(contestants, size, seconds)
+        # In the order given, each size once.
+        for size in dict.fromkeys(min(int(size), n_samples) for size in sizes):
+            # More calls for small batches, where the 99th percentile matters.
+            n_calls = n_repeats or int(np.clip(_ROWS_TIMED // size, _MIN_CALLS, _MAX_CALLS))
+            measurements += _time_batches(classifiers, X, size, n_calls)
         n_threads = int(n_threads or _n_threads())
-    return LatencyReport(n_rows(X), n_threads, tuple(measurements))
+    return LatencyReport(n_samples, n_threads, tuple(measurements))
 
 
-def _contestants(estimators) -> list[tuple[str, str, object]]:
+def _classifiers_to_time(estimators) -> list[tuple[str, str, Any]]:
     """Return kind, name and classifier of everything to be timed."""
     if not hasattr(type(estimators), "named_estimators_"):
-        return _alone(estimators)
+        return _members_to_time(estimators)
     check_is_fitted(estimators)
-    contestants = _alone(estimators.named_estimators_)
+    classifiers = _members_to_time(estimators.named_estimators_)
     if not hasattr(estimators, "with_thresholds"):
-        return [*contestants, ("ensemble", "", estimators)]
-    if len(contestants) > 1:
-        contestants.append(("no early exit", "", estimators.with_thresholds(np.inf)))
-    return [*contestants, ("cascade", "", estimators)]
+        return [*classifiers, ("ensemble", "", estimators)]
+    if len(classifiers) > 1:
+        classifiers.append(("no early exit", "", estimators.with_thresholds(np.inf)))
+    return [*classifiers, ("cascade", "", estimators)]
 
 
-def _alone(estimators) -> list[tuple[str, str, object]]:
-    """Return kind, name and classifier of each that is named, or raise."""
+def _members_to_time(estimators) -> list[tuple[str, str, Any]]:
+    """Return kind, name and classifier of each named member, or raise."""
     pairs = list(estimators.items()) if isinstance(estimators, Mapping) else estimators
-    if not isinstance(pairs, list | tuple) or not all(map(_is_pair, pairs)):
+    if not isinstance(pairs, list | tuple) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+    ):
         raise TypeError(
-            f"estimators={estimators!r}; expected a fitted committee, a list of (name, classifier) "
-            f"or a mapping from name to classifier"
+            f"estimators={estimators!r}; expected a fitted cascade or ensemble, a list of (name, "
+            f"classifier) or a mapping from name to classifier"
         )
     if not pairs:
         raise ValueError(f"estimators={estimators!r} is empty; expected at least one classifier")
@@ -334,62 +326,24 @@ def _alone(estimators) -> list[tuple[str, str, object]]:
     return [("alone", name, estimator) for name, estimator in pairs]
 
 
-def _is_pair(value) -> bool:
-    """Tell whether a value may be a name with its classifier."""
-    return isinstance(value, list | tuple) and len(value) == 2
-
-
-def _cut_sizes(batch_sizes: Iterable[int], n_samples: int) -> list[int]:
-    """Return the batch sizes in the order given, none above the number of rows, each once."""
-    sizes = list(batch_sizes) if isinstance(batch_sizes, Iterable) else [batch_sizes]
-    if not sizes or any(not isinstance(size, Integral) or size < 1 for size in sizes):
-        raise ValueError(f"batch_sizes={batch_sizes!r}; expected integers of at least 1")
-    return list(dict.fromkeys(min(int(size), n_samples) for size in sizes))
-
-
-def _default_repeats(batch_size: int) -> int:
-    """Return more calls for small batches, where the 99th percentile is asked for."""
-    return int(np.clip(_ROWS_TIMED // batch_size, _FEWEST_CALLS, _MOST_CALLS))
-
-
-def _time_in_turns(contestants, X, batch_size: int, n_calls: int) -> np.ndarray:
-    """Return the seconds of each call: shape (n_calls, n_contestants).
-
-    In turns, so that a busy moment of the machine falls on all of them and not on one.
-    """
-    seconds = np.empty((n_calls, len(contestants)))
-    for _, _, estimator in contestants:
-        estimator.predict_proba(take_rows(X, _batch_rows(0, n_calls, batch_size, n_rows(X))))
+def _time_batches(classifiers, X, batch_size: int, n_calls: int) -> list[Latency]:
+    """Return the measurements of one batch size, each call on other rows."""
+    turns = []
     for call in range(n_calls):
-        batch = take_rows(X, _batch_rows(call, n_calls, batch_size, n_rows(X)))
-        for place, (_, _, estimator) in enumerate(contestants):
-            start = perf_counter()
-            estimator.predict_proba(batch)
-            seconds[call, place] = perf_counter() - start
-    return seconds
-
-
-def _batch_rows(call: int, n_calls: int, batch_size: int, n_samples: int) -> np.ndarray:
-    """Return the rows of one call, so that they, and those of all calls, are spread evenly."""
-    return (np.arange(batch_size) * n_calls + call) * n_samples // (batch_size * n_calls)
-
-
-def _measurements(contestants, batch_size: int, seconds: np.ndarray) -> list[Latency]:
-    """Return the lines of one batch size from seconds of shape (n_calls, n_contestants)."""
-    kinds, names, _ = zip(*contestants, strict=True)
+        # The rows of a call, and those of all calls, are spread evenly over X.
+        position = np.arange(batch_size) * n_calls + call
+        batch = take_rows(X, position * n_rows(X) // (batch_size * n_calls))
+        calls = [partial(estimator.predict_proba, batch) for *_, estimator in classifiers]
+        turns.append(time_calls(calls, 1, warm_up=call == 0))
+    seconds = np.concatenate(turns)
     median, p99 = np.percentile(seconds, [50, 99], axis=0)
     mean = seconds.mean(axis=0)
-    slowest = max(m for kind, m in zip(kinds, mean, strict=True) if kind == "alone")
+    slowest = max(m for (kind, *_), m in zip(classifiers, mean, strict=True) if kind == "alone")
     figures = np.column_stack([median, mean, p99, batch_size / mean, slowest / mean]).tolist()
     return [
         Latency(batch_size, len(seconds), kind, name, *row)
-        for kind, name, row in zip(kinds, names, figures, strict=True)
+        for (kind, name, _), row in zip(classifiers, figures, strict=True)
     ]
-
-
-def _title(report: LatencyReport) -> str:
-    """Return the line above the table."""
-    return f"Time of a call, batches from {report.n_samples:,} rows, {report.n_threads} thread(s)"
 
 
 def _table(report: LatencyReport) -> Table:
@@ -404,15 +358,11 @@ def _table(report: LatencyReport) -> Table:
             label = f"{row.kind} {row.name}".strip()
             body.append([label, *seconds, shown, f"{row.speedup:.2f}"])
         body.append("")
-    return Table(_title(report), _HEADER, body, _remarks(report))
-
-
-def _remarks(report: LatencyReport) -> list[str]:
-    """Return the sentences below the table."""
-    lines = [
+    remarks = [
         "Warm calls of predict_proba, in turns, on other rows each time.",
         "Rows per second and speedup are from the mean; speedup is against the slowest alone.",
     ]
     if min(row.n_repeats for row in report.measurements) < 100:
-        lines.append("Of fewer than 100 calls the p99 is nearly the slowest.")
-    return lines
+        remarks.append("Of fewer than 100 calls the p99 is nearly the slowest.")
+    title = f"Time of a call, batches from {report.n_samples:,} rows, {report.n_threads} thread(s)"
+    return Table(title, _HEADER, body, remarks)

@@ -1,4 +1,4 @@
-"""How the displays draw: axes, styles, scores in words, and names that cover nothing."""
+"""Drawing shared by the displays: axes, styles, score labels, and names without overlap."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from sklearn_cascade.inspection._tables import SHARES
 
 # Parts of the names of scorers that are not plain lower-case words.
 _WORDS = {"neg": "negative", "auc": "AUC", "roc": "ROC", "brier": "Brier", "f1": "F1"}
-# In points: between a name and what it must not cover, steps away from its point, and how far
-# away a line leads to it.
+# In points: the margin around a name, the distances from its point to try, and the distance beyond
+# which a leader line connects them.
 _MARGIN = 3
-_STEPS = (0, 10, 22, 36, 52)
-_NEAR = 15
+_DISTANCES = (0, 10, 22, 36, 52)
+_LEADER_FROM = 15
 
 
 def open_axes(ax, feature: str):
-    """Return the axes, new ones for None, and their figure, or say that matplotlib is missing."""
+    """Return the axes, new ones for None, and their figure; raise if matplotlib is missing."""
     pyplot = import_optional("matplotlib.pyplot", feature=feature, extra="plot")
     if ax is None:
         _, ax = pyplot.subplots(layout="constrained")
@@ -25,20 +25,9 @@ def open_axes(ax, feature: str):
 
 
 def styled(defaults: dict, own: dict | None, artist: str) -> dict:
-    """Return the user's own style over the defaults, short names written out.
+    """Return the user's own style merged over the defaults, aliases such as "c" resolved.
 
-    Parameters
-    ----------
-    defaults : dict
-        Full names of properties.
-    own : dict or None
-        The user's, "c" for "color" and the like allowed.
-    artist : str
-        Module and class of the artist, such as "lines.Line2D".
-
-    Returns
-    -------
-    style : dict
+    `artist` is the module and class of the artist, such as "lines.Line2D".
     """
     module, name = artist.split(".")
     cbook = import_optional("matplotlib.cbook", feature="plot", extra="plot")
@@ -53,7 +42,7 @@ def score_label(scoring: str) -> str:
 
 
 def format_score(score: float, scoring: str) -> str:
-    """Return a score as the axes show it; a dash where it is undefined."""
+    """Return a score as shown on the axes; a dash where it is undefined."""
     if np.isnan(score):
         return "-"
     return f"{100 * score:.1f}" if scoring in SHARES else f"{score:.4f}"
@@ -73,13 +62,13 @@ def show_percent(axis) -> None:
 
 
 def style_axes(ax) -> None:
-    """Let the layout find where things lie, which is needed before room can be measured."""
-    # The figure of axes may be part of another one, which alone has a layout.
+    """Compute the layout, which has to be known before room can be measured."""
+    # A subfigure has no layout of its own; the figure that holds it has.
     ax.figure.canvas.figure.draw_without_rendering()
 
 
 def scale_costs(ax, cost: np.ndarray, unit: str) -> None:
-    """Scale and label the horizontal axis for some costs; a scale that was changed stays.
+    """Scale and label the horizontal axis for some costs; a scale set before is kept.
 
     Logarithmic where they span more than a decade, and linear up to the smallest one above zero
     where some are zero. Seconds are shown in a fitting multiple.
@@ -105,11 +94,11 @@ def scale_costs(ax, cost: np.ndarray, unit: str) -> None:
 
 
 def place_legend(ax) -> None:
-    """Put the legend below a rising curve, or elsewhere where it would cover something there."""
+    """Put the legend below a rising curve, or elsewhere if it would cover something there."""
     legend = ax.legend(loc="lower right", fontsize="small")
     style_axes(ax)
     box = legend.get_window_extent().get_points()
-    if any(_within(_course_of(line), box).any() for line in ax.lines):
+    if any(_within(_line_pixels(line), box).any() for line in ax.lines):
         ax.legend(loc="best", fontsize="small")
         style_axes(ax)
 
@@ -123,71 +112,62 @@ def text_size(ax, text: str, style: dict) -> np.ndarray:
 
 
 def thin_markers(line, first: list[int]) -> None:
-    """Leave out markers of a line that would overlap others; those that come first stay."""
+    """Leave out markers of a line that would overlap others; the first ones are kept."""
     points = _pixels_of(line)
     gap = line.get_markersize() * line.axes.figure.dpi / 72
     kept: list[int] = []
-    for place in [*first, *range(len(points))]:
-        if np.hypot(*(points[kept] - points[place]).T).min(initial=np.inf) >= gap:
-            kept.append(place)
+    for index in [*first, *range(len(points))]:
+        if np.hypot(*(points[kept] - points[index]).T).min(initial=np.inf) >= gap:
+            kept.append(index)
     line.set_markevery(sorted(kept))
 
 
 def write_names(ax, wanted: list[tuple], style: dict) -> list:
-    """Write names beside their points, where they cover no text, line or legend.
+    """Write names beside their points where they cover no text, line or legend; return those.
 
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        With its final limits, lines and legend.
-    wanted : list of (str, array of shape (2,), float, float)
-        Text, point, direction in degrees where it stands best, and least distance in points.
-    style : dict
-        Properties of the texts.
-
-    Returns
-    -------
-    written : list of matplotlib Annotation
-        Those that found room.
+    The axes need their final limits, lines and legend. Each of `wanted` has a text, a point (2,),
+    the preferred direction in degrees and the least distance in points.
     """
     taken = [artist.get_window_extent().get_points() for artist in [*ax.texts, ax.get_legend()]]
-    crowd = np.concatenate([_course_of(line) for line in ax.lines])
+    occupied = np.concatenate([_line_pixels(line) for line in ax.lines])
     written = []
-    for text, at, direction, distance in wanted:
+    for text, point, direction, distance in wanted:
         size = text_size(ax, text, style)
         for offset in _offsets(direction, distance):
-            box, leader = _place(ax, at, offset, size)
-            if _is_free(box, leader, ax.bbox.get_points(), crowd, taken):
+            box, leader = _text_box(ax, point, offset, size)
+            if _is_free(box, leader, ax.bbox.get_points(), occupied, taken):
                 taken.append(box)
-                crowd = np.concatenate([crowd, leader])
-                written.append(_annotate(ax, text, at, offset, style))
+                occupied = np.concatenate([occupied, leader])
+                written.append(_annotate(ax, text, point, offset, style))
                 break
     return written
 
 
 def _offsets(direction: float, distance: float) -> list[np.ndarray]:
-    """Return where a name may stand, in points from its own: near ones first, then by direction."""
+    """Return offsets of a name from its point, in points: near ones first, then by direction."""
     turns = np.deg2rad(
         direction + 22.5 * np.array([0, -1, 1, -2, 2, -3, 3, -4, 4, -5, 5, -6, 6, 8])
     )
-    ways = np.column_stack([np.cos(turns), np.sin(turns)]).round(6)
-    return [way * (distance + step) for step in _STEPS for way in ways]
+    directions = np.column_stack([np.cos(turns), np.sin(turns)]).round(6)
+    return [unit * (distance + more) for more in _DISTANCES for unit in directions]
 
 
-def _place(ax, at, offset, size) -> tuple[np.ndarray, np.ndarray]:
-    """Return the corners of a name with its margin, and the way to it from its point, in pixels."""
+def _text_box(ax, point, offset, size) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners of a name with its margin, and points of its leader, in pixels."""
     scale = ax.figure.dpi / 72
-    point = ax.transData.transform(at)
-    start = point + offset * scale
-    low = start - size * (1 - np.sign(offset)) / 2
-    way = np.linspace(point, start, 12)[1:] if np.hypot(*offset) > _NEAR else start[np.newaxis]
-    return np.array([low - _MARGIN * scale, low + size + _MARGIN * scale]), way
+    begin = ax.transData.transform(point)
+    end = begin + offset * scale
+    low = end - size * (1 - np.sign(offset)) / 2
+    leader = end[np.newaxis]
+    if np.hypot(*offset) > _LEADER_FROM:
+        leader = np.linspace(begin, end, 12)[1:]
+    return np.array([low - _MARGIN * scale, low + size + _MARGIN * scale]), leader
 
 
-def _is_free(box, leader, frame, crowd, taken) -> bool:
-    """Tell whether a name stays in the frame, holds no point of the crowd, and meets no other."""
+def _is_free(box, leader, frame, occupied, taken) -> bool:
+    """Tell whether a name is in the frame and overlaps no line, leader or other text."""
     (low, high), (left, right) = box, frame
-    if (low < left).any() or (high > right).any() or _within(crowd, box).any():
+    if (low < left).any() or (high > right).any() or _within(occupied, box).any():
         return False
     return not any(
         ((low < other[1]) & (high > other[0])).all() or _within(leader, other).any()
@@ -200,18 +180,18 @@ def _within(points, box) -> np.ndarray:
     return ((points > box[0]) & (points < box[1])).all(axis=1)
 
 
-def _annotate(ax, text, at, offset, style):
-    """Write a text at an offset from its point, with a line to it from afar."""
+def _annotate(ax, text, point, offset, style):
+    """Write a text at an offset from its point, with a leader line where it is far."""
     across, along = np.sign(offset)
     arrow = {"arrowstyle": "-", "color": "0.5", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 4}
     return ax.annotate(
         text,
-        at,
+        point,
         xytext=offset,
         textcoords="offset points",
         ha={1: "left", 0: "center", -1: "right"}[across],
         va={1: "bottom", 0: "center", -1: "top"}[along],
-        arrowprops=arrow if np.hypot(*offset) > _NEAR else None,
+        arrowprops=arrow if np.hypot(*offset) > _LEADER_FROM else None,
         **style,
     )
 
@@ -221,8 +201,8 @@ def _pixels_of(line) -> np.ndarray:
     return line.get_transform().transform(line.get_xydata())
 
 
-def _course_of(line) -> np.ndarray:
-    """Return pixels along a line, or only its points where it joins them by none."""
+def _line_pixels(line) -> np.ndarray:
+    """Return pixels along a line, or only its points if it is not drawn between them."""
     points = _pixels_of(line)
     if line.get_linestyle() in ("None", "none", "", " ") or len(points) < 2:
         return points

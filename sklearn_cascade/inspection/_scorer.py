@@ -1,4 +1,4 @@
-"""Score and cost of a committee in one number, or side by side, for stock scikit-learn searches."""
+"""A scorer that weighs score against cost, for stock scikit-learn searches."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from sklearn_cascade.core import score_probabilities
 
 
 def make_cost_scorer(scoring="accuracy", *, cost_weight=0.0, multimetric=False):
-    """Make a scorer that weighs the score of a committee against its mean cost.
+    """Make a scorer that weighs the score of a cascade or ensemble against its mean cost.
 
-    The committee answers the rows in one pass of its stages, from which score and cost
-    are both taken. Works as ``scoring=`` of `cross_validate`, `GridSearchCV` and the like, with
-    and without sample weights and metadata routing, for a committee alone, at the end
-    of a pipeline, or inside a search.
+    Score and cost are both taken from one pass over the rows. Works as ``scoring=`` of
+    `cross_validate`, `GridSearchCV` and the like, with and without sample weights and metadata
+    routing, for a cascade or ensemble alone, at the end of a pipeline, or inside a search.
 
     Parameters
     ----------
     scoring : str or callable, default="accuracy"
-        Scorer of the answers; larger is better.
+        Scorer of the predictions; larger is better.
     cost_weight : float, default=0.0
-        What one unit of cost is worth in units of the score.
+        Worth of one unit of cost in units of the score.
     multimetric : bool, default=False
         Return a dict of "score", "neg_cost" and "utility" instead of the utility alone;
-        a search then wants ``refit="utility"``.
+        a search then needs ``refit="utility"``.
 
     Returns
     -------
@@ -44,7 +43,7 @@ def make_cost_scorer(scoring="accuracy", *, cost_weight=0.0, multimetric=False):
 
     See Also
     --------
-    CascadeClassifier.cost_report : The same figures for people.
+    CascadeClassifier.cost_report : The same figures as a table.
 
     Examples
     --------
@@ -82,11 +81,11 @@ class _CostScorer(BaseEstimator):
         self.multimetric = multimetric
 
     def __call__(self, estimator, X, y, sample_weight=None):
-        committee, reached = _committee_inside(estimator, X)
-        prediction = committee.predict_details(reached)
+        model, reached = _unwrap(estimator, X)
+        prediction = model.predict_details(reached)
         y = np.asarray(y)
         score = score_probabilities(
-            self.scoring, prediction.proba, y, committee.classes_, sample_weight, X=X
+            self.scoring, prediction.proba, y, model.classes_, sample_weight, X=X
         )
         cost = float(np.average(prediction.cost, weights=sample_weight))
         utility = score - self.cost_weight * cost
@@ -95,18 +94,18 @@ class _CostScorer(BaseEstimator):
         return utility
 
     def get_metadata_routing(self):
-        """Say that `sample_weight` is wanted."""
+        """Request `sample_weight`."""
         request = MetadataRequest(owner=self)
         request.score.add_request(param="sample_weight", alias=True)
         return request
 
     def _accept_sample_weight(self):
-        """Answer scikit-learn's question when routing is off."""
+        """Tell scikit-learn, when routing is off, that `sample_weight` is accepted."""
         return True
 
 
-def _committee_inside(estimator, X):
-    """Return the committee in a pipeline or search, and X as it reaches it."""
+def _unwrap(estimator, X):
+    """Return the cascade or ensemble in a pipeline or search, and X as it reaches it."""
     while not hasattr(estimator, "predict_details"):
         if isinstance(estimator, Pipeline):
             X = estimator[:-1].transform(X) if len(estimator) > 1 else X

@@ -1,4 +1,4 @@
-"""Tables as people read them: aligned lines for a terminal, HTML for a notebook."""
+"""Tables of reports: aligned lines for a terminal, HTML for a notebook."""
 
 from __future__ import annotations
 
@@ -8,60 +8,46 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Scores that are shares, so that a difference is told in points.
+# Scores that are shares, whose differences are given in points.
 SHARES = ("accuracy", "balanced_accuracy")
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 class Table(NamedTuple):
-    """A table of text.
-
-    Attributes
-    ----------
-    title : str
-        The line above it.
-    header : sequence of str
-        Heads of the columns.
-    body : sequence of (sequence of str) or str
-        Rows; a text alone heads the rows after it, and an empty one sets them apart.
-    remarks : sequence of str
-        Sentences below it.
-    n_words : int
-        Columns of words, which come first; the others hold figures, to the right.
-    """
+    """A table of text, with a title above and remarks below."""
 
     title: str
     header: Sequence[str]
+    # A text in place of a row is a heading of the rows after it, or an empty line.
     body: Sequence[Sequence[str] | str]
     remarks: Sequence[str]
-    n_words: int = 1
+    n_words: int = 1  # leading columns of words, aligned left; the others are aligned right
 
     def to_text(self) -> str:
         """Return the table as lines of text."""
         rows = [row for row in [self.header, *self.body] if not isinstance(row, str)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [self._line(row, widths) for row in [self.header, *self.body]] if self.body else []
+        lines = []
+        for row in [self.header, *self.body] if self.body else []:
+            if isinstance(row, str):
+                lines.append(row)
+                continue
+            cells = [
+                cell.ljust(width) if k < self.n_words else cell.rjust(width)
+                for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            lines.append("  ".join(cells).rstrip())
         return "\n".join([self.title, *lines, *self.remarks])
 
     def to_html(self) -> str:
         """Return the table as HTML."""
         head = f"<thead>{self._html_row(self.header, 'th')}</thead>" if self.body else ""
         body = "".join(self._html_row(row, "td") for row in self.body)
-        said = "<br>".join(escape(remark) for remark in self.remarks if remark)
+        remarks = "<br>".join(escape(remark) for remark in self.remarks if remark)
         return (
             f"<table><caption>{escape(self.title)}</caption>{head}<tbody>{body}</tbody></table>"
-            f"<p>{said}</p>"
+            f"<p>{remarks}</p>"
         )
-
-    def _line(self, row: Sequence[str] | str, widths: list[int]) -> str:
-        """Return one row, words to the left and figures to the right."""
-        if isinstance(row, str):
-            return row
-        cells = [
-            cell.ljust(width) if place < self.n_words else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "  ".join(cells).rstrip()
 
     def _html_row(self, row: Sequence[str] | str, tag: str) -> str:
         """Return one row as HTML; nothing for an empty text."""
@@ -69,18 +55,15 @@ class Table(NamedTuple):
             span = f'<tr><th colspan="{len(self.header)}">{escape(row)}</th></tr>'
             return span if row else ""
         cells = "".join(
-            f'<{tag} style="text-align:{"left" if place < self.n_words else "right"};'
+            f'<{tag} style="text-align:{"left" if k < self.n_words else "right"};'
             f'white-space:nowrap">{escape(cell)}</{tag}>'
-            for place, cell in enumerate(row)
+            for k, cell in enumerate(row)
         )
         return f"<tr>{cells}</tr>"
 
 
 def format_cost(value: float, unit: str, half_width: float | None = None) -> str:
-    """Return a cost with its unit, to three significant digits, maybe with its interval.
-
-    Seconds are shown in a fitting multiple.
-    """
+    """Return a cost with its unit to three significant digits; seconds in a fitting multiple."""
     scale, rounded = 1.0, abs(float(f"{value:.3g}"))
     if unit == "s":
         scale, unit = next(((s, n) for s, n in _SECONDS if rounded >= s), _SECONDS[-1])
@@ -89,7 +72,7 @@ def format_cost(value: float, unit: str, half_width: float | None = None) -> str
 
 
 def format_digits(value: float) -> str:
-    """Return a number to three significant digits, without an exponent where it is readable."""
+    """Return a number to three significant digits, without an exponent where that is readable."""
     rounded = abs(float(f"{value:.3g}"))
     if rounded == 0 or 1e-3 <= rounded < 1e6:
         decimals = 2 if rounded == 0 else max(0, 2 - int(np.floor(np.log10(rounded))))
@@ -98,7 +81,7 @@ def format_digits(value: float) -> str:
 
 
 def as_plain(value):
-    """Return figures as JSON can hold them: lists for tuples, None for NaN, text for infinity."""
+    """Return figures as JSON holds them: lists for tuples, None for NaN, text for infinity."""
     if isinstance(value, (tuple, list)):
         return [as_plain(item) for item in value]
     if isinstance(value, dict):

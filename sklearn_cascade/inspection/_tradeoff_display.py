@@ -1,4 +1,4 @@
-"""Accuracy against cost, drawn as the published figures do."""
+"""The plot of score against cost, in the style of the published figures."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from sklearn_cascade.inspection._plot_utils import (
     write_names,
 )
 
-# Label, colour, marker, its size, and what covers what. Okabe and Ito's colours are told apart by
-# the colour-blind, the markers also in grey.
-_LOOKS = {
+# Label, colour, marker, marker size and z-order. Okabe and Ito's colours can be distinguished by
+# the colour-blind, and the markers in greyscale.
+_STYLES = {
     "single": ("single models", "black", "o", 6, 3),
     "dominated": ("", "black", "o", 6, 2.5),
     "ensemble": ("ensembles", "#E69F00", "s", 6, 2),
@@ -29,7 +29,7 @@ _LOOKS = {
     "cross_fitted": ("cascades, cross-fitted", "#56B4E9", "", 0, 3.5),
     "chosen": ("chosen", "#D55E00", "o", 15, 5),
 }
-_DETAILS = {
+_EXTRA_STYLES = {
     "single": {"linewidth": 1.2},
     "dominated": {"markerfacecolor": "white"},
     "ensemble": {"linestyle": "none"},
@@ -37,31 +37,31 @@ _DETAILS = {
     "cross_fitted": {"linestyle": "--", "linewidth": 1.2},
     "chosen": {"linestyle": "none", "markerfacecolor": "none", "markeredgewidth": 2},
 }
-# With more single models than this, only those that no other one dominates are named.
-_MOST_NAMES = 12
+# With more single models than this, only the non-dominated ones are named.
+_MAX_NAMES = 12
 
 
 class TradeoffDisplay:
     """Draw score against cost: single models, ensembles and cascades.
 
-    Single models are circles; a line joins, in order of cost, those that no other dominates, and
-    the others are hollow. Ensembles are squares, only those that no other ensemble dominates.
-    Cascades are stars, only those on the front, and of many close together only some; a dashed
-    line beside them shows what such choices reach on rows that had no part in them. A ring
-    marks the chosen one, which is named.
+    Single models are circles; a line joins the non-dominated ones in order of cost, and the others
+    are hollow. Ensembles are squares, only those that no other ensemble dominates. Cascades are
+    stars, only those on the Pareto front, and of many close together only some; a dashed line
+    beside them shows their cross-fitted scores and costs. A ring marks the chosen point, which is
+    named.
 
     Parameters
     ----------
     score : array-like of shape (n_points,)
-        Score of each committee, larger is better.
+        Score of each point, larger is better.
     cost : array-like of shape (n_points,)
         Mean cost of a row, in `cost_unit`.
     kind : array-like of str of shape (n_points,)
         "single", "ensemble" or "cascade".
     label : sequence of str of length n_points
-        Text of each.
+        Name of each point.
     on_front : array-like of bool of shape (n_points,)
-        Whether no other point is as good and as cheap, and better or cheaper.
+        Whether the point is on the Pareto front.
     chosen : int, default=None
         Index of the point to mark.
     cost_unit : str, default="stages"
@@ -74,11 +74,11 @@ class TradeoffDisplay:
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes and Figure
-        Where it was drawn.
+        Axes and figure of the plot.
     singles_, dominated_, ensembles_, cascades_, cross_fitted_, chosen_ : matplotlib Line2D or None
-        What was drawn; None where there is no such point.
+        The lines drawn; None where there is no such point.
     labels_ : list of matplotlib Annotation
-        Names of single models, and of the chosen point. One without room is left out.
+        Names of single models and of the chosen point; those without room are left out.
 
     See Also
     --------
@@ -126,14 +126,14 @@ class TradeoffDisplay:
 
     @classmethod
     def from_front(cls, front, *, chosen=None, ax=None, name=None, **plot_kwargs):
-        """Draw a front.
+        """Draw a Pareto front.
 
         Parameters
         ----------
         front : ParetoFront
             What `search_cascades` returns.
-        chosen : int or row of the front, default=None
-            The row to mark, itself or its index; ``front.select(...)`` returns one.
+        chosen : int or OperatingPoint, default=None
+            The point to mark, itself or its index; ``front.select(...)`` returns one.
         ax : matplotlib Axes, default=None
             Where to draw; a new figure by default.
         name : str, default=None
@@ -144,7 +144,7 @@ class TradeoffDisplay:
         Returns
         -------
         display : TradeoffDisplay
-            Drawn.
+            The drawn display.
 
         Raises
         ------
@@ -154,25 +154,25 @@ class TradeoffDisplay:
             If `chosen` is not in the front.
         """
         import_optional("matplotlib.pyplot", feature="TradeoffDisplay.from_front", extra="plot")
-        rows = list(front)
+        points = list(front)
         display = cls(
-            score=np.array([row.score for row in rows], dtype=float),
-            cost=np.array([row.mean_cost for row in rows], dtype=float),
-            kind=np.array([row.kind for row in rows]),
-            label=[(" > " if row.kind == "cascade" else " + ").join(row.members) for row in rows],
+            score=np.array([point.score for point in points], dtype=float),
+            cost=np.array([point.mean_cost for point in points], dtype=float),
+            kind=np.array([point.kind for point in points]),
+            label=[(" > " if p.kind == "cascade" else " + ").join(p.members) for p in points],
             on_front=np.asarray(front.non_dominated, dtype=bool),
-            chosen=_index_of(chosen, rows),
+            chosen=_index_of(chosen, points),
             cost_unit=front.cost_unit,
             scoring=front.scoring,
             cross_fitted=np.array(
-                [[r.cross_fitted_cost, r.cross_fitted_score] for r in rows], dtype=float
+                [[p.cross_fitted_cost, p.cross_fitted_score] for p in points], dtype=float
             ),
         )
         return display.plot(ax=ax, name=name, **plot_kwargs)
 
     @classmethod
     def from_search(cls, search, *, ax=None, name=None, **plot_kwargs):
-        """Draw the front of a fitted search, and mark what it chose.
+        """Draw the Pareto front of a fitted search, and mark its choice.
 
         Parameters
         ----------
@@ -188,7 +188,7 @@ class TradeoffDisplay:
         Returns
         -------
         display : TradeoffDisplay
-            Drawn.
+            The drawn display.
 
         Raises
         ------
@@ -219,7 +219,7 @@ class TradeoffDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; a new figure by default. A scale of its own stays.
+            Where to draw; a new figure by default. A scale that was set before is kept.
         name : str, default=None
             Added to the entries of the legend.
         single_kwargs, ensemble_kwargs, cascade_kwargs, chosen_kwargs, cross_fitted_kwargs : dict
@@ -237,8 +237,8 @@ class TradeoffDisplay:
         shown = self._shown(points)
         own = (single_kwargs, single_kwargs, ensemble_kwargs, cascade_kwargs, chosen_kwargs)
         lines = [
-            self._draw(points[places], kind, style, name)
-            for (kind, places), style in zip(shown.items(), own, strict=True)
+            self._draw(points[indices], kind, style, name)
+            for (kind, indices), style in zip(shown.items(), own, strict=True)
         ]
         self.singles_, self.dominated_, self.ensembles_, self.cascades_, self.chosen_ = lines
         self.cross_fitted_ = self._draw(
@@ -261,11 +261,11 @@ class TradeoffDisplay:
         kind, on_front = np.asarray(self.kind)[order], np.asarray(self.on_front, bool)[order]
         chosen = order == self.chosen
         singles, ensembles = order[kind == "single"], order[kind == "ensemble"]
-        best = _undominated(points[singles])
+        best = _non_dominated(points[singles])
         return {
             "single": singles[best],
             "dominated": singles[~best],
-            "ensemble": ensembles[_undominated(points[ensembles]) | (ensembles == self.chosen)],
+            "ensemble": ensembles[_non_dominated(points[ensembles]) | (ensembles == self.chosen)],
             "cascade": order[(kind == "cascade") & (on_front | chosen)],
             "chosen": order[chosen],
         }
@@ -282,40 +282,40 @@ class TradeoffDisplay:
         """Draw the points of a kind, and return the line; None where there is none."""
         if not len(points):
             return None
-        label, color, marker, size, zorder = _LOOKS[kind]
+        label, color, marker, size, zorder = _STYLES[kind]
         label = label if name is None else f"{label}, {name}"
         style = {"label": label, "color": color, "marker": marker, "markersize": size}
-        style = styled({**style, "zorder": zorder, **_DETAILS[kind]}, own, "lines.Line2D")
+        style = styled({**style, "zorder": zorder, **_EXTRA_STYLES[kind]}, own, "lines.Line2D")
         if kind == "dominated":
-            # Whatever the user's style of single models.
+            # Regardless of the user's style of single models.
             style |= {"label": "_", "linestyle": "none"}
         return self.ax_.plot(*points.T, **style)[0]
 
     def _write_labels(self, points, shown, own):
-        """Write the names of the chosen point and of single models, as far as there is room."""
+        """Write the names of the chosen point and of single models where there is room."""
         singles = [*shown["single"], *shown["dominated"]]
-        if len(singles) > _MOST_NAMES:
+        if len(singles) > _MAX_NAMES:
             singles = shown["single"]
-        # From the bottom, since there is room below a rising curve, and above the best of all.
-        singles = sorted(set(singles) - set(shown["chosen"]), key=lambda place: points[place, 1])
+        # From the bottom, since there is room below a rising curve, and above the best point.
+        singles = sorted(set(singles) - set(shown["chosen"]), key=lambda index: points[index, 1])
         wanted = [(fill(self.label[k], 26), points[k], 135, 12) for k in shown["chosen"]]
         wanted += [(self.label[k], points[k], -45, 6) for k in singles]
         style = styled({"fontsize": 8, "zorder": 6}, own, "text.Text")
         return write_names(self.ax_, wanted, style)
 
 
-def _index_of(chosen, rows) -> int | None:
-    """Return the index of the chosen row, which may be given itself."""
+def _index_of(chosen, points):
+    """Return the index of the chosen point, which may be given itself."""
     if chosen is None:
         return None
-    if isinstance(chosen, Integral) and 0 <= chosen < len(rows):
+    if isinstance(chosen, Integral) and 0 <= chosen < len(points):
         return int(chosen)
-    if chosen in rows:
-        return rows.index(chosen)
-    raise ValueError(f"chosen={chosen!r}; expected one of the {len(rows)} rows or its index")
+    if chosen in points:
+        return points.index(chosen)
+    raise ValueError(f"chosen={chosen!r}; expected one of the {len(points)} points or its index")
 
 
-def _undominated(points: np.ndarray) -> np.ndarray:
-    """Return which points, by rising cost and falling score, are better than all before."""
+def _non_dominated(points: np.ndarray) -> np.ndarray:
+    """Return which points (n_points, 2), by rising cost and falling score, beat all before."""
     highest = np.maximum.accumulate(points[:, 1])
     return np.diff(highest, prepend=-np.inf) > 0

@@ -1,9 +1,9 @@
-"""Ways to bring a model."""
+"""Members of a cascade that come fitted: functions, ONNX files and parts of one ensemble."""
 
 from sklearn_cascade._compat import imported_at_first_use
 from sklearn_cascade.members._ensemble_parts import (
     EnsemblePart,
-    certain_checkpoints,
+    exact_checkpoints,
     split_ensemble,
 )
 from sklearn_cascade.members._prefit import PrefitClassifier
@@ -12,8 +12,8 @@ __all__ = [
     "EnsemblePart",
     "OnnxClassifier",
     "PrefitClassifier",
-    "certain_checkpoints",
     "choose_output",
+    "exact_checkpoints",
     "first_line",
     "open_model",
     "parse",

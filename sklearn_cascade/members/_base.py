@@ -1,4 +1,4 @@
-"""What all members that come fitted share: used as they are, never cloned, never fitted."""
+"""The base of all members that come fitted: used as they are, never cloned, never fitted."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class FittedClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     """Abstract base of the classifiers that are fitted from the start."""
 
     @abstractmethod
-    def _answers(self, X) -> np.ndarray:
-        """Return probabilities for each row, of which none is a "don't know"."""
+    def _valid_proba(self, X) -> np.ndarray:
+        """Return the probabilities of X; raise for rows of NaN, which mean "don't know"."""
 
     def fit(self, X, y=None, **fit_params):
         """Do nothing: the model is fitted.
@@ -45,7 +45,7 @@ class FittedClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         y_pred : ndarray of shape (n_samples,)
             Labels from ``classes_``.
         """
-        return self.classes_[self._answers(X).argmax(axis=1)]
+        return self.classes_[self._valid_proba(X).argmax(axis=1)]
 
     def __sklearn_clone__(self):
         return self

@@ -39,10 +39,10 @@ class OnnxClassifier(FittedClassifier):
     """Present an ONNX model as a fitted classifier, run by onnxruntime.
 
     It is used as it is: ``clone`` returns the same object and ``fit`` does nothing, so it keeps
-    its weights in `cross_validate`, `GridSearchCV` and in a committee. Nothing but the graph
-    runs: no custom operators, no pickles, no weights from outside of the file's folder. A path
-    is read at first use; from then on, and in pickles, the classifier holds the bytes. Copies in
-    one process share one session.
+    its weights in `cross_validate`, in `GridSearchCV` and as a member of a cascade or ensemble.
+    Only the graph runs: no custom operators, no pickles, no weights from outside the file's folder.
+    A path is read at first use; from then on, and in pickles, the classifier holds the bytes.
+    Copies in one process share one session.
 
     Parameters
     ----------
@@ -52,24 +52,24 @@ class OnnxClassifier(FittedClassifier):
         Label of each column. By default those that the graph carries, as files of skl2onnx
         do, or a JSON list under "classes" in its metadata; else 0, 1, ...
     input_name : str, default=None
-        Input that takes X; by default the only one. Where there are several, each takes the
-        column of its name from a frame, or the array of its name from a dict.
+        Input that takes X; by default the only one. If there are several, each takes the column
+        of its name from a data frame, or the array of its name from a dict.
     output_name : str, default=None
         Output that holds the probabilities; by default the only floating-point one, or the one
-        whose name says so. It may have one column per class, dicts from label to probability
+        named like probabilities. It may have one column per class, dicts from label to probability
         (skl2onnx's ZipMap), or, with two classes, the positive class only.
     softmax : bool, default=False
         Whether the output holds logits: takes their softmax, or the sigmoid of a single column.
     batch_size : int, default=None
-        The most rows of one run; by default all. A graph of a fixed batch size gets as many as
-        it wants.
+        The most rows of one run; by default all. A graph with a fixed batch size always gets
+        that many.
     providers : list, default=None
         Execution providers of onnxruntime, best first; the CPU by default.
     n_threads : int, default=1
-        Threads of the session's own pool. 1 composes with joblib and threads; None leaves it to
-        onnxruntime.
+        Threads of the session's own pool. 1 works well with joblib and threads; None leaves the
+        choice to onnxruntime.
     cost : float, default=None
-        Cost of one row, which committees use for what their `costs` leave out; with
+        Cost of one row, used by cascades and ensembles whose `costs` leave this member out; with
         ``costs=None`` either all members declare one or none does.
 
     Attributes
@@ -82,7 +82,7 @@ class OnnxClassifier(FittedClassifier):
         Names of the columns of X, where the graph takes each by its name.
     multiply_adds_ : int or None
         Multiplications with their additions for one row, in convolutions and matrix products;
-        None where the graph does more than can be counted.
+        None where the graph holds operators that are not counted.
 
     See Also
     --------
@@ -91,8 +91,8 @@ class OnnxClassifier(FittedClassifier):
 
     Notes
     -----
-    X is cast to the type of the input, never scaled: images of uint8 stay between 0 and 255 in
-    an input of float32. What would change a value, such as a fraction for an integer input, is an
+    X is cast to the type of the input, never scaled: uint8 images stay between 0 and 255 in a
+    float32 input. A cast that would change a value, such as a fraction for an integer input, is an
     error; rounding to the graph's own precision is not.
 
     Examples
@@ -110,7 +110,7 @@ class OnnxClassifier(FittedClassifier):
     >>> model.predict(np.array([[1.0, 3.0], [2.0, 0.0]])).tolist()
     ['yes', 'no']
 
-    A file works the same, ``OnnxClassifier("net.onnx")``, and so does what skl2onnx returns,
+    A file works the same way, ``OnnxClassifier("net.onnx")``, and so does a model of skl2onnx,
     whose labels are found: ``OnnxClassifier(to_onnx(fitted, X[:1]))``.
     """
 
@@ -139,7 +139,7 @@ class OnnxClassifier(FittedClassifier):
 
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
-        # What was settled rests on the parameters.
+        # The inference plan depends on the parameters.
         self.__dict__.pop("_plan", None)
         if name == "model":
             self.__dict__.pop("_content", None)
@@ -179,11 +179,11 @@ class OnnxClassifier(FittedClassifier):
         OnnxModelError
             If the model cannot be used, or does not take X.
         InvalidProbabilitiesError
-            If what it answers are no probabilities.
+            If its outputs are not probabilities.
         """
         return self._planned().proba(X, allow_abstain=True)
 
-    def _answers(self, X):
+    def _valid_proba(self, X):
         return self._planned().proba(X, allow_abstain=False)
 
     def outputs(self, X, names=None):
@@ -199,7 +199,7 @@ class OnnxClassifier(FittedClassifier):
         Returns
         -------
         outputs : dict from str to ndarray or list
-            What onnxruntime answers, by name.
+            The outputs of onnxruntime, by name.
         """
         return self._planned().outputs(X, names)
 
@@ -211,20 +211,20 @@ class OnnxClassifier(FittedClassifier):
     @property
     def n_features_in_(self):
         """Number of columns of X."""
-        ports = self._inputs()
-        if len(ports) > 1:
+        inputs = self._inputs()
+        if len(inputs) > 1:
             return len(self.feature_names_in_)
-        if len(ports[0].shape) != 2 or ports[0].width is None:
+        if len(inputs[0].shape) != 2 or inputs[0].width is None:
             raise AttributeError("the graph does not fix the number of columns of X")
-        return ports[0].width
+        return inputs[0].width
 
     @property
     def feature_names_in_(self):
         """Names of the columns of X: ndarray of str of shape (n_features,)."""
-        ports = self._inputs()
-        if len(ports) == 1 or any(port.width != 1 for port in ports):
+        inputs = self._inputs()
+        if len(inputs) == 1 or any(spec.width != 1 for spec in inputs):
             raise AttributeError("the graph does not take columns by name")
-        return np.array([port.name for port in ports], dtype=object)
+        return np.array([spec.name for spec in inputs], dtype=object)
 
     @property
     def multiply_adds_(self):
@@ -236,22 +236,15 @@ class OnnxClassifier(FittedClassifier):
             return None
 
     def _planned(self) -> InferencePlan:
-        """Return what is settled before any X is seen."""
+        """Return the inference plan, made on first use in this process."""
         plan = self.__dict__.get("_plan")
         if plan is None or not plan.usable():
             model = open_model(self._read(), self.providers, self.n_threads)
-            plan = self.__dict__["_plan"] = InferencePlan(
-                model,
-                self.classes,
-                self.input_name,
-                self.output_name,
-                bool(self.softmax),
-                self.batch_size,
-            )
+            plan = self.__dict__["_plan"] = InferencePlan(self, model)
         return plan
 
     def _name_bytes(self):
-        """Give bytes a repr that does not print megabytes; they stay equal to what was given."""
+        """Give bytes a repr that does not print megabytes; they still equal the bytes given."""
         if type(self.model) in (bytes, bytearray):
             self.__dict__["model"] = ShortReprBytes(self.model)
 
@@ -264,18 +257,18 @@ class OnnxClassifier(FittedClassifier):
         return content
 
     def _inputs(self):
-        """Return the inputs fed; of a model that cannot be used, nothing is known of them."""
+        """Return the inputs; AttributeError if the model cannot be used, so that hasattr works."""
         try:
             return self._planned().inputs
         except OnnxModelError as error:
             raise AttributeError(str(error)) from error
 
     def __dir__(self):
-        # Printers look at every attribute, which must neither load the model nor fail on it.
+        # Printers inspect every attribute, which must neither load the model nor fail.
         hidden = () if "_plan" in self.__dict__ else _KNOWN_WHEN_LOADED
         return [name for name in object.__dir__(self) if name not in hidden]
 
-    # Copies share the bytes, which nobody changes.
+    # Copies share the bytes, which never change.
     def __copy__(self):
         again = type(self)(**{name: getattr(self, name) for name in self._get_param_names()})
         if "_content" in self.__dict__:
@@ -292,7 +285,7 @@ class OnnxClassifier(FittedClassifier):
         state = dict(super().__getstate__())
         state.pop("_plan", None)
         content = self._read()
-        # The bytes travel once, as one array that joblib knows again.
+        # The bytes are pickled once, as one array that joblib recognises.
         state["model"] = os.fspath(self.model) if is_path(self.model) else content.data
         state["_content"] = dict(content._asdict())
         return state
@@ -303,96 +296,88 @@ class OnnxClassifier(FittedClassifier):
 
 
 class InferencePlan:
-    """How one classifier runs its model.
+    """How a classifier runs its model: the inputs, the output and the classes (n_classes,)."""
 
-    Parameters
-    ----------
-    model : OpenModel
-        The model with its session.
-    classes, input_name, output_name, softmax, batch_size : object
-        As in `OnnxClassifier`.
-
-    Attributes
-    ----------
-    classes : ndarray of shape (n_classes,)
-        Label of each column.
-    inputs : list of TensorSpec
-        The inputs fed.
-    """
-
-    def __init__(self, model, classes, input_name, output_name, softmax, batch_size) -> None:
-        self.inputs = choose_inputs(model.inputs, input_name, model.shown)
+    def __init__(self, classifier: OnnxClassifier, model: OpenModel) -> None:
+        softmax = bool(classifier.softmax)
+        self.inputs = choose_inputs(model.inputs, classifier.input_name, model.shown)
         self._shown = model.shown
         self._outputs = model.outputs
         self._run = model.session.run
-        self._feed = InputEncoder(self.inputs, model.shown)
+        self._encode = InputEncoder(self.inputs, model.shown)
         self._n_fixed = self.inputs[0].n_fixed
-        self._batch_size = self._n_fixed or _check_batch_size(batch_size)
-        # A session does not outlive a fork of its process.
+        self._batch_size = self._n_fixed or _check_batch_size(classifier.batch_size)
+        # A session does not survive a fork of its process.
         self._process = os.getpid()
-        output = choose_output(model.outputs, output_name, softmax, model.shown)
+        output = choose_output(model.outputs, classifier.output_name, softmax, model.shown)
         self._names = [output.name]
-        keys, self.classes = self._settle_classes(model, output, classes)
+        keys, self.classes = self._find_classes(model, output, classifier.classes)
         member = f"OnnxClassifier(model={model.shown})"
-        self._read = OutputDecoder(len(self.classes), keys, softmax, member)
+        self._decode = OutputDecoder(len(self.classes), keys, softmax, member)
 
     def usable(self) -> bool:
-        """Tell whether the session was made in this very process."""
+        """Tell whether the session was made in this process."""
         return self._process == os.getpid()
 
     def proba(self, X, *, allow_abstain: bool) -> np.ndarray:
         """Return the probabilities of the rows of X."""
-        feeds = self._feed(X)
+        feeds = self._encode(X)
         n_samples = len(feeds[self.inputs[0].name])
         if n_samples == 0:
             return np.empty((0, len(self.classes)))
-        answer = self._answers(self._names, feeds, n_samples)[0]
-        return self._read(answer, n_samples, allow_abstain=allow_abstain)
+        output = self._run_in_batches(self._names, feeds, n_samples)[0]
+        return self._decode(output, n_samples, allow_abstain=allow_abstain)
 
     def outputs(self, X, names: Sequence[str] | None) -> dict:
         """Return outputs of the graph by name, as they are."""
-        names = [port.name for port in self._outputs] if names is None else list(names)
-        unknown = sorted(set(names) - {port.name for port in self._outputs})
+        known = [spec.name for spec in self._outputs]
+        names = known if names is None else list(names)
+        unknown = sorted(set(names) - set(known))
         if unknown:
             raise OnnxModelError(
                 self._shown, f"{unknown} are none of its outputs: {listed(self._outputs)}"
             )
-        feeds = self._feed(X)
+        feeds = self._encode(X)
         n_samples = len(feeds[self.inputs[0].name])
-        return dict(zip(names, self._answers(names, feeds, n_samples), strict=True))
+        return dict(zip(names, self._run_in_batches(names, feeds, n_samples), strict=True))
 
-    def _answers(self, names: list[str], feeds: dict, n_samples: int) -> list:
-        """Return the session's answers, from as many calls as the batch size asks for."""
+    def _run_in_batches(self, names: list[str], feeds: dict, n_samples: int) -> list:
+        """Return the outputs named, from as many calls as the batch size requires."""
         size = self._batch_size
         try:
             if size is None or (n_samples <= size and self._n_fixed is None):
                 return self._run(names, feeds)
-            parts = [self._chunk(names, feeds, start, size) for start in range(0, n_samples, size)]
+            starts = range(0, n_samples, size)
+            parts = [self._run_batch(names, feeds, start, size) for start in starts]
         except Exception as error:
-            self._feed.check_shapes(feeds)
+            self._encode.check_shapes(feeds)
             raise OnnxModelError(
                 self._shown, f"onnxruntime fails on X: {first_line(error)}"
             ) from error
-        return [_joined(answers) for answers in zip(*parts, strict=True)]
+        return [_join(outputs) for outputs in zip(*parts, strict=True)]
 
-    def _chunk(self, names: list[str], feeds: dict, start: int, size: int) -> list:
-        """Return the answers to some rows; a graph of a fixed batch size gets its last row again.
-
-        Repeated rows are taken off the answers.
-        """
-        chunk = {name: array[start : start + size] for name, array in feeds.items()}
-        n_rows = len(next(iter(chunk.values())))
+    def _run_batch(self, names: list[str], feeds: dict, start: int, size: int) -> list:
+        """Return the outputs for some rows; the last is repeated to fill a fixed batch size."""
+        batch = {name: array[start : start + size] for name, array in feeds.items()}
+        n_rows = len(next(iter(batch.values())))
         if self._n_fixed is None or n_rows == size:
-            return self._run(names, chunk)
-        chunk = {name: _padded(array, size) for name, array in chunk.items()}
-        return [answer[:n_rows] for answer in self._run(names, chunk)]
+            return self._run(names, batch)
+        batch = {
+            name: np.concatenate([array, np.repeat(array[-1:], size - n_rows, axis=0)])
+            for name, array in batch.items()
+        }
+        return [output[:n_rows] for output in self._run(names, batch)]
 
-    def _settle_classes(self, model: OpenModel, output: TensorSpec, classes):
-        """Return the keys of the answer's dicts, if it has such, and the label of each column."""
+    def _find_classes(self, model: OpenModel, output: TensorSpec, classes):
+        """Return the keys of the output's dicts, if it has such, and the label of each column."""
         found = model.labels.get(output.name, [])
         keys = found[0] if output.is_map and found else None
         width = len(keys) if keys else output.width
-        found = [*found, *_labels_behind(model), model.metadata_labels]
+        # Then the labels behind the outputs that hold labels.
+        for spec in model.outputs:
+            if spec.dtype is not None and spec.dtype.kind in "iuObU":
+                found = [*found, *model.labels[spec.name]]
+        found = [*found, model.metadata_labels or []]
         fitting = [labels for labels in found if labels and len(labels) == _n_classes(width)]
         if width is None and classes is None:
             width, keys = self._probe(output)
@@ -406,19 +391,26 @@ class InferencePlan:
         return (keys or labels.tolist()) if output.is_map else None, labels
 
     def _probe(self, output: TensorSpec):
-        """Return the number of columns, and their keys, of the answer to one row of zeros."""
-        lengths = [length for port in self.inputs for length in port.shape[1:]]
-        if not all(isinstance(n, int) for n in lengths) or not all(p.shape for p in self.inputs):
+        """Return the number of columns, and their keys, of the output for one row of zeros."""
+        lengths = [length for spec in self.inputs for length in spec.shape[1:]]
+        if not all(isinstance(n, int) for n in lengths) or not all(s.shape for s in self.inputs):
             raise OnnxModelError(
                 self._shown,
                 f"neither its output {output} nor its inputs tell how many classes it has; name "
                 f"them with classes. Inputs: {listed(self.inputs)}",
             )
-        feeds = {port.name: _zeros(port) for port in self.inputs}
+        feeds = {
+            spec.name: np.full(
+                (spec.n_fixed or 1, *spec.shape[1:]),
+                "" if spec.dtype.kind == "O" else 0,
+                dtype=spec.dtype,
+            )
+            for spec in self.inputs
+        }
         try:
-            answer = self._run([output.name], feeds)[0]
-            keys = list(answer[0]) if isinstance(answer, list) else None
-            matrix = as_matrix(answer, keys)
+            found = self._run([output.name], feeds)[0]
+            keys = list(found[0]) if isinstance(found, list) else None
+            matrix = _as_matrix(found, keys)
         except Exception as error:
             raise OnnxModelError(
                 self._shown, f"onnxruntime fails on a row of zeros: {first_line(error)}"
@@ -426,41 +418,20 @@ class InferencePlan:
         return (1 if matrix.ndim < 2 else matrix.shape[1]), keys
 
 
-def _n_classes(width: int | None) -> int | None:
+def _n_classes(width):
     """Return the number of classes of some columns: a single one is the positive class's."""
     return 2 if width == 1 else width
 
 
-def _labels_behind(model: OpenModel) -> list[list]:
-    """Return the labels behind the outputs that give labels."""
-    return [
-        labels
-        for port in model.outputs
-        if port.dtype is not None and port.dtype.kind in "iuObU"
-        for labels in model.labels[port.name]
-    ]
-
-
-def _zeros(port: TensorSpec) -> np.ndarray:
-    """Return a row of zeros, or of empty text, for an input; as many rows as it wants."""
-    shape = (port.n_fixed or 1, *port.shape[1:])
-    return np.full(shape, "" if port.dtype.kind == "O" else 0, dtype=port.dtype)
-
-
-def _padded(array: np.ndarray, size: int) -> np.ndarray:
-    """Return the array with its last row repeated up to a number of rows."""
-    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
-
-
-def _joined(answers: Sequence):
-    """Return the answers to several chunks as one."""
-    if isinstance(answers[0], list):
-        return [row for answer in answers for row in answer]
-    return np.concatenate([np.atleast_1d(answer) for answer in answers])
+def _join(outputs: Sequence):
+    """Return the outputs for several batches as one."""
+    if isinstance(outputs[0], list):
+        return [row for output in outputs for row in output]
+    return np.concatenate([np.atleast_1d(output) for output in outputs])
 
 
 def _check_classes(classes, width: int | None, output: TensorSpec, shown: str) -> np.ndarray:
-    """Return the labels given, different ones, as many as the output has columns."""
+    """Return the labels given: different ones, as many as the output has columns."""
     labels = np.asarray(classes)
     if labels.ndim != 1 or len(labels) < 2 or len(set(labels.tolist())) < len(labels):
         raise ValueError(
@@ -487,31 +458,19 @@ def _check_batch_size(batch_size) -> int | None:
 
 
 class OutputDecoder:
-    """Turns the answer of one output into probabilities, one column per class.
-
-    Parameters
-    ----------
-    n_classes : int
-        Number of columns.
-    keys : list or None
-        Keys of the dicts, in the order of the columns, where rows are answered by dicts.
-    softmax : bool
-        Whether the answers are logits.
-    member : str
-        The classifier in errors.
-    """
+    """Converts an output, or logits, to probabilities with one column per class."""
 
     def __init__(self, n_classes: int, keys: Sequence | None, softmax: bool, member: str) -> None:
         self.n_classes = n_classes
-        self.keys = keys
+        self.keys = keys  # of the dicts, in the order of the columns, where rows are dicts
         self.softmax = softmax
-        self.member = member
+        self.member = member  # the classifier in errors
 
-    def __call__(self, answer, n_samples: int, *, allow_abstain: bool) -> np.ndarray:
+    def __call__(self, output, n_samples: int, *, allow_abstain: bool) -> np.ndarray:
         """Return the probabilities as float64 of shape (n_samples, n_classes)."""
-        scores = as_matrix(answer, self.keys)
+        scores = _as_matrix(output, self.keys)
         if self.softmax:
-            scores = self._normalised(scores)
+            scores = _normalised(scores)
         try:
             proba = both_columns(scores, n_samples, self.n_classes, self.member)
             return check_proba(
@@ -523,26 +482,27 @@ class OutputDecoder:
             hint = f"{error.problem}; OnnxClassifier does so with softmax=True"
             raise InvalidProbabilitiesError(self.member, hint) from None
 
-    def _normalised(self, logits: np.ndarray) -> np.ndarray:
-        """Return the softmax of logits, or the sigmoid of a single column of them."""
-        logits = logits.astype(np.float64)
-        if logits.ndim == 1 or logits.shape[1] == 1:
-            return expit(logits)
-        if not logits.size:
-            return logits
-        # Infinite logits make NaN, which the check reports.
-        with np.errstate(invalid="ignore"):
-            powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-            return powers / powers.sum(axis=1, keepdims=True)
 
-
-def as_matrix(answer, keys: Sequence | None) -> np.ndarray:
-    """Return an answer as an array of one or two axes, dicts by the order of the keys."""
-    if isinstance(answer, list):
+def _as_matrix(output, keys) -> np.ndarray:
+    """Return an output as an array of one or two axes, dicts in the order of the keys."""
+    if isinstance(output, list):
         try:
-            return np.array([[row[key] for key in keys] for row in answer], dtype=np.float64)
+            return np.array([[row[key] for key in keys] for row in output], dtype=np.float64)
         except (KeyError, TypeError):
-            return np.empty((len(answer), 0))
-    if answer.ndim > 2 and answer.size == answer.shape[0] * answer.shape[1]:
-        return answer.reshape(answer.shape[:2])
-    return answer
+            return np.empty((len(output), 0))
+    if output.ndim > 2 and output.size == output.shape[0] * output.shape[1]:
+        return output.reshape(output.shape[:2])
+    return output
+
+
+def _normalised(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax of logits, or the sigmoid of a single column of them."""
+    logits = logits.astype(np.float64)
+    if logits.ndim == 1 or logits.shape[1] == 1:
+        return expit(logits)
+    if not logits.size:
+        return logits
+    # Infinite logits make NaN, which the check of the probabilities reports.
+    with np.errstate(invalid="ignore"):
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)

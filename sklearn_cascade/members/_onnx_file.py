@@ -1,4 +1,4 @@
-"""The bytes of an ONNX model, wherever they come from."""
+"""The bytes of an ONNX model, from a file, bytes or a loaded model, external weights included."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from sklearn_cascade._compat import import_optional
 from sklearn_cascade.exceptions import OnnxModelError
 
-# Protobuf writes no message of this size.
+# Protobuf writes no message larger than this.
 _MAX_BYTES = 2**31 - 1
 
 
@@ -25,26 +25,16 @@ class ShortReprBytes(bytes):
 
 
 class ModelBytes(NamedTuple):
-    """A model, read.
+    """The bytes of a model, uint8 (n_bytes,)."""
 
-    Attributes
-    ----------
-    data : ndarray of uint8 of shape (n_bytes,)
-        One and the same object for as long as its owner lives, by which joblib knows that it has
-        sent it to the workers before.
-    digest : str
-        SHA-256 of the bytes.
-    shown : str
-        The model in errors: its path, or how many bytes it has.
-    """
-
+    # The same object while its owner lives, so joblib recognises that it has sent it before.
     data: np.ndarray
-    digest: str
-    shown: str
+    digest: str  # SHA-256 of the bytes
+    shown: str  # the model in errors: its path, or its number of bytes
 
 
 def onnx_package(name: str):
-    """Return one of the packages that ONNX files need."""
+    """Import onnx or onnxruntime, or raise that OnnxClassifier needs it."""
     return import_optional(name, feature="OnnxClassifier")
 
 
@@ -59,7 +49,7 @@ def read_model(model) -> ModelBytes:
     proto = parse(data, shown)
     if any(_is_external(tensor) for tensor in _tensors_of(proto)):
         data = np.frombuffer(_inlined(proto, folder, shown), np.uint8)
-    return ModelBytes(data, hashlib.sha256(data).hexdigest(), shown)
+    return ModelBytes(data, hashlib.sha256(data.data).hexdigest(), shown)
 
 
 def parse(data: np.ndarray, shown: str):
@@ -73,7 +63,7 @@ def parse(data: np.ndarray, shown: str):
 
 
 def constants_of(graph) -> dict:
-    """Return the tensors that a graph holds, by name."""
+    """Return the constant tensors of a graph by name."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
@@ -82,7 +72,7 @@ def constants_of(graph) -> dict:
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error says in one line of bounded length."""
+    """Return the message of an error as one line of bounded length."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 400 else f"{text[:400]}..."
 
@@ -91,7 +81,11 @@ def _raw_bytes(model) -> tuple[np.ndarray, str, str | None]:
     """Return the bytes as an array, the name in errors, and the folder of a path."""
     if is_path(model):
         path = Path(os.fsdecode(model))
-        return _file_bytes(path), repr(str(path)), str(path.parent)
+        shown = repr(str(path))
+        try:
+            return np.frombuffer(path.read_bytes(), np.uint8), shown, str(path.parent)
+        except (OSError, ValueError) as error:
+            raise OnnxModelError(shown, f"the file cannot be read: {first_line(error)}") from error
     if isinstance(model, np.ndarray) and model.dtype == np.uint8 and model.ndim == 1:
         return np.ascontiguousarray(model), f"bytes of length {model.size}", None
     if isinstance(model, bytes | bytearray | memoryview):
@@ -101,41 +95,26 @@ def _raw_bytes(model) -> tuple[np.ndarray, str, str | None]:
         raise OnnxModelError(
             f"{type(model).__name__} object", "expected a path, bytes or a loaded ModelProto"
         )
-    return _proto_bytes(model)
-
-
-def _file_bytes(path: Path) -> np.ndarray:
-    """Return what a file holds."""
     try:
-        return np.frombuffer(path.read_bytes(), np.uint8)
-    except (OSError, ValueError) as error:
-        raise OnnxModelError(
-            repr(str(path)), f"the file cannot be read: {first_line(error)}"
-        ) from error
-
-
-def _proto_bytes(proto) -> tuple[np.ndarray, str, None]:
-    """Return the bytes of a loaded model."""
-    try:
-        data = proto.SerializeToString()
+        data = model.SerializeToString()
     except Exception as error:
         raise OnnxModelError("ModelProto", f"it does not serialise: {first_line(error)}") from error
     return np.frombuffer(data, np.uint8), f"ModelProto of {len(data)} bytes", None
 
 
 def _inlined(proto, folder: str | None, shown: str) -> bytes:
-    """Return the bytes of a model with its external data inside; none from beyond its folder."""
+    """Return the bytes of a model with its external data inlined; none from outside its folder."""
     if folder is None:
         raise OnnxModelError(
-            shown, "its weights lie in other files; give its path, or load it with its weights"
+            shown, "its weights are in other files; give its path, or load it with its weights"
         )
     external = [tensor for tensor in _tensors_of(proto) if _is_external(tensor)]
     try:
         outside = any(_points_outside(tensor, folder) for tensor in external)
-    except (OSError, ValueError, RuntimeError):  # no path at all, or links that go in a circle
+    except (OSError, ValueError, RuntimeError):  # not a path, or circular links
         outside = True
     if outside:
-        raise OnnxModelError(shown, "it wants weights from outside of its own folder")
+        raise OnnxModelError(shown, "it refers to weights outside its own folder")
     try:
         onnx_package("onnx").external_data_helper.load_external_data_for_model(proto, folder)
         data = proto.SerializeToString()
@@ -143,26 +122,26 @@ def _inlined(proto, folder: str | None, shown: str) -> bytes:
         raise OnnxModelError(
             shown, f"its weights in other files cannot be loaded: {first_line(error)}"
         ) from error
-    # Types of tensors that onnx does not look into would send the runtime to the file system.
+    # In tensors that onnx does not look into, they would send the runtime to the file system.
     if len(data) > _MAX_BYTES or any(_is_external(tensor) for tensor in _tensors_of(proto)):
         raise OnnxModelError(shown, "its weights in other files do not fit into one file")
     return data
 
 
 def _is_external(tensor) -> bool:
-    """Tell whether a tensor's values lie in a file of their own."""
+    """Tell whether a tensor's values are in a separate file."""
     return onnx_package("onnx").external_data_helper.uses_external_data(tensor)
 
 
 def _points_outside(tensor, folder: str) -> bool:
-    """Tell whether a tensor's file lies outside of a folder, links followed."""
-    home = Path(folder).resolve()
+    """Tell whether a tensor's file is outside a folder, links followed."""
+    root = Path(folder).resolve()
     names = [entry.value for entry in tensor.external_data if entry.key == "location"]
-    return not all((home / name).resolve().is_relative_to(home) for name in names)
+    return not all((root / name).resolve().is_relative_to(root) for name in names)
 
 
 def _tensors_of(proto) -> Iterator:
-    """Yield every tensor of a model, in functions and in graphs within graphs too."""
+    """Yield every tensor of a model, including those in functions and in subgraphs."""
     yield from _tensors_of_graph(proto.graph)
     for function in proto.functions:
         yield from _tensors_of_nodes(function.node)

@@ -1,9 +1,9 @@
 """Sending a model to joblib's workers: its bytes once per worker, not once per task.
 
-A model is pickled anew for each task, as it may have changed; what was sent before is sent again
-as the very same array, which joblib writes to a file once and then only names. A worker unpickles
-the bytes once and shares the model between its tasks. Engines that reach other machines share no
-files; they are given what many tasks need before the first of these.
+A model is pickled anew for each task, since it may have changed. If it has not, the same array of
+bytes is sent again; joblib writes it to a file once and then sends only the file name. A worker
+unpickles the bytes once and shares the model between its tasks. Backends on other machines (Dask,
+Ray) share no files; they receive what many tasks need before the first task.
 """
 
 from __future__ import annotations
@@ -22,63 +22,50 @@ from functools import cache
 from mmap import mmap
 from multiprocessing import parent_process
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from joblib import parallel_backend
 from joblib.parallel import get_active_backend
 
-__all__ = ["Pickling", "limit_to_worker", "pack", "pickling_at_work", "gather", "scatter"]
-# What a worker keeps at most; beyond, the models not used for longest go.
-MOST_MODELS = 64
-MOST_BYTES = 2**30
-_fetched: dict[bytes, object] = {}
-# One parcel per owner, as long as it lives: joblib knows an array by its identity.
-_sent: WeakKeyDictionary[object, SharedPickle] = WeakKeyDictionary()
-_arrived: OrderedDict[bytes, tuple[object, int]] = OrderedDict()
+# The most that a worker keeps; beyond it, the least recently used models are dropped.
+_MAX_MODELS = 64
+_MAX_BYTES = 2**30
+_ray_objects: dict[bytes, object] = {}
+# One pickle per owner while that lives: joblib recognises an array by its identity.
+_pickles: WeakKeyDictionary[object, SharedPickle] = WeakKeyDictionary()
+_models: OrderedDict[bytes, tuple[object, int]] = OrderedDict()
 _lock = threading.RLock()
 
 
 class RayRef(NamedTuple):
-    """Something that lies in the store of Ray, in the place of an argument.
+    """A reference to an argument in Ray's object store."""
 
-    Attributes
-    ----------
-    ref : ray.ObjectRef
-        Where it lies.
-    """
-
-    ref: object
+    ref: Any  # ray.ObjectRef
 
     def fetch(self):
-        """Return it, unpickled once per worker."""
+        """Return the argument, unpickled once per worker."""
         key = self.ref.binary()
-        # A worker lives as long as the call, and the store holds no less for it.
-        if key not in _fetched:
-            _fetched[key] = importlib.import_module("ray").get(self.ref)
-        return _fetched[key]
+        # A worker lives as long as the call, which keeps its objects in the store anyway.
+        if key not in _ray_objects:
+            _ray_objects[key] = importlib.import_module("ray").get(self.ref)
+        return _ray_objects[key]
 
 
 @contextmanager
 def scatter(arguments: Sequence):
-    """Give arguments for tasks to the engine that is joblib's backend, each once.
+    """Send the arguments that many tasks need to joblib's backend once; yield what to pass instead.
 
-    Yields what to hand to the tasks instead. By itself Dask sends a large argument to one worker,
-    whose death would end the call, and what lies in a tuple with every task; Ray, depending on
-    the versions, sends all with every task.
-
-    Parameters
-    ----------
-    arguments : sequence
-        What many tasks need.
+    On its own Dask sends a large argument to one worker, whose death would end the call, and the
+    contents of a tuple with every task; Ray, depending on its version, sends all with every task.
     """
     backend, _ = get_active_backend()
     if type(backend).__module__.startswith("ray."):
         put = importlib.import_module("ray").put
-        yield [RayRef(put(each)) for each in arguments]
+        yield [RayRef(put(argument)) for argument in arguments]
     elif hasattr(backend, "data_futures"):
-        with _held_by_dask(backend, arguments):
+        with _scatter_with_dask(backend, arguments):
             yield arguments
     else:
         yield arguments
@@ -90,10 +77,10 @@ def gather(*arguments) -> list:
 
 
 def limit_to_worker() -> AbstractContextManager:
-    """Let a member's own loops stay in a worker of Dask, in as many threads as it asks for.
+    """Keep a member's own loops inside its Dask worker, in as many threads as it requests.
 
-    Dask would have them run all over the cluster: each tree of a forest as a task, and the trees
-    added up in an order that changes the last digit.
+    Dask would distribute them over the cluster: each tree of a forest as a task, with the trees
+    summed in an order that changes the last digit.
     """
     if hasattr(get_active_backend()[0], "data_futures"):
         return parallel_backend("threading", n_jobs=1)
@@ -101,17 +88,17 @@ def limit_to_worker() -> AbstractContextManager:
 
 
 @contextmanager
-def _held_by_dask(backend, arguments: Sequence):
-    """Let every worker of Dask hold some arguments, and joblib's backend know of it."""
+def _scatter_with_dask(backend, arguments: Sequence):
+    """Place some arguments on every Dask worker, and register them with joblib's backend."""
     futures = backend.data_futures
-    # Waits for a cluster that starts workers when there is work.
+    # Waits for a cluster that starts its workers on demand.
     backend.effective_n_jobs(1)
     new = [each for each in arguments if id(each) not in futures]
     known = [futures[id(each)] for each in arguments if id(each) in futures]
-    with _copies_kept(backend.client):
+    with _keep_copies(backend.client):
         # What the user scattered may have lost copies since.
         backend.client.replicate(known)
-        # Not by their hash: equal keys would be released together where fits run side by side.
+        # Without hashes: equal keys of concurrent fits would be released together.
         sent = backend.client.scatter(new, broadcast=True, hash=False)
         futures.update(zip(map(id, new), sent, strict=True))
         try:
@@ -122,11 +109,11 @@ def _held_by_dask(backend, arguments: Sequence):
 
 
 @contextmanager
-def _copies_kept(client):
-    """Stop Dask from dropping copies that no task waits for just now.
+def _keep_copies(client):
+    """Stop Dask from dropping copies that no task is waiting for.
 
-    It does so every two seconds, so that data would be sent again, and the death of the worker
-    with the last copy would end the call.
+    It does so every two seconds; then data would be sent again, and the death of the worker with
+    the last copy would end the call.
     """
     was_running = client.amm.running()
     client.amm.stop()
@@ -137,111 +124,74 @@ def _copies_kept(client):
             client.amm.start()
 
 
-class Pickling(NamedTuple):
-    """The pickling under way.
+class PicklingContext(NamedTuple):
+    """The pickling in progress."""
 
-    Attributes
-    ----------
-    cloud_pickler : type or None
-        Class CloudPickler of the cloudpickle at work, which takes what pickle refuses.
-    to_worker : bool
-        Whether joblib's loky pickles a task for a worker, or a worker its result.
-    """
-
-    cloud_pickler: type | None
-    to_worker: bool
+    cloud_pickler: type | None  # class CloudPickler of the cloudpickle in use, if it is one
+    to_worker: bool  # whether joblib's loky pickles a task for a worker, or a worker its result
 
 
-def pickling_at_work() -> Pickling:
-    """Tell who pickles, seen from a ``__reduce_ex__``."""
+def pickling_context() -> PicklingContext:
+    """Return which pickler calls a ``__reduce_ex__``; see decision 0009 for why from the stack."""
     cloud_pickler, to_worker = None, False
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
-        # joblib brings a cloudpickle of its own or uses the installed one.
+        # joblib, Ray and Spark each bring a cloudpickle of their own or use the installed one.
         if cloud_pickler is None and "cloudpickle" in name:
             cloud_pickler = frame.f_globals.get("CloudPickler")
         to_worker = to_worker or name.endswith("loky.backend.reduction")
         frame = frame.f_back
-    return Pickling(cloud_pickler, to_worker)
+    return PicklingContext(cloud_pickler, to_worker)
 
 
 class SharedPickle:
-    """A pickled model that unpickles as the model itself.
-
-    Parameters
-    ----------
-    digest : bytes
-        Equal for equal content.
-    content : ndarray of uint8
-        The pickle.
-    mapped : list of ndarray
-        Arrays of the model that lie in files of their own, which workers map by themselves.
-    """
+    """A pickled model that unpickles as the model itself."""
 
     def __init__(self, digest: bytes, content: np.ndarray, mapped: list[np.ndarray]) -> None:
-        self.digest = digest
-        self.content = content
-        self.mapped = mapped
+        self.digest = digest  # equal for equal content
+        self.content = content  # the pickle, uint8 (n_bytes,)
+        self.mapped = mapped  # memory-mapped arrays of the model, which workers map themselves
 
     def __reduce__(self):
-        return unpack, (self.digest, self.content, self.mapped)
+        return _load_shared, (self.digest, self.content, self.mapped)
 
 
-def pack(owner, model, cloud_pickler: type) -> SharedPickle:
-    """Return a model as a parcel; the same one as long as the model does not change.
-
-    Parameters
-    ----------
-    owner : object
-        Whose model it is.
-    model : object
-        Anything that cloudpickle takes.
-    cloud_pickler : type
-        Class CloudPickler.
-
-    Returns
-    -------
-    parcel : SharedPickle
-    """
+def shared_pickle(owner, model, cloud_pickler: type) -> SharedPickle:
+    """Pickle the model of an owner; the same object as long as the model does not change."""
     file = io.BytesIO()
-    packer = _packer(cloud_pickler)(file)
-    packer.dump(model)
+    pickler = _mapping_pickler(cloud_pickler)(file)
+    pickler.dump(model)
     content = np.frombuffer(file.getbuffer(), dtype=np.uint8)
-    digest = hashlib.sha256(content)
-    for array in packer.mapped:
-        digest.update(_place_in_file(array).encode())
-    parcel = _sent.get(owner)
-    if parcel is None or parcel.digest != digest.digest():
-        parcel = _sent[owner] = SharedPickle(digest.digest(), content, packer.mapped)
-    return parcel
+    digest = hashlib.sha256(file.getbuffer())
+    for array in pickler.mapped:
+        digest.update(_file_region(array).encode())
+    found = _pickles.get(owner)
+    if found is None or found.digest != digest.digest():
+        found = _pickles[owner] = SharedPickle(digest.digest(), content, pickler.mapped)
+    return found
 
 
-def unpack(digest: bytes, content: np.ndarray, mapped: list[np.ndarray]):
-    """Return the model of a parcel; workers unpickle it once and share it between tasks."""
-    # Elsewhere a copy is a copy: what is done to one must not show in the next.
+def _load_shared(digest: bytes, content: np.ndarray, mapped: list[np.ndarray]):
+    """Return the model of a pickle; workers unpickle it once and share it between tasks."""
+    # Outside of workers each copy is independent: changes to one must not affect another.
     if parent_process() is None:
         return _unpickle(content, mapped)
     with _lock:
-        if digest not in _arrived:
-            _arrived[digest] = (_unpickle(content, mapped), content.nbytes)
-        _arrived.move_to_end(digest)
-        _forget_oldest()
-        return _arrived[digest][0]
-
-
-def _forget_oldest() -> None:
-    """Drop the models not used for longest until the limits hold; the last one stays."""
-    n_bytes = sum(size for _, size in _arrived.values())
-    while len(_arrived) > 1 and (len(_arrived) > MOST_MODELS or n_bytes > MOST_BYTES):
-        n_bytes -= _arrived.popitem(last=False)[1][1]
+        if digest not in _models:
+            _models[digest] = (_unpickle(content, mapped), content.nbytes)
+        _models.move_to_end(digest)
+        n_bytes = sum(size for _, size in _models.values())
+        while len(_models) > 1 and (len(_models) > _MAX_MODELS or n_bytes > _MAX_BYTES):
+            n_bytes -= _models.popitem(last=False)[1][1]
+        return _models[digest][0]
 
 
 @cache
-def _packer(cloud_pickler: type) -> type:
-    """Return a CloudPickler that leaves arrays in files out."""
+def _mapping_pickler(cloud_pickler: Any) -> type:
+    """Return a CloudPickler that leaves memory-mapped arrays out."""
 
-    class Packer(cloud_pickler):
+    class MappingPickler(cloud_pickler):
         """Pickler that lists the arrays it leaves out as `mapped`."""
 
         def __init__(self, file) -> None:
@@ -250,13 +200,13 @@ def _packer(cloud_pickler: type) -> type:
 
         def persistent_id(self, obj):
             """Return the position of an array that is left out, else None."""
-            # The types that joblib sends by the name of their file.
-            if type(obj) not in (np.ndarray, np.memmap) or _file_behind(obj) is None:
+            # The types that joblib sends by their file name.
+            if type(obj) not in (np.ndarray, np.memmap) or _memmap_of(obj) is None:
                 return None
             self.mapped.append(obj)
             return len(self.mapped) - 1
 
-    return Packer
+    return MappingPickler
 
 
 class _Unpacker(pickle.Unpickler):
@@ -271,15 +221,15 @@ class _Unpacker(pickle.Unpickler):
 
 
 def _unpickle(content: np.ndarray, mapped: list[np.ndarray]):
-    """Return what a pickle holds."""
+    """Return the content of a pickle."""
     if mapped:
         return _Unpacker(io.BytesIO(content.data), mapped).load()
-    # Spares a copy.
+    # Avoids a copy.
     return pickle.loads(content.data)
 
 
-def _file_behind(array) -> np.memmap | None:
-    """Return the map of a file that an array is a view of, if it is one."""
+def _memmap_of(array) -> Any:
+    """Return the memory map of which an array is a view, or None."""
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap) and isinstance(array.base, mmap):
             return array if array.filename is not None else None
@@ -287,11 +237,11 @@ def _file_behind(array) -> np.memmap | None:
     return None
 
 
-def _place_in_file(array: np.ndarray) -> str:
-    """Tell what part of which file an array is."""
-    mapped = _file_behind(array)
+def _file_region(array: np.ndarray) -> str:
+    """Return a text that identifies the region of a file that an array shows."""
+    mapped = _memmap_of(array)
     start = array.ctypes.data - mapped.ctypes.data + mapped.offset
-    part = start, array.shape, array.strides, array.dtype.str
-    # Another file may have taken the place of the one that a worker has mapped.
+    region = start, array.shape, array.strides, array.dtype.str
+    # The file may have been replaced since a worker mapped it.
     file = os.stat(mapped.filename)
-    return repr((str(mapped.filename), file.st_ino, file.st_size, file.st_mtime_ns, part))
+    return repr((str(mapped.filename), file.st_ino, file.st_size, file.st_mtime_ns, region))

@@ -1,4 +1,4 @@
-"""Any function that answers with probabilities, as a fitted classifier."""
+"""Any function that returns class probabilities, as a fitted classifier."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from sklearn_cascade._compat import n_rows
 from sklearn_cascade.core import NEGATIVE_TOLERANCE, check_proba
 from sklearn_cascade.exceptions import InvalidProbabilitiesError
 from sklearn_cascade.members._base import FittedClassifier
-from sklearn_cascade.members._parallel import pack, pickling_at_work
+from sklearn_cascade.members._parallel import pickling_context, shared_pickle
 
 
 class PrefitClassifier(FittedClassifier):
     """Present any function that returns class probabilities as a fitted classifier.
 
-    A deep net, a remote service, a model of another library: whatever can be asked
-    for probabilities. It is used as it is: ``clone`` returns the same object and ``fit`` does
-    nothing, so it keeps its fit in `cross_validate`, `GridSearchCV` and in a committee.
+    A deep net, a remote service, a model of another library: anything that returns probabilities.
+    It is used as it is: ``clone`` returns the same object and ``fit`` does nothing, so it keeps its
+    fit in `cross_validate`, in `GridSearchCV` and as a member of a cascade or ensemble.
 
     Parameters
     ----------
     predict_proba : callable
         Function of X that returns an array of shape (n_samples, n_classes) whose rows sum
         to one. With two classes, the probability of the second one, of shape (n_samples,) or
-        (n_samples, 1), will do. X arrives as the caller passed it.
+        (n_samples, 1), is enough. X is passed on as the caller gave it.
     classes : array-like of shape (n_classes,)
         Label of each column.
     name : str, default=None
         Name used in errors; the function's own by default.
     cost : float, default=None
-        Cost of one row, which committees use for what their `costs` leave out; with
+        Cost of one row, used by cascades and ensembles whose `costs` leave this member out; with
         ``costs=None`` either all members declare one or none does.
 
     Attributes
@@ -47,8 +47,8 @@ class PrefitClassifier(FittedClassifier):
 
     Notes
     -----
-    A worker of joblib gets the function once and shares it between its tasks, as one process
-    does; anew only if its pickle has changed.
+    A joblib worker receives the function once and shares it between its tasks, as one process
+    does; it receives it again only if its pickle has changed.
 
     Examples
     --------
@@ -69,10 +69,10 @@ class PrefitClassifier(FittedClassifier):
 
     @property
     def predict_proba(self):
-        """Method ``predict_proba(X)``: the function's answer, checked."""
+        """Method ``predict_proba(X)``: the output of the function, validated."""
         # A parameter and a method share the name: the parameter is kept as `_function`, and what
-        # callers get is the method that checks its answer.
-        return self._checked_proba
+        # callers get is the method that validates its output.
+        return self._compute_proba
 
     @predict_proba.setter
     def predict_proba(self, function):
@@ -103,13 +103,13 @@ class PrefitClassifier(FittedClassifier):
         """Label of each column: ndarray of shape (n_classes,)."""
         return np.asarray(self.classes)
 
-    def _answers(self, X):
-        return self._checked_proba(X, allow_abstain=False)
+    def _valid_proba(self, X):
+        return self._compute_proba(X, allow_abstain=False)
 
-    def _checked_proba(self, X, *, allow_abstain=True):
-        """Return the function's answer as probabilities: shape (n_samples, n_classes).
+    def _compute_proba(self, X, *, allow_abstain=True):
+        """Return the output of the function as probabilities: (n_samples, n_classes).
 
-        Rows of NaN mean "don't know"; a committee decides whether that is allowed.
+        Rows of NaN mean "don't know"; a cascade or ensemble decides whether that is allowed.
         """
         if not callable(self._function):
             raise TypeError(
@@ -121,7 +121,7 @@ class PrefitClassifier(FittedClassifier):
         return check_proba(proba, n_samples, n_classes, member=name, allow_abstain=allow_abstain)
 
     def _check_classes(self):
-        """Return the classes, which have to be different labels, at least two."""
+        """Return the classes, which have to be at least two different labels."""
         classes = self.classes_
         if classes.ndim != 1 or len(classes) < 2 or len(set(classes.tolist())) < len(classes):
             raise ValueError(
@@ -134,7 +134,7 @@ class PrefitClassifier(FittedClassifier):
         """Return the name used in errors."""
         return self.name or getattr(self._function, "__name__", type(self._function).__name__)
 
-    # Copies do without pickling, which not every function allows.
+    # Copies avoid pickling, which not every function supports.
     def __copy__(self):
         return type(self)(**self.get_params())
 
@@ -143,15 +143,26 @@ class PrefitClassifier(FittedClassifier):
         return type(self)(**params)
 
     def __reduce_ex__(self, protocol):
-        pickling = pickling_at_work()
-        if pickling.cloud_pickler is None:
-            _check_picklable(self._function, self._label(), protocol)
-        recipe = super().__reduce_ex__(protocol)
-        if pickling.cloud_pickler is None or not pickling.to_worker:
-            return recipe
-        parcel = pack(self, self._function, pickling.cloud_pickler)
-        make, args, state, *rest = recipe
-        return (make, args, {**state, "_function": parcel}, *rest)
+        context = pickling_context()
+        if context.cloud_pickler is None:
+            self._check_picklable(protocol)
+        reduced = super().__reduce_ex__(protocol)
+        if context.cloud_pickler is None or not context.to_worker:
+            return reduced
+        function = shared_pickle(self, self._function, context.cloud_pickler)
+        make, args, state, *rest = reduced
+        return (make, args, {**state, "_function": function}, *rest)
+
+    def _check_picklable(self, protocol):
+        """Raise naming the cause where the function does not pickle."""
+        try:
+            pickle.dumps(self._function, protocol)
+        except Exception as error:
+            raise pickle.PicklingError(
+                f"PrefitClassifier {self._label()!r} cannot be pickled because its function "
+                f"predict_proba={self._function!r} cannot: {error}. Use a function defined at the "
+                f"top level of a module, or an instance of a class that is"
+            ) from error
 
 
 def both_columns(proba, n_samples, n_classes, name):
@@ -161,7 +172,7 @@ def both_columns(proba, n_samples, n_classes, name):
         return proba
     positive = np.asarray(proba, dtype=np.float64).reshape(n_samples)
     rounded = np.clip(positive, 0, 1)
-    # Nets in float32 pass the ends by a little.
+    # Nets in float32 exceed the bounds slightly.
     positive = np.where(np.abs(positive - rounded) <= NEGATIVE_TOLERANCE, rounded, positive)
     if (positive < 0).any() or (positive > 1).any():
         row = int(((positive < 0) | (positive > 1)).argmax())
@@ -171,15 +182,3 @@ def both_columns(proba, n_samples, n_classes, name):
             f"from 0 to 1: if these are logits, apply a sigmoid first",
         )
     return np.column_stack([1 - positive, positive])
-
-
-def _check_picklable(function, name, protocol):
-    """Raise naming the cause where the function does not pickle."""
-    try:
-        pickle.dumps(function, protocol)
-    except Exception as error:
-        raise pickle.PicklingError(
-            f"PrefitClassifier {name!r} cannot be pickled because its function "
-            f"predict_proba={function!r} cannot: {error}. Use a function defined at the top "
-            f"level of a module, or an instance of a class that is"
-        ) from error

@@ -47,7 +47,7 @@ def test_report_counts_the_predictions(combine, confidence):
     assert report.cost_interval[0] < report.mean_cost < report.cost_interval[1]
     assert report.mean_cost < report.mean_cost_upper < report.full_cost == sum(COSTS)
     assert report.saving > 1.2
-    assert [stage["n_rows"] for stage in report.stages] == [
+    assert [stage["n_samples"] for stage in report.stages] == [
         int((details.exit_stage == k).sum()) for k in range(3)
     ]
     assert sum(stage["net"] for stage in report.stages) == pytest.approx(report.loss_estimate)
@@ -87,7 +87,7 @@ def test_rows_are_split_if_the_fit_tuned_nothing():
     assert (report.n_tuning, report.n_certification) == (3000, 3000)
     report = cascade.certify(X, Y, tuning_size=700)
     assert (report.n_tuning, report.n_certification) == (700, 5300)
-    assert sum(stage["n_rows"] for stage in report.stages) == 5300
+    assert sum(stage["n_samples"] for stage in report.stages) == 5300
 
 
 def test_tuning_size_overrides_the_rows_of_the_fit():

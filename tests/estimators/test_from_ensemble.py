@@ -161,8 +161,8 @@ def test_costs_and_unit_may_be_given(forest):
         ({"max_disagreement": np.nan, "X_tune": X}, "max_disagreement=nan; expected a number"),
         ({"max_disagreement": True, "X_tune": X}, "max_disagreement=True; expected a number"),
         ({"max_disagreement": 0.01}, r"max_disagreement=0\.01 is tuned on rows.*as X_tune"),
-        ({"checkpoints": [70, 60]}, r"checkpoints=\[70, 60\]; expected rising numbers"),
-        ({"checkpoints": [100], "stopping": "exact"}, r"checkpoints=\[100\]; expected rising"),
+        ({"checkpoints": [70, 60]}, r"checkpoints=\[70, 60\]; expected increasing numbers"),
+        ({"checkpoints": [100], "stopping": "exact"}, r"checkpoints=\[100\]; expected increasing"),
     ],
 )
 def test_wrong_options_are_named(forest, options, message):

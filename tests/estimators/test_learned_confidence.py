@@ -226,7 +226,9 @@ def test_certificate_counts_the_predictions_of_a_learned_cascade():
     details = cascade.with_thresholds(report).predict_details(X[1000:])
     assert report.certified
     assert report.regressions == np.sum(details.label != y[1000:])
-    assert [stage["n_rows"] for stage in report.stages] == np.bincount(details.exit_stage).tolist()
+    assert [stage["n_samples"] for stage in report.stages] == np.bincount(
+        details.exit_stage
+    ).tolist()
     assert report.mean_cost == pytest.approx(details.cost.mean())
 
 

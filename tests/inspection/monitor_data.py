@@ -41,7 +41,7 @@ def watch(reference=None, names=NAMES, **params):
 def assert_same_figures(one, other):
     """Assert that two monitors know the same, up to the order of floating point sums."""
     first, second = one.summary(), other.summary()
-    assert first["n_rows"] == second["n_rows"]
+    assert first["n_samples"] == second["n_samples"]
     assert first["evidence"] == pytest.approx(second["evidence"], rel=1e-9)
     assert first["confidence"] == pytest.approx(second["confidence"], rel=1e-9)
     for left, right in zip(first["stages"], second["stages"], strict=True):

@@ -18,7 +18,7 @@ Y = np.arange(N_ROWS) % 2
 
 
 def tables():
-    """Return two members: the first is wrong on every fourth row, unsurely, and on three others."""
+    """Return two members: the first is wrong on every fourth row and on three others."""
     right = np.where(Y[:, None] == np.arange(2), 0.9, 0.1)
     first = right.copy()
     first[::4] = [0.45, 0.55]
@@ -51,7 +51,7 @@ def cells(report, start):
     return line.removeprefix(start).split()
 
 
-def test_text_shows_promise_stages_cost_and_limits(report):
+def test_text_shows_guarantee_stages_cost_and_limits(report):
     """Check the printed certificate line by line, against counts by hand."""
     lines = str(report).splitlines()
     assert repr(report) == str(report)
@@ -70,21 +70,26 @@ def test_text_shows_promise_stages_cost_and_limits(report):
         "at",
         "most",
     ]
-    n_unsure = report.stages[1]["n_rows"]
-    assert 150 < n_unsure < 250
+    n_unconfident = report.stages[1]["n_samples"]
+    assert 150 < n_unconfident < 250
     first = cells(report, "exit 0 small")
-    share = f"{(800 - n_unsure) / 800:.1%}"
-    assert first[1:5] == [str(800 - n_unsure), share, str(report.regressions), "0"]
-    assert cells(report, "exit 1 large")[:4] == [str(n_unsure), f"{n_unsure / 800:.1%}", "0", "0"]
+    share = f"{(800 - n_unconfident) / 800:.1%}"
+    assert first[1:5] == [str(800 - n_unconfident), share, str(report.regressions), "0"]
+    assert cells(report, "exit 1 large")[:4] == [
+        str(n_unconfident),
+        f"{n_unconfident / 800:.1%}",
+        "0",
+        "0",
+    ]
     assert cells(report, "all rows")[:4] == ["800", "100.0%", str(report.regressions), "0"]
     assert report.message in lines
-    cost = 1 + 9 * n_unsure / 800
+    cost = 1 + 9 * n_unconfident / 800
     assert any(
         line.startswith(f"Mean cost {cost:.2f} ± ")
         and line.endswith(f"10.0 MFLOPs without early exit: {10 / cost:.2f} times cheaper.")
         for line in lines
     )
-    assert "800 rows certified; 200 others, set aside, drew the path of" in str(report)
+    assert "800 rows certified; 200 others, set aside, determined the path of" in str(report)
     assert lines[-1].startswith("It holds for new rows drawn like these; if they drift")
 
 
@@ -117,18 +122,18 @@ def test_refusal_reads_without_a_table():
     assert refused.saving is None
 
 
-def test_disagreement_is_worded_as_such():
+def test_disagreement_has_its_own_wording():
     """Check heading and message where no labels are needed."""
     text = str(cascade().certify(X, risk="disagreement"))
-    assert "rows answered otherwise at most 1.00% against no early exit" in text
+    assert "predictions changed at most 1.00% against no early exit" in text
     assert "Certified: the share of other answers on new rows is at most 0.01" in text
 
 
-def test_budget_is_shown_as_part_of_the_promise():
-    """Check that the limit of the cost says whether it is promised."""
-    promised = cascade().certify(X, Y, max_mean_cost=5)
-    assert "(promised, within 5.00 MFLOPs)" in str(promised)
-    assert "promised, within" not in str(cascade().certify(X, Y))
+def test_budget_is_shown_as_part_of_the_guarantee():
+    """Check that the limit of the cost says whether it is guaranteed."""
+    budgeted = cascade().certify(X, Y, max_mean_cost=5)
+    assert "(guaranteed, within 5.00 MFLOPs)" in str(budgeted)
+    assert "guaranteed, within" not in str(cascade().certify(X, Y))
 
 
 def test_dict_is_ready_for_json(report):
@@ -148,8 +153,8 @@ def test_rows_and_frame_hold_the_stages(report):
     """Check the table as dicts, which are copies, and as a frame."""
     pandas = pytest.importorskip("pandas", reason="frames need pandas")
     rows = report.rows()
-    rows[0]["n_rows"] = 0
-    assert report.stages[0]["n_rows"] > 0
+    rows[0]["n_samples"] = 0
+    assert report.stages[0]["n_samples"] > 0
     frame = report.to_frame()
     assert isinstance(frame, pandas.DataFrame)
     assert frame["name"].tolist() == ["small", "large"]
@@ -158,7 +163,7 @@ def test_rows_and_frame_hold_the_stages(report):
 
 
 def test_report_cannot_be_changed(report):
-    """Check that a promise stays what it was."""
+    """Check that a report is frozen."""
     with pytest.raises(FrozenInstanceError):
         report.epsilon = 0.001
 

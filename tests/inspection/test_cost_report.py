@@ -175,7 +175,7 @@ def test_best_member_is_the_cheaper_of_equals(costs, best):
 
 
 def test_report_of_an_ensemble_has_no_exits():
-    """Check the figures and the text of a committee whose members all run."""
+    """Check the figures and the text of an estimator whose members all run."""
     report = AveragingEnsemble(members_w(), costs=COSTS_W).fit(X, Y).cost_report(X, Y)
     assert not report.exits_early
     assert report.cost_interval == (report.mean_cost, report.mean_cost) == (15, 15)
@@ -184,8 +184,8 @@ def test_report_of_an_ensemble_has_no_exits():
     assert "exit" not in str(report)
 
 
-def test_scoring_is_the_one_asked_for_else_the_committees_own():
-    """Check named scorers and a function, for the committee and for members alone."""
+def test_scoring_is_the_one_asked_for_else_the_estimators_own():
+    """Check named scorers and a function, for the estimator and for members alone."""
     cascade = cascade_w(scoring="neg_log_loss")
     details = cascade.predict_details(X)
     own = cascade.cost_report(X, Y)
@@ -229,11 +229,11 @@ def test_frame_holds_the_table():
     pytest.importorskip("pandas")
     report = cascade_w().cost_report(X, Y)
     frame = report.to_frame()
-    assert list(frame.columns) == ["kind", "name", "n_rows", "share", "cost", "score"]
+    assert list(frame.columns) == ["kind", "name", "n_samples", "share", "cost", "score"]
     assert frame.to_dict("records") == report.rows()
     assert frame["kind"].tolist() == ["exit"] * 3 + ["all rows"] + ["alone"] * 3 + ["no early exit"]
     assert frame["name"].tolist() == ["a", "b", "c", "", "a", "b", "c", ""]
-    assert frame["n_rows"].tolist() == [3, 1, 2, 6, 6, 6, 6, 6]
+    assert frame["n_samples"].tolist() == [3, 1, 2, 6, 6, 6, 6, 6]
     assert frame["cost"].tolist() == pytest.approx([1, 5, 15, 38 / 6, 1, 4, 10, 15])
     assert frame["score"].tolist() == pytest.approx([1, 1, 1, 1, 0.5, 0.5, 5 / 6, 5 / 6])
 
@@ -247,8 +247,8 @@ def test_conditions_of_measured_costs_are_kept():
     assert report.conditions["batch_size"] == 6
 
 
-def test_unfitted_committee_has_no_report():
-    """Check that an unfitted committee says so."""
+def test_unfitted_estimator_has_no_report():
+    """Check that an unfitted estimator says so."""
     with pytest.raises(NotFittedError, match="CascadeClassifier instance is not fitted"):
         CascadeClassifier(members_w()).cost_report(X)
 

@@ -1,4 +1,4 @@
-"""Tests of the report on the parts of one ensemble: beside the whole, and where time is saved."""
+"""Tests of the report on the parts of one ensemble, against the full ensemble."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ def cut(forest, n_trees):
 def test_disagreement_is_that_of_a_recount(report, hasty, forest):
     """Check the share of labels that differ: overall, by part and by the forest's label."""
     found = hasty.predict_details(X[TEST])
-    whole = forest.predict(X[TEST])
-    differs = found.label != whole
+    full = forest.predict(X[TEST])
+    differs = found.label != full
     assert 0.005 < differs.mean() < 0.2
-    assert report.whole.counts == COUNTS
-    assert report.whole.disagreement == differs.mean()
+    assert report.ensemble_comparison.counts == COUNTS
+    assert report.ensemble_comparison.disagreement == differs.mean()
     by_part = [differs[found.exit_stage == k].mean() for k in range(4)]
-    assert list(report.whole.exit_disagreements) == by_part
+    assert list(report.ensemble_comparison.exit_disagreements) == by_part
     assert by_part[0] > 0
     assert by_part[3] == 0
-    by_class = {label: differs[whole == label].mean() for label in np.unique(whole).tolist()}
-    assert report.whole.class_disagreements == by_class
+    by_class = {label: differs[full == label].mean() for label in np.unique(full).tolist()}
+    assert report.ensemble_comparison.class_disagreements == by_class
     assert len(by_class) == 10
 
 
@@ -95,7 +95,7 @@ def test_truncated_scores_use_probabilities_too(hasty, forest):
     assert report.score == pytest.approx(own, rel=1e-12)
 
 
-def test_saving_is_against_the_whole(report, hasty):
+def test_saving_is_against_the_full_ensemble(report, hasty):
     """Check that the reference is all trees, even where fewer score as well."""
     cost = hasty.predict_details(X[TEST]).cost
     assert report.best_member == "first 100"
@@ -104,29 +104,32 @@ def test_saving_is_against_the_whole(report, hasty):
     assert report.worst_cost == 100
 
 
-def test_cascade_that_never_exits_is_the_whole(hasty, forest):
+def test_cascade_that_never_exits_is_the_full_ensemble(hasty, forest):
     """Check that without early exit nothing differs, and parts without rows have no share."""
     report = hasty.with_thresholds(np.inf).cost_report(X[TEST], NAMES[TEST])
-    assert report.whole.disagreement == 0
-    assert np.isnan(report.whole.exit_disagreements[:3]).all()
-    assert report.whole.exit_disagreements[3] == 0
+    assert report.ensemble_comparison.disagreement == 0
+    assert np.isnan(report.ensemble_comparison.exit_disagreements[:3]).all()
+    assert report.ensemble_comparison.exit_disagreements[3] == 0
     assert report.score == forest.score(X[TEST], NAMES[TEST])
     assert report.saving == 1
     assert "Labels are the ensemble's on every row" in str(report)
 
 
-def test_labels_that_the_whole_never_gives_have_no_share(hasty, forest):
+def test_labels_never_predicted_by_the_ensemble_have_no_share(hasty, forest):
     """Check that rows of one label leave NaN for the others."""
     rows = X[TEST][forest.predict(X[TEST]) == "digit 3"]
-    shares = hasty.cost_report(rows).whole.class_disagreements
+    shares = hasty.cost_report(rows).ensemble_comparison.class_disagreements
     assert [label for label, share in shares.items() if not np.isnan(share)] == ["digit 3"]
 
 
 def test_report_works_without_labels(report, hasty):
     """Check that disagreement and times need no y, and that scores are then absent."""
     blind = hasty.cost_report(X[TEST])
-    assert blind.whole.disagreement == report.whole.disagreement
-    assert blind.whole.exit_disagreements == report.whole.exit_disagreements
+    assert blind.ensemble_comparison.disagreement == report.ensemble_comparison.disagreement
+    assert (
+        blind.ensemble_comparison.exit_disagreements
+        == report.ensemble_comparison.exit_disagreements
+    )
     assert (blind.score, blind.member_scores, blind.exit_scores) == (None, None, None)
     assert blind.saving == pytest.approx(report.saving, rel=1e-12)
     assert "Labels differ from the ensemble's on" in str(blind)
@@ -134,24 +137,24 @@ def test_report_works_without_labels(report, hasty):
 
 @pytest.mark.parametrize("y", [None, NAMES[TEST]], ids=["blind", "scored"])
 def test_nothing_is_compared_where_it_is_not_wanted(hasty, y):
-    """Check that compare=False has no part about the whole, and keeps the costs."""
+    """Check that compare=False has no ensemble comparison, and keeps the costs."""
     report = hasty.cost_report(X[TEST], y, compare=False)
-    assert report.whole is None
+    assert report.ensemble_comparison is None
     assert report.member_scores is None
     assert report.mean_cost == pytest.approx(hasty.predict_details(X[TEST]).cost.mean())
     assert "ensemble's own" not in str(report)
-    assert report.to_dict()["whole"] is None
+    assert report.to_dict()["ensemble_comparison"] is None
 
 
 def test_times_are_per_row_and_multiply(report):
-    """Check that the three ways are timed, and that the factors explain the whole gain."""
-    whole = report.whole
-    assert list(whole.seconds) == ["ensemble", "no_exit", "cascade"]
-    assert all(seconds > 0 for seconds in whole.seconds.values())
-    assert whole.n_timed == report.n_samples == len(X[TEST])
-    assert whole.speedup == whole.seconds["ensemble"] / whole.seconds["cascade"]
+    """Check that the three ways are timed, and that the factors explain the full gain."""
+    found = report.ensemble_comparison
+    assert list(found.seconds) == ["ensemble", "no_exit", "cascade"]
+    assert all(seconds > 0 for seconds in found.seconds.values())
+    assert found.n_timed == report.n_samples == len(X[TEST])
+    assert found.speedup == found.seconds["ensemble"] / found.seconds["cascade"]
     # Products of three quotients.
-    assert whole.exit_speedup * whole.overhead_speedup == pytest.approx(whole.speedup, rel=1e-12)
+    assert found.exit_speedup * found.overhead_speedup == pytest.approx(found.speedup, rel=1e-12)
 
 
 def test_large_tables_are_timed_on_some_rows():
@@ -160,22 +163,26 @@ def test_large_tables_are_timed_on_some_rows():
     fitted = RandomForestClassifier(4, max_depth=2, random_state=0).fit(X, y)
     cascade = CascadeClassifier.from_ensemble(fitted)
     report = cascade.cost_report(np.tile(X, (70, 1)))
-    assert (report.n_samples, report.whole.n_timed) == (10_500, 10_000)
+    assert (report.n_samples, report.ensemble_comparison.n_timed) == (10_500, 10_000)
 
 
 def test_text_tells_what_changes_and_what_saves_time(report):
     """Check the sentences below the table, in a terminal and in a notebook."""
     text = str(report)
-    assert f"Labels differ from the ensemble's on {report.whole.disagreement:.2%} of rows" in text
-    assert f"(members_0_15 {report.whole.exit_disagreements[0]:.2%}" in text
+    share = f"{report.ensemble_comparison.disagreement:.2%}"
+    assert f"Labels differ from the ensemble's on {share} of rows" in text
+    assert f"(members_0_15 {report.ensemble_comparison.exit_disagreements[0]:.2%}" in text
     assert "members_60_100 0.00%" not in text
     assert "probabilities of rows that exit early are rougher" in text
-    assert f"{report.saving:.2f} times cheaper than the whole ensemble" in text
+    assert f"{report.saving:.2f} times cheaper than the full ensemble" in text
     assert "Time per row, 1,097 in a call" in text
     assert "in the ensemble's own predict_proba" in text
-    assert f"{report.whole.speedup:.1f}x in all" in text
-    assert f"{report.whole.exit_speedup:.1f}x by early exit" in text
-    assert f"{report.whole.overhead_speedup:.1f}x by skipping overhead per member" in text
+    assert f"{report.ensemble_comparison.speedup:.1f}x in all" in text
+    assert f"{report.ensemble_comparison.exit_speedup:.1f}x by early exit" in text
+    assert (
+        f"{report.ensemble_comparison.overhead_speedup:.1f}x by skipping overhead per member"
+        in text
+    )
     assert "alone first 60" in text
     html = report._repr_html_()
     assert "rougher" in html
@@ -189,12 +196,12 @@ def test_dict_is_ready_for_json(labels):
     cascade = CascadeClassifier.from_ensemble(fitted).with_thresholds(-np.inf)
     report = cascade.cost_report(X[TEST], labels[TEST])
     figures = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    whole = figures["whole"]
-    assert whole["counts"] == [15, 24]
-    assert whole["disagreement"] == report.whole.disagreement
-    assert whole["exit_disagreements"] == [report.whole.disagreement, None]
-    assert len(whole["class_disagreements"]) == len(np.unique(labels))
-    assert whole["seconds"] == report.whole.seconds
+    found = figures["ensemble_comparison"]
+    assert found["counts"] == [15, 24]
+    assert found["disagreement"] == report.ensemble_comparison.disagreement
+    assert found["exit_disagreements"] == [report.ensemble_comparison.disagreement, None]
+    assert len(found["class_disagreements"]) == len(np.unique(labels))
+    assert found["seconds"] == report.ensemble_comparison.seconds
     assert figures["alone_names"] == ["first 15", "first 24"]
 
 
@@ -206,7 +213,7 @@ def test_frames_are_reported_by_their_names():
     cascade = CascadeClassifier.from_ensemble(fitted)
     report = cascade.cost_report(frame[TEST], Y[TEST])
     differs = cascade.predict(frame[TEST]) != fitted.predict(frame[TEST])
-    assert report.whole.disagreement == differs.mean()
+    assert report.ensemble_comparison.disagreement == differs.mean()
     assert list(report.to_frame()["kind"]) == ["exit"] * 2 + ["all rows"] + ["alone"] * 2
 
 
@@ -236,7 +243,7 @@ def test_other_ensembles_are_compared_alike(fitted, checkpoints):
     ).with_thresholds(0.6)
     report = cascade.cost_report(X[TEST], NAMES[TEST])
     differs = cascade.predict(X[TEST]) != fitted.predict(X[TEST])
-    assert report.whole.disagreement == differs.mean() > 0
+    assert report.ensemble_comparison.disagreement == differs.mean() > 0
     assert report.alone_names[:2] == tuple(f"first {k}" for k in checkpoints)
     assert report.member_costs == (1, 3, 6)
     assert report.member_scores[0] == cascade.estimators_[0].score(X[TEST], NAMES[TEST])
@@ -244,12 +251,12 @@ def test_other_ensembles_are_compared_alike(fitted, checkpoints):
 
 
 def test_parts_among_other_members_are_reported_as_members(forest):
-    """Check that a cascade which is not one ensemble has no part about the whole."""
+    """Check that a cascade which is not one ensemble has no ensemble comparison."""
     linear = LogisticRegression(max_iter=20).fit(X[:700] / 16, NAMES[:700])
     members = [("linear", FrozenEstimator(linear)), *split_ensemble(forest, [50]).estimators]
     cascade = CascadeClassifier(members, thresholds=0.9).fit(X[:700], NAMES[:700])
     report = cascade.cost_report(X[TEST], NAMES[TEST])
-    assert report.whole is None
+    assert report.ensemble_comparison is None
     assert report.alone_names == ("linear", "members_0_50", "members_50_100")
     assert len(report.member_scores) == 3
 
@@ -287,5 +294,5 @@ def test_failing_part_keeps_the_report():
     assert_array_equal(found.cost, [1, 2] * 5)
     assert report.mean_cost == 1.5
     assert report.score == np.mean(found.label == y)
-    # What the whole would say is not known.
-    assert report.whole is None
+    # What the full ensemble predicts is not known.
+    assert report.ensemble_comparison is None

@@ -14,7 +14,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier, MeasuredCosts, measure_costs
 from tests.probes import LABELS_W, CountingNB, ScriptedMember, log, members_w, numbered_rows
 
-COMMITTEES = pytest.mark.parametrize("committee", [AveragingEnsemble, CascadeClassifier])
+ESTIMATORS = pytest.mark.parametrize("estimator", [AveragingEnsemble, CascadeClassifier])
 
 
 def scripted(n_rows):
@@ -39,7 +39,7 @@ def test_costs_are_a_mapping_with_unit_and_conditions():
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "batch_size", "asked"),
+    ("n_samples", "batch_size", "asked"),
     [
         (6, 1000, [0, 1, 2, 3, 4, 5]),
         (6, 6, [0, 1, 2, 3, 4, 5]),
@@ -48,10 +48,10 @@ def test_costs_are_a_mapping_with_unit_and_conditions():
         (6, 1, [0]),
     ],
 )
-def test_batch_is_spread_over_the_rows(n_rows, batch_size, asked):
+def test_batch_is_spread_over_the_rows(n_samples, batch_size, asked):
     """Check which rows a member is asked for: at most the batch, evenly spread."""
-    members = scripted(n_rows)
-    costs = measure_costs(members, numbered_rows(n_rows), batch_size=batch_size, n_repeats=1)
+    members = scripted(n_samples)
+    costs = measure_costs(members, numbered_rows(n_samples), batch_size=batch_size, n_repeats=1)
     assert members[0][1].asked == [asked] * 2
     assert costs.conditions["batch_size"] == len(asked)
 
@@ -75,20 +75,20 @@ def test_cost_is_the_median_call_over_the_rows_of_the_batch():
     assert 0 < 2 * 1000 * costs["nb"] <= elapsed
 
 
-@COMMITTEES
-def test_fitted_committee_may_be_measured_itself(committee):
-    """Check that the members of a committee are measured, dropped ones left out."""
+@ESTIMATORS
+def test_fitted_estimator_may_be_measured_itself(estimator):
+    """Check that the members of an estimator are measured, dropped ones left out."""
     members = members_w()
     members[1] = ("b", "drop")
-    fitted = committee(members, **_fixed(committee)).fit(numbered_rows(6), LABELS_W)
+    fitted = estimator(members, **_fixed(estimator)).fit(numbered_rows(6), LABELS_W)
     assert list(measure_costs(fitted, numbered_rows(6), n_repeats=1)) == ["a", "c"]
 
 
-@COMMITTEES
-def test_committees_accept_measured_costs(committee):
+@ESTIMATORS
+def test_estimators_accept_measured_costs(estimator):
     """Check that costs measured before are taken with their unit and conditions."""
     costs = measure_costs(members_w(), numbered_rows(6), n_repeats=2)
-    fitted = committee(members_w(), costs=costs, **_fixed(committee))
+    fitted = estimator(members_w(), costs=costs, **_fixed(estimator))
     fitted.fit(numbered_rows(6), LABELS_W)
     assert fitted.costs_.tolist() == list(costs.values())
     assert fitted.cost_unit_ == "s"
@@ -97,14 +97,14 @@ def test_committees_accept_measured_costs(committee):
     assert fitted.cost_unit_ == "seconds"
 
 
-@COMMITTEES
-def test_committees_measure_costs_themselves(committee):
+@ESTIMATORS
+def test_estimators_measure_costs_themselves(estimator):
     """Check that "measured" times the fitted members on the rows of the fit."""
-    key = f"measured-{committee.__name__}"
+    key = f"measured-{estimator.__name__}"
     X = np.random.default_rng(0).normal(size=(40, 3))
     members = [("nb", CountingNB(key)), *scripted(40)]
     X[:, 0] = np.arange(40)
-    fitted = committee(members, costs="measured", **_fixed(committee)).fit(X, np.arange(40) % 2)
+    fitted = estimator(members, costs="measured", **_fixed(estimator)).fit(X, np.arange(40) % 2)
     assert (fitted.costs_ > 0).all()
     assert fitted.cost_unit_ == "s"
     assert fitted.cost_conditions_["batch_size"] == 40
@@ -113,9 +113,9 @@ def test_committees_measure_costs_themselves(committee):
     assert len(log(key)["fits"]) == 1
 
 
-def _fixed(committee):
+def _fixed(estimator):
     """Return thresholds for a cascade, so that nothing is tuned."""
-    return {"thresholds": 0.6} if committee is CascadeClassifier else {}
+    return {"thresholds": 0.6} if estimator is CascadeClassifier else {}
 
 
 @pytest.mark.parametrize("form", ["list", "frame", "sparse"])
@@ -158,8 +158,8 @@ def test_wrong_arguments_are_named(params, message):
     assert [member.asked for _, member in members] == [[], [], []]
 
 
-@COMMITTEES
-def test_unfitted_committee_cannot_be_measured(committee):
-    """Check that a committee whose members are not fitted says so."""
+@ESTIMATORS
+def test_unfitted_estimator_cannot_be_measured(estimator):
+    """Check that an estimator whose members are not fitted says so."""
     with pytest.raises(NotFittedError, match="not fitted"):
-        measure_costs(committee(members_w()), numbered_rows(6))
+        measure_costs(estimator(members_w()), numbered_rows(6))

@@ -121,15 +121,15 @@ def test_calls_bring_other_rows_spread_evenly(batch_size, n_repeats, timed):
     assert member.asked == [timed[0], *timed]
 
 
-@pytest.mark.parametrize(("n_rows", "batch_size", "n_repeats"), [(97, 1, 200), (1000, 7, 31)])
-def test_rows_of_all_calls_cover_the_data_evenly(n_rows, batch_size, n_repeats):
+@pytest.mark.parametrize(("n_samples", "batch_size", "n_repeats"), [(97, 1, 200), (1000, 7, 31)])
+def test_rows_of_all_calls_cover_the_data_evenly(n_samples, batch_size, n_repeats):
     """Check that no row is asked for twice in a call, nor much more often than others in all."""
-    member = scripted(n_rows)
+    member = scripted(n_samples)
     latency_report(
-        [("m", member)], numbered_rows(n_rows), batch_sizes=[batch_size], n_repeats=n_repeats
+        [("m", member)], numbered_rows(n_samples), batch_sizes=[batch_size], n_repeats=n_repeats
     )
     assert {len(set(rows)) for rows in member.asked} == {batch_size}
-    counts = np.bincount(np.concatenate(member.asked[1:]), minlength=n_rows)
+    counts = np.bincount(np.concatenate(member.asked[1:]), minlength=n_samples)
     assert np.ptp(counts) <= 1
 
 
@@ -290,8 +290,16 @@ def test_html_is_a_table_and_escapes_names():
     [
         ([], ValueError, r"estimators=\[\] is empty"),
         ({}, ValueError, r"estimators=\{\} is empty"),
-        (GaussianNB(), TypeError, r"estimators=GaussianNB\(\); expected a fitted committee"),
-        ([GaussianNB()], TypeError, r"expected a fitted committee, a list of \(name, classifier\)"),
+        (
+            GaussianNB(),
+            TypeError,
+            r"estimators=GaussianNB\(\); expected a fitted cascade or ensemble",
+        ),
+        (
+            [GaussianNB()],
+            TypeError,
+            r"expected a fitted cascade or ensemble, a list of \(name, classifier\)",
+        ),
         ([("svm", LinearSVC())], TypeError, "'svm' is a LinearSVC without predict_proba"),
         ([("a", "drop")], TypeError, "'a' is a str without predict_proba"),
         (CascadeClassifier(members_w()), NotFittedError, "CascadeClassifier"),

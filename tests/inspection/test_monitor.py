@@ -75,7 +75,7 @@ def test_rows_alike_seldom_raise_an_alarm_however_often_one_looks(n_calibration,
 
 
 @pytest.mark.parametrize(
-    ("change", "n_rows"),
+    ("change", "n_samples"),
     [
         ({"shares": [0.65, 0.2, 0.15]}, 5000),
         ({"a": 7.5, "b": 2.5}, 1000),
@@ -84,12 +84,12 @@ def test_rows_alike_seldom_raise_an_alarm_however_often_one_looks(n_calibration,
     ],
     ids=["five points", "less sure", "surer", "thirty points"],
 )
-def test_drift_is_found_within_some_rows(change, n_rows):
+def test_drift_is_found_within_some_rows(change, n_samples):
     """Check, for 20 streams against 5,000 calibration rows, that each alarm comes in time."""
     for seed in range(20):
         rng = np.random.default_rng(seed)
         monitor = watch(draw(rng, 5000))
-        while not monitor.drifted and monitor.n_rows < n_rows:
+        while not monitor.drifted and monitor.n_samples < n_samples:
             monitor.update(draw(rng, 100, **change))
         assert monitor.drifted, f"seed {seed}"
 
@@ -101,8 +101,8 @@ def test_late_drift_is_found_in_the_next_window_at_the_latest():
     for _ in range(100):
         monitor.update(draw(rng, 9990))
     assert not monitor.drifted
-    start = monitor.n_rows
-    while not monitor.drifted and monitor.n_rows < start + 20_000:
+    start = monitor.n_samples
+    while not monitor.drifted and monitor.n_samples < start + 20_000:
         monitor.update(draw(rng, 500, [0.65, 0.2, 0.15]))
     assert monitor.drifted
 
@@ -117,7 +117,7 @@ def test_window_starts_the_count_anew_and_raises_the_limit():
         assert summary["n_windows"] == done
         assert summary["n_window"] == (60 if n_windows == 1 else size)
         assert summary["limit"] == pytest.approx(200 * (done + 1) * (done + 2))
-    assert monitor.n_rows == 121
+    assert monitor.n_samples == 121
     assert [stage["share_now"] for stage in summary["stages"]] == [1, 0, 0]
     assert summary["confidence"]["now"] == pytest.approx(0.9)
     assert monitor.reset().summary()["n_windows"] == 0
@@ -144,7 +144,7 @@ def test_summary_counts():
         "alpha": 0.05,
         "limit": 80.0,
     }
-    assert (summary["n_rows"], summary["n_batches"], summary["n_calibration"]) == (14, 2, 100)
+    assert (summary["n_samples"], summary["n_batches"], summary["n_calibration"]) == (14, 2, 100)
     assert [stage["name"] for stage in summary["stages"]] == NAMES
     assert [stage["share_then"] for stage in summary["stages"]] == [0.6, 0.3, 0.1]
     assert [stage["share_now"] for stage in summary["stages"]] == [8 / 14, 3 / 14, 3 / 14]
@@ -178,8 +178,8 @@ def test_text_shows_every_stage_and_what_to_do():
     assert "an alarm takes 400 in window 1." in text
     assert "Exit 'small' moved most." in text
     assert "certify again" in text
-    assert "earlier look" not in text
+    assert "earlier batch" not in text
     monitor.update(counted(60_000, 30_000, 10_000))
     assert monitor.drifted
-    assert "The alarm came at an earlier look and stays until reset." in str(monitor)
+    assert "The alarm was raised by an earlier batch and stays until reset." in str(monitor)
     assert str(monitor.reset()).startswith("No drift found: 0 rows")

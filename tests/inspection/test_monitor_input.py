@@ -35,7 +35,7 @@ def test_alpha_out_of_range_is_refused(alpha):
 
 @pytest.mark.parametrize("window", [0, -5, 2.5, "10", True])
 def test_window_that_is_no_number_of_rows_is_refused(window):
-    """Check that a window has a positive whole number of rows."""
+    """Check that a window has a positive integer number of rows."""
     with pytest.raises(ValueError, match=r"window=.*positive number of rows"):
         watch(window=window)
 
@@ -46,9 +46,9 @@ def test_window_that_is_no_number_of_rows_is_refused(window):
         (rows(np.zeros(0, int)), ValueError, "prediction has 0 rows"),
         (rows([0, 3]), ValueError, "runs from 0 to 3; expected 0 to 2"),
         (rows([-1, 0]), ValueError, "runs from -1 to 0"),
-        (rows([0.0, 1.0]), ValueError, "whole numbers"),
-        (rows([0, 1], [0.9, np.nan]), ValueError, "NaN or values that are no probabilities"),
-        (rows([0, 1], [0.9, 7.0]), ValueError, "NaN or values that are no probabilities"),
+        (rows([0.0, 1.0]), ValueError, "expected integers"),
+        (rows([0, 1], [0.9, np.nan]), ValueError, "NaN or values that are not probabilities"),
+        (rows([0, 1], [0.9, 7.0]), ValueError, "NaN or values that are not probabilities"),
         (np.array([0, 1]), TypeError, "is a ndarray; expected a CascadePrediction"),
         (None, TypeError, "is a NoneType"),
         (rows([0, 1])._replace(exit_stage=np.array([0])), ValueError, r"shape \(1,\)"),
@@ -68,7 +68,7 @@ def test_wrong_batch_is_refused_and_leaves_no_trace(served, error, message):
     ("reference", "names", "error", "message"),
     [
         (np.array([1, 2]), None, TypeError, "reference is a ndarray; expected a CostReport"),
-        (counted(3, 2), None, ValueError, "names=None; a prediction does not tell"),
+        (counted(3, 2), None, ValueError, "names=None; a prediction does not reveal"),
         (counted(3, 2), ["a"], ValueError, "reference.exit_stage runs from 0 to 1"),
         (counted(3, 2), "ab", ValueError, "names='ab'; expected 2 names"),
         (rows(np.zeros(0, int)), ["a"], ValueError, "reference has 0 rows"),
@@ -80,7 +80,7 @@ def test_wrong_reference_is_refused(reference, names, error, message):
         ExitMonitor(reference, names=names)
 
 
-def test_committee_without_certificate_is_referred_to_its_rows(watched_digits):
+def test_estimator_without_certificate_is_referred_to_its_rows(watched_digits):
     """Check that a cascade alone, a certificate of nothing and a wrong estimator are refused."""
     cascade, (X_cal, y_cal), _ = watched_digits
     with pytest.raises(TypeError, match="does not remember any rows"):

@@ -1,4 +1,4 @@
-"""Tests of the drift watch on committees and real rows."""
+"""Tests of the drift watch on estimators and real rows."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_report_certificate_and_certified_cascade_tell_the_shares(watched_digits
     np.testing.assert_allclose(then, report.exit_rates, rtol=1e-12)
     told = ExitMonitor(certified).summary()
     assert [stage["share_then"] for stage in told["stages"]] == [
-        stage["n_rows"] / certificate.n_certification for stage in certificate.stages
+        stage["n_samples"] / certificate.n_certification for stage in certificate.stages
     ]
     assert [s["name"] for s in ExitMonitor(report, names=["a", "b"]).summary()["stages"]] == [
         "a",
@@ -65,7 +65,7 @@ def test_report_certificate_and_certified_cascade_tell_the_shares(watched_digits
 
 
 def test_ensemble_is_watched_by_its_confidence_alone(iris):
-    """Check a committee with one exit: silent on rows alike, alarmed on rows that confuse it."""
+    """Check an estimator with one exit: silent on rows alike, alarmed on rows that confuse it."""
     X, y = iris
     ensemble = AveragingEnsemble([("nb", GaussianNB()), ("lr", LogisticRegression(max_iter=1000))])
     ensemble.fit(X[::2], y[::2])
@@ -76,7 +76,7 @@ def test_ensemble_is_watched_by_its_confidence_alone(iris):
         monitor.update(ensemble.predict_details(between))
     assert monitor.drifted
     assert "No drift" not in str(monitor)
-    with pytest.raises(ValueError, match="all leave at one exit"):
+    with pytest.raises(ValueError, match="all rows exit at one stage"):
         ExitMonitor(ensemble.cost_report(X))
 
 

@@ -38,7 +38,7 @@ def test_merge_adds_up_windows():
     summary = first.merge(second).summary()
     # Its own third window was full and is over; the fourth of the other one is not.
     assert (summary["n_windows"], summary["n_window"]) == (6, 10)
-    assert (summary["n_rows"], summary["n_batches"]) == (70, 7)
+    assert (summary["n_samples"], summary["n_batches"]) == (70, 7)
 
 
 def test_state_travels_as_json_and_as_pickle():
@@ -49,7 +49,7 @@ def test_state_travels_as_json_and_as_pickle():
     more = draw(rng, 250, [0.5, 0.3, 0.2])
     expected = monitor.update(more).summary()
     for copy in (ExitMonitor.from_dict(json.loads(text)), pickle.loads(pickle.dumps(monitor))):
-        if copy.n_rows == 100:
+        if copy.n_samples == 100:
             copy.update(more)
         assert copy.summary() == expected
         assert copy.drifted == monitor.drifted

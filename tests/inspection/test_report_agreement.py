@@ -1,4 +1,4 @@
-"""The report says what the committee does: with abstentions, failures and missing classes."""
+"""The report says what the estimator does: with abstentions, failures and missing classes."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_failure_on_rows_that_never_reach_a_stage_does_not_count(on_stage_error)
 
 @pytest.mark.parametrize(
     ("costs", "saving", "words"),
-    [([0, 1], 0.0, "dearer than"), ([0, 0], 1.0, "1.00 times cheaper")],
+    [([0, 1], 0.0, "more expensive than"), ([0, 0], 1.0, "1.00 times cheaper")],
 )
 def test_free_members_are_printed(costs, saving, words):
     """Check the sentence below the table where the best member costs nothing."""

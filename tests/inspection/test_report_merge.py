@@ -33,10 +33,10 @@ def parts(n_rows, n_parts=5):
     return [slice(*pair) for pair in itertools.pairwise(ends)]
 
 
-def merged(committee, X, y=None, weight=None, **options):
+def merged(estimator, X, y=None, weight=None, **options):
     """Return the report merged from parts."""
     reports = [
-        committee.cost_report(
+        estimator.cost_report(
             X[p], None if y is None else y[p], None if weight is None else weight[p], **options
         )
         for p in parts(len(X))
@@ -99,7 +99,7 @@ def test_report_without_labels_merges(cascade, blobs):
 
 
 def test_ensemble_reports_merge(blobs):
-    """Check a committee whose members all run, with labels that are words."""
+    """Check an estimator whose members all run, with labels that are words."""
     X, y = blobs[0], np.array(["a", "b", "c", "d"])[blobs[1]]
     ensemble = AveragingEnsemble([("nb", GaussianNB()), ("lr", LogisticRegression())]).fit(X, y)
     assert_equal(merged(ensemble, X, y), ensemble.cost_report(X, y), exact=True)
@@ -184,19 +184,21 @@ def test_member_that_failed_in_a_part_has_no_score():
 
 
 def test_parts_of_one_ensemble_merge(blobs):
-    """Check the comparison with the whole: shares exactly, seconds as their mean by rows."""
+    """Check the comparison with the ensemble: shares exactly, seconds as their mean by rows."""
     X, y = blobs
     forest = RandomForestClassifier(30, max_depth=4, random_state=0).fit(X[::2], y[::2])
     cascade = CascadeClassifier.from_ensemble(forest, max_disagreement=0.05, X_tune=X[1::2])
     reports = [cascade.cost_report(X[p], y[p]) for p in parts(len(X))]
     report, expected = reports[0].merge(*reports[1:]), cascade.cost_report(X, y)
-    whole, at_once = report.whole, expected.whole
-    assert whole.disagreement == at_once.disagreement
-    assert whole.exit_disagreements == pytest.approx(at_once.exit_disagreements, nan_ok=True)
-    assert whole.class_disagreements == pytest.approx(at_once.class_disagreements, nan_ok=True)
-    assert whole.n_timed == at_once.n_timed == len(X)
-    taken = [r.whole.seconds["cascade"] * r.whole.n_timed for r in reports]
-    assert whole.seconds["cascade"] == pytest.approx(sum(taken) / len(X))
+    found, at_once = report.ensemble_comparison, expected.ensemble_comparison
+    assert found.disagreement == at_once.disagreement
+    assert found.exit_disagreements == pytest.approx(at_once.exit_disagreements, nan_ok=True)
+    assert found.class_disagreements == pytest.approx(at_once.class_disagreements, nan_ok=True)
+    assert found.n_timed == at_once.n_timed == len(X)
+    taken = [
+        r.ensemble_comparison.seconds["cascade"] * r.ensemble_comparison.n_timed for r in reports
+    ]
+    assert found.seconds["cascade"] == pytest.approx(sum(taken) / len(X))
     assert (report.score, report.member_scores) == (expected.score, expected.member_scores)
 
 
@@ -210,13 +212,13 @@ def test_scores_that_are_no_sums_do_not_merge(cascade, blobs):
     assert costs[0].merge(costs[1]).n_samples == len(X)
 
 
-def test_reports_of_other_committees_are_refused(cascade, blobs):
+def test_reports_of_other_estimators_are_refused(cascade, blobs):
     """Check the errors for another threshold's title, other costs and no report at all."""
     X, y = blobs
     report = cascade.cost_report(X, y)
-    dearer = CascadeClassifier(cascade.estimators, thresholds=0.8, costs=[1, 7]).fit(X, y)
+    costlier = CascadeClassifier(cascade.estimators, thresholds=0.8, costs=[1, 7]).fit(X, y)
     with pytest.raises(ValueError, match=r"another member_costs: \(1.0, 7.0\)"):
-        report.merge(dearer.cost_report(X, y))
+        report.merge(costlier.cost_report(X, y))
     with pytest.raises(ValueError, match="another scoring: 'neg_log_loss'"):
         report.merge(cascade.cost_report(X, y, scoring="neg_log_loss"))
     with pytest.raises(TypeError, match="other is a dict"):

@@ -103,7 +103,11 @@ def test_without_labels_the_text_is_about_costs():
 @pytest.mark.parametrize(
     ("scoring", "y", "sentence"),
     [
-        (None, Y, "1.50 times dearer than the best member alone ('c'), with the same accuracy."),
+        (
+            None,
+            Y,
+            "1.50 times more expensive than the best member alone ('c'), with the same accuracy.",
+        ),
         ("neg_log_loss", Y, "('c'), neg_log_loss 0.0893 lower."),
         ("accuracy", [0, 0, 1, 0, 0, 1], "('c'), 33.33 points lower in accuracy."),
     ],

@@ -70,7 +70,7 @@ def weighted(iris):
 
 @pytest.mark.parametrize("cost_weight", [0.0, 0.01, 2])
 def test_utility_is_the_score_less_the_weighted_mean_cost(cost_weight):
-    """Check the value on six rows, for both committees."""
+    """Check the value on six rows, for both estimators."""
     scorer = make_cost_scorer(cost_weight=cost_weight)
     assert scorer(cascade_w(), X_W, Y_W) == pytest.approx(1 - cost_weight * 38 / 6)
     ensemble = AveragingEnsemble(members_w(), costs=COSTS_W).fit(X_W, Y_W)
@@ -213,8 +213,8 @@ def test_weights_reach_the_score_with_routing(weighted, multimetric):
     assert search.cv_results_[f"mean_test_{name}"] == pytest.approx([np.mean(expected)])
 
 
-def test_committee_is_found_in_a_pipeline_and_in_a_search(weighted):
-    """Check that wrapped committees get the score of the committee on what reaches it."""
+def test_estimator_is_found_in_a_pipeline_and_in_a_search(weighted):
+    """Check that wrapped estimators get the score of the estimator on what reaches it."""
     X, y, weight, splits = weighted
     scorer = make_cost_scorer(cost_weight=0.01)
     scaler = StandardScaler().fit(X)

@@ -119,7 +119,7 @@ def test_each_kind_is_drawn_with_its_own_marker():
 
 
 def test_cross_fitted_scores_are_a_dashed_line():
-    """Check the cross-fitted points of the cascades shown, by rising cost, and none without them."""
+    """Check the cross-fitted points of the cascades shown, by rising cost, and none if absent."""
     rows = family()
     for place, figures in ((-1, (0.8, 39.0)), (-3, (0.81, 41.0)), (0, (0.5, 1.0))):
         rows[place] = rows[place]._replace(
@@ -181,7 +181,7 @@ def test_names_cover_nothing(n_singles, size):
 
 
 def test_legend_moves_where_it_would_cover_a_point():
-    """Check that a dear and poor model in the lower right corner drives the legend away."""
+    """Check that an expensive and poor model in the lower right corner drives the legend away."""
     rows = [*family(), row("single", ["poor"], 0.6, 50), row("single", ["poorer"], 0.59, 30)]
     drawn = TradeoffDisplay.from_front(Front(rows))
     legend = boxes(drawn)[-1]
@@ -345,7 +345,7 @@ def test_chosen_may_be_a_row_or_its_index(as_row):
 @pytest.mark.parametrize("chosen", [-1, 36, "net_0", row("single", ["stranger"], 0.5, 1)])
 def test_chosen_outside_the_front_is_refused(chosen):
     """Check that an index out of range and a row of another front are errors."""
-    with pytest.raises(ValueError, match=r"chosen=.*expected one of the 35 rows or its index"):
+    with pytest.raises(ValueError, match=r"chosen=.*expected one of the 35 points or its index"):
         TradeoffDisplay.from_front(Front(family()), chosen=chosen)
 
 

@@ -205,7 +205,7 @@ def test_tuning_is_told_held_out_answers(library):
     members = [("booster", member), ("gate", gate(y))]
     cascade = CascadeClassifier(members, cv=splits, costs=[1, 5]).fit(X, y)
     codes = np.unique(y, return_inverse=True)[1]
-    # No worse than the better member alone, and never dearer than both stages.
+    # No worse than the better member alone, and never more expensive than both stages.
     held_out = cross_val_score(member, X, codes, cv=splits)
     sizes = [len(test) for _, test in splits]
     assert cascade.tuned_score_ >= np.average(held_out, weights=sizes) - 1e-12
@@ -227,8 +227,8 @@ def test_fold_that_lacks_a_class(library, rare):
 
 
 @each_library
-def test_committee_of_boosters_is_cloned_and_pickled(library):
-    """Check that a committee comes back from pickle as it was, and that a clone fits alike."""
+def test_estimator_of_boosters_is_cloned_and_pickled(library):
+    """Check that an estimator comes back from pickle as it was, and that a clone fits alike."""
     X, y = table()
     other, _ = frozen(library, X, y, seed=1)
     members = [("booster", booster(library)), ("frozen", other)]

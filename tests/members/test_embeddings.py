@@ -1,4 +1,4 @@
-"""Tests of a dear embedding that members share: computed once per row, as the user guide shows."""
+"""Tests of an expensive embedding that members share, computed once per row as in the guide."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def nb_and_trees(n_trees=3, **params):
     ],
 )
 def test_default_checkpoints_double_up_to_two_thirds(n_trees, checkpoints):
-    """Check the ladder, half of a small forest, and a single tree that has no parts."""
+    """Check the default stages, half of a small forest, and a single tree that has no parts."""
     parts = split_ensemble(forest(n_trees, max_depth=1))
     bounds = [0, *checkpoints, n_trees]
     assert [(part.start, part.stop) for _, part in parts.estimators] == list(pairwise(bounds))
@@ -131,8 +131,8 @@ def test_no_checkpoints_are_one_part(sixty):
     ids=str,
 )
 def test_checkpoints_that_make_no_parts_are_refused(sixty, checkpoints):
-    """Check that numbers which do not rise or lie outside are named, with what is accepted."""
-    message = r"(?s)checkpoints=.*; expected rising numbers of members, from 1 to 59.*has 60"
+    """Check that numbers which do not increase or lie outside are named, with what is accepted."""
+    message = r"(?s)checkpoints=.*; expected increasing numbers of members, from 1 to 59.*has 60"
     with pytest.raises(ValueError, match=message) as caught:
         split_ensemble(sixty, checkpoints)
     assert repr(checkpoints).splitlines()[0] in str(caught.value)
@@ -152,24 +152,24 @@ def test_parts_share_the_ensemble(sixty):
     alone, split = len(pickle.dumps(sixty)), len(pickle.dumps(parts))
     assert split < 1.01 * alone
     for again in (pickle.loads(pickle.dumps(parts)), copy.deepcopy(parts)):
-        whole = again[0][1].ensemble
-        assert whole is not sixty
-        assert all(part.ensemble is whole for _, part in again)
-        assert all(b[1].follows(a[1]) for a, b in pairwise(again))
+        copied = again[0][1].ensemble
+        assert copied is not sixty
+        assert all(part.ensemble is copied for _, part in again)
+        assert all(b[1].is_next_after(a[1]) for a, b in pairwise(again))
 
 
-def test_follows_knows_neighbours_of_the_same_ensemble(sixty):
+def test_is_next_after_knows_neighbours_of_the_same_ensemble(sixty):
     """Check that only the next part of the very same forest may take over a sum."""
     first, second, third = (part for _, part in split_ensemble(sixty, [5, 20]).estimators)
-    assert first.follows(None)
-    assert second.follows(first)
-    assert third.follows(second)
-    assert not second.follows(None)
-    assert not third.follows(first)
-    assert not first.follows(second)
-    assert not second.follows(GaussianNB())
+    assert first.is_next_after(None)
+    assert second.is_next_after(first)
+    assert third.is_next_after(second)
+    assert not second.is_next_after(None)
+    assert not third.is_next_after(first)
+    assert not first.is_next_after(second)
+    assert not second.is_next_after(GaussianNB())
     other = split_ensemble(copy.deepcopy(sixty), [5, 20]).estimators[0][1]
-    assert not second.follows(other)
+    assert not second.is_next_after(other)
 
 
 def test_a_part_answers_as_its_members_alone(sixty):
@@ -277,16 +277,16 @@ PAIR = [("nb", GaussianNB()), ("tree", DecisionTreeClassifier(max_depth=2))]
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (StackingClassifier(PAIR, cv=2), "final estimator.*do not add up to the whole"),
+        (StackingClassifier(PAIR, cv=2), "final estimator.*do not add up to the full ensemble"),
         (VotingClassifier(PAIR), "voting='hard' counts labels.*do not add up"),
-        (HistGradientBoostingClassifier(max_iter=2), "no public way.*add up to the whole"),
+        (HistGradientBoostingClassifier(max_iter=2), "no public way.*add up to the full ensemble"),
         (GradientBoostingClassifier(n_estimators=2), "add up as raw scores, not as prob"),
-        (AdaBoostClassifier(n_estimators=2), "softmax of the whole.*do not add up"),
+        (AdaBoostClassifier(n_estimators=2), "softmax of their sum.*do not add up"),
         (make_pipeline(StandardScaler(), SMALL), "split its last step and put the cascade"),
         (CalibratedClassifierCV(SMALL, cv=2), "split the ensemble inside it"),
         (OwnAnswer(5), "predict_proba of its own"),
-        (RandomForestRegressor(5), "do not add up to the whole"),
-        (GaussianNB(), "do not add up to the whole"),
+        (RandomForestRegressor(5), "do not add up to the full ensemble"),
+        (GaussianNB(), "do not add up to the full ensemble"),
     ],
     ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
 )
@@ -327,6 +327,6 @@ def test_unfitted_ensembles_are_refused(model):
 def test_several_outputs_are_refused():
     """Check that a forest of two labels per row is told apart."""
     fitted = clone(SMALL).fit(X, np.column_stack([Y, Y > 0]))
-    message = "fitted=RandomForestClassifier answers 2 outputs; expected one label per row"
+    message = "fitted=RandomForestClassifier predicts 2 outputs; expected one label per row"
     with pytest.raises(ValueError, match=message):
         split_ensemble(fitted)

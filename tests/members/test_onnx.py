@@ -1,4 +1,4 @@
-"""Tests of ONNX models at work: in committees, copies, pickles, workers and threads."""
+"""Tests of ONNX models at work: in estimators, copies, pickles, workers and threads."""
 
 from __future__ import annotations
 
@@ -87,17 +87,17 @@ def test_parameters_are_listed_and_set(iris):
 
 
 def test_representations_neither_print_the_bytes_nor_load_the_model():
-    """Check text and HTML of a model, alone and in a committee, where a file is missing too."""
+    """Check text and HTML of a model, alone and in an estimator, where a file is missing too."""
     model = OnnxClassifier(iris_net(padding=100_000).SerializeToString())
     small = OnnxClassifier("net.onnx")
     assert repr(small) == "OnnxClassifier(model='net.onnx')"
     n_bytes = len(model.get_params()["model"])
     assert repr(model) == f"OnnxClassifier(model=<bytes of length {n_bytes}>)"
-    committee = CascadeClassifier([("a", model), ("b", small)])
+    estimator = CascadeClassifier([("a", model), ("b", small)])
     shown = f"OnnxClassifier(model=<bytes of length {n_bytes}>)"
-    assert shown in "".join(repr(committee).split("\n"))
-    assert "....." not in estimator_html_repr(committee)
-    assert len(estimator_html_repr(committee)) < len(estimator_html_repr(small)) + 50_000
+    assert shown in "".join(repr(estimator).split("\n"))
+    assert "....." not in estimator_html_repr(estimator)
+    assert len(estimator_html_repr(estimator)) < len(estimator_html_repr(small)) + 50_000
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_forked_process_makes_a_session_of_its_own():
 
 
 def test_skops_needs_to_trust_one_class_only(iris):
-    """Check that skops saves and loads a model, alone and in a committee."""
+    """Check that skops saves and loads a model, alone and in an estimator."""
     skops = pytest.importorskip("skops.io", reason="skops is not installed")
     X, y = iris
     model = iris_model(classes=[0, 1, 2], providers=["CPUExecutionProvider"])
@@ -295,10 +295,10 @@ def test_skops_needs_to_trust_one_class_only(iris):
     assert trusted == ["sklearn_cascade.members._onnx.OnnxClassifier"]
     again = skops.loads(data, trusted=trusted)
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
-    committee = AveragingEnsemble([("net", model), ("nb", GaussianNB())]).fit(X, y)
-    data = skops.dumps(committee)
+    estimator = AveragingEnsemble([("net", model), ("nb", GaussianNB())]).fit(X, y)
+    data = skops.dumps(estimator)
     again = skops.loads(data, trusted=skops.get_untrusted_types(data=data))
-    np.testing.assert_array_equal(again.predict_proba(X), committee.predict_proba(X))
+    np.testing.assert_array_equal(again.predict_proba(X), estimator.predict_proba(X))
 
 
 def cascade_with(position, **params):
@@ -364,7 +364,7 @@ def test_averages_of_two_models(iris):
     assert ensemble.costs_.tolist() == [1.5, 2.5]
 
 
-def test_committees_name_the_member_that_cannot_be_used(iris):
+def test_estimators_name_the_member_that_cannot_be_used(iris):
     """Check that a broken file is reported with the name of its member."""
     X, y = iris
     members = [("nb", GaussianNB()), ("net", OnnxClassifier("missing.onnx"))]

@@ -194,7 +194,7 @@ def test_what_is_no_array_of_rows_is_named(X):
     ("X", "message"),
     [
         ({"x": ["ham"], "size": [1.0]}, r"X lacks \['count'\]"),
-        ({"x": ["ham"], "size": [1.0], "count": [0, 1]}, "unlike numbers of rows"),
+        ({"x": ["ham"], "size": [1.0], "count": [0, 1]}, "different numbers of rows"),
         (np.zeros((2, 3)), "X has no named columns"),
     ],
 )

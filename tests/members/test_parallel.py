@@ -80,12 +80,12 @@ def packed_size(obj, folder):
     return len(reduction.dumps(obj, reducers=reducers))
 
 
-@pytest.mark.parametrize("committee", [None, AveragingEnsemble, CascadeClassifier])
-def test_worker_unpickles_a_model_once(net, committee):
-    """Check that many tasks cost one unpickling per worker, alone and inside of a committee."""
+@pytest.mark.parametrize("estimator", [None, AveragingEnsemble, CascadeClassifier])
+def test_worker_unpickles_a_model_once(net, estimator):
+    """Check that many tasks cost one unpickling per worker, alone and as a member."""
     model = PrefitClassifier(net, [0, 1])
-    if committee is not None:
-        model = committee([("net", model)]).fit(X2, [0, 1])
+    if estimator is not None:
+        model = estimator([("net", model)]).fit(X2, [0, 1])
     found = run_tasks(positive_of, model)
     assert {positive for _, positive in found} == {0.25}
     workers = {str(process) for process, _ in found}
@@ -137,7 +137,7 @@ def test_functions_that_pickle_refuses_travel(size):
 
 
 def test_model_inside_of_a_function_travels(net):
-    """Check a function that asks a committee whose member is a net itself."""
+    """Check a function that calls a cascade whose member is a net itself."""
     inner = CascadeClassifier([("net", PrefitClassifier(net, [0, 1]))]).fit(X2, [0, 1])
     model = PrefitClassifier(inner.predict_proba, [0, 1], name="inner")
     found = run_tasks(positive_of, model)

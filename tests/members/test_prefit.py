@@ -207,8 +207,8 @@ def test_cross_validation_keeps_the_model(iris):
     rows = np.arange(len(y))
     splits = [(rows[rows % 3 != k], rows[rows % 3 == k]) for k in range(3)]
     np.testing.assert_array_equal(cross_val_score(model, X, y, cv=splits), expected)
-    committee = AveragingEnsemble([("m", model)])
-    found = cross_validate(committee, X, y, cv=splits, return_estimator=True)
+    estimator = AveragingEnsemble([("m", model)])
+    found = cross_validate(estimator, X, y, cv=splits, return_estimator=True)
     np.testing.assert_array_equal(found["test_score"], expected)
     assert all(fitted.estimators_[0] is model for fitted in found["estimator"])
 
@@ -268,21 +268,21 @@ def test_copies_work_with_any_function(duplicate):
     assert (again.classes, again.name, again.cost) == (["no", "yes"], "mine", 2.0)
 
 
-@pytest.mark.parametrize("committee", [AveragingEnsemble, CascadeClassifier])
-def test_declared_costs_are_used_where_none_are_given(iris, committee):
-    """Check that what members declare counts, and what the committee is given goes first."""
+@pytest.mark.parametrize("estimator", [AveragingEnsemble, CascadeClassifier])
+def test_declared_costs_are_used_where_none_are_given(iris, estimator):
+    """Check that what members declare counts, and what the estimator is given goes first."""
     X, y = iris
     members = [("a", iris_model(cost=2.5)), ("b", iris_model(cost=40))]
-    assert committee(members).fit(X, y).costs_.tolist() == [2.5, 40]
-    assert committee(members, costs=[1, 3]).fit(X, y).costs_.tolist() == [1, 3]
-    partly = committee([*members, ("nb", GaussianNB())], costs={"nb": 7, "a": 1})
+    assert estimator(members).fit(X, y).costs_.tolist() == [2.5, 40]
+    assert estimator(members, costs=[1, 3]).fit(X, y).costs_.tolist() == [1, 3]
+    partly = estimator([*members, ("nb", GaussianNB())], costs={"nb": 7, "a": 1})
     assert partly.fit(X, y).costs_.tolist() == [1, 40, 7]
 
 
-@pytest.mark.parametrize("committee", [AveragingEnsemble, CascadeClassifier])
-def test_costs_declared_by_some_members_only_are_an_error(iris, committee):
+@pytest.mark.parametrize("estimator", [AveragingEnsemble, CascadeClassifier])
+def test_costs_declared_by_some_members_only_are_an_error(iris, estimator):
     """Check that a member without a cost is named where another declares one."""
     X, y = iris
     members = [("rule", iris_model(cost=2.5)), ("nb", GaussianNB())]
     with pytest.raises(ValueError, match=r"costs=.*leaves out \['nb'\].*'rule', 'nb'"):
-        committee(members).fit(X, y)
+        estimator(members).fit(X, y)

@@ -1,4 +1,4 @@
-"""Tests of a service behind HTTP as the dear member, with the client of the example."""
+"""Tests of a service behind HTTP as the expensive member, with the client of the example."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_monitor_returns_its_state(client, trained):
     assert reported["state"] == json.loads(json.dumps(expected_monitor.to_dict()))
     assert reported["summary"] == expected_monitor.summary()
     assert reported["text"] == str(expected_monitor)
-    assert reported["summary"]["n_rows"] == before["summary"]["n_rows"] + 20 * MAX_ROWS
+    assert reported["summary"]["n_samples"] == before["summary"]["n_samples"] + 20 * MAX_ROWS
     assert reported["summary"]["n_calibration"] == len(X)
     assert not reported["summary"]["drifted"]
     assert shape_of(reported["state"]) == shape_of(before["state"])

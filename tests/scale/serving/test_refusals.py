@@ -57,13 +57,13 @@ BAD_BODIES = {
 def test_bad_body_is_refused(client, kind):
     """Check status and text of each refusal, and that no part of the body is sent back."""
     body, status, text = BAD_BODIES[kind]
-    rows_before = client.get("/models/python/monitor").json()["summary"]["n_rows"]
+    rows_before = client.get("/models/python/monitor").json()["summary"]["n_samples"]
     response = client.post("/models/python/predict", content=body, headers=JSON)
     assert response.status_code == status
     assert list(response.json()) == ["detail"]
     assert re.search(text, response.json()["detail"])
     assert len(response.text) < 150
-    assert client.get("/models/python/monitor").json()["summary"]["n_rows"] == rows_before
+    assert client.get("/models/python/monitor").json()["summary"]["n_samples"] == rows_before
 
 
 def test_unknown_model_and_method_are_refused(client):
