@@ -1,4 +1,4 @@
-"""Committees of classifiers that answer easy rows cheaply, for scikit-learn."""
+"""Cascades and averaging ensembles of classifiers that make easy rows cheap, for scikit-learn."""
 
 from sklearn_cascade._compat import imported_at_first_use as _imported_at_first_use
 from sklearn_cascade.certification import (

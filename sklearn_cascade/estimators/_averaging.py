@@ -94,8 +94,7 @@ class AveragingEnsemble(BaseCascade):
     """
 
     weights_ = FittedAttribute(
-        lambda fitted: fitted.weights,
-        "Weights of the members that are not dropped: ndarray of shape (n_active,).",
+        "weights", "Weights of the members that are not dropped: ndarray of shape (n_active,)."
     )
 
     _parameter_constraints: dict = {

@@ -75,19 +75,17 @@ class BaseCascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator, metaclass=
     _block_kind = "parallel"
 
     classes_ = FittedAttribute(
-        lambda fitted: fitted.members.classes,
+        "members.classes",
         "Labels of `y` and of all frozen members, sorted: ndarray of shape (n_classes,).",
     )
     costs_ = FittedAttribute(
-        lambda fitted: fitted.members.costs,
+        "members.costs",
         "Cost of one row in each member that is not dropped: ndarray of shape (n_active,).",
         advice="set the parameter costs and fit again",
     )
-    cost_unit_ = FittedAttribute(lambda fitted: fitted.members.cost_unit, "Unit of the costs: str.")
+    cost_unit_ = FittedAttribute("members.cost_unit", "Unit of the costs: str.")
     cost_conditions_ = FittedAttribute(
-        lambda fitted: fitted.members.cost_conditions,
-        "How the costs were measured: dict or None.",
-        optional=True,
+        "members.cost_conditions", "How the costs were measured: dict or None.", optional=True
     )
     estimators_ = FittedAttribute(
         lambda fitted: [stage.estimator for stage in fitted.members.stages],

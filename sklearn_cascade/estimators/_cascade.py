@@ -178,7 +178,7 @@ class CascadeClassifier(BaseCascade):
     _block_kind = "serial"
 
     combine_ = FittedAttribute(
-        lambda fitted: fitted.policy.combine,
+        "policy.combine",
         "Combination in force: str.",
         advice="set the parameter combine and fit again",
     )
@@ -193,34 +193,33 @@ class CascadeClassifier(BaseCascade):
         advice="set the parameter weights and fit again",
     )
     confidence_seconds_ = FittedAttribute(
-        lambda fitted: fitted.confidence_seconds,
+        "confidence_seconds",
         "Seconds that a learned confidence takes per row: ndarray of shape (n_stages,) or None.",
         optional=True,
     )
     tuned_score_ = FittedAttribute(
-        lambda fitted: fitted.tuning.score, "Score on the rows that chose the thresholds: float."
+        "tuning.score", "Score on the rows that chose the thresholds: float."
     )
     tuned_cost_ = FittedAttribute(
-        lambda fitted: fitted.tuning.cost, "Mean cost on the rows that chose the thresholds: float."
+        "tuning.cost", "Mean cost on the rows that chose the thresholds: float."
     )
     cross_fitted_score_ = FittedAttribute(
-        lambda fitted: fitted.tuning.cross_fitted_score,
+        "tuning.cross_fitted_score",
         "Score on rows that had no part in the choice of the thresholds: float.",
     )
     cross_fitted_cost_ = FittedAttribute(
-        lambda fitted: fitted.tuning.cross_fitted_cost,
+        "tuning.cross_fitted_cost",
         "Mean cost on rows that had no part in the choice of the thresholds: float.",
     )
     tuned_disagreement_ = FittedAttribute(
-        lambda fitted: fitted.tuning.disagreement,
+        "tuning.disagreement",
         "Share of the tuning rows with another label than the full ensemble's: float.",
     )
     disagreement_bound_ = FittedAttribute(
-        lambda fitted: fitted.tuning.disagreement_bound,
-        "Upper confidence limit of the disagreement: float.",
+        "tuning.disagreement_bound", "Upper confidence limit of the disagreement: float."
     )
     certificate_ = FittedAttribute(
-        lambda fitted: fitted.certificate,
+        "certificate",
         "The certificate of the thresholds in force: CertificationReport or None.",
         optional=True,
         advice="with_thresholds(report) returns a certified copy",
@@ -681,7 +680,7 @@ class CascadeClassifier(BaseCascade):
         Raises
         ------
         TypeError
-            If the ensemble's parts do not add up to the whole.
+            If the ensemble's parts do not add up to the full ensemble.
         ValueError
             If a parameter is out of its range, or `X_tune` has too few rows to show that
             the disagreement is small enough.

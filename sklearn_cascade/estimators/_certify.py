@@ -316,13 +316,13 @@ def check_spec(spec: CertificateSpec, y) -> None:
 def check_tuning_size(tuning_size: Any, n_kept: int) -> int:
     """Return how many rows choose the path of thresholds."""
     size: Any = DEFAULT_TUNING_SHARE if tuning_size is None else tuning_size
-    whole = isinstance(size, Integral) and not isinstance(size, bool) and 0 < int(size) < n_kept
-    if not whole and not (isinstance(size, Real) and 0 < float(size) < 1):
+    is_count = isinstance(size, Integral) and not isinstance(size, bool) and 0 < int(size) < n_kept
+    if not is_count and not (isinstance(size, Real) and 0 < float(size) < 1):
         raise ValueError(
             f"tuning_size={tuning_size!r}; expected None, a share of the rows between 0 and 1, or "
             f"a number of rows from 1 to {n_kept - 1}"
         )
-    return int(size) if whole else max(1, int(size * n_kept))
+    return int(size) if is_count else max(1, int(size * n_kept))
 
 
 @dataclass(frozen=True)

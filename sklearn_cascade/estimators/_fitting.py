@@ -212,11 +212,12 @@ def fit_all(
     if not refit:
         return Fits([], 0.0, held_out)
     # Frozen members stay in this process: they may hold a connection, or be large.
-    whole = [
+    on_all_rows = [
         (*member.fit(X, labels), 0.0) if member.frozen else found[position, None]
         for position, member in enumerate(members)
     ]
-    return Fits([each[:2] for each in whole], sum(each[2] for each in whole), held_out)
+    seconds = sum(fit[2] for fit in on_all_rows)
+    return Fits([fit[:2] for fit in on_all_rows], seconds, held_out)
 
 
 def _fit(member, position: int, X, labels, split, allow_abstain: bool):

@@ -516,19 +516,7 @@ def params_of(row: OperatingPoint) -> dict:
 def tabulate_results(
     predictions, options: Options, front: ParetoFront, parts: Sequence[np.ndarray]
 ) -> dict:
-    """Return ``cv_results_``: a row for each row of the front.
-
-    Parameters
-    ----------
-    predictions : PoolPredictions
-        Held-out answers of the members.
-    options : Options
-        Parameters of the search.
-    front : ParetoFront
-        The committees.
-    parts : sequence of ndarray of int
-        Rows of each fold.
-    """
+    """Return ``cv_results_``: a row for each point of the front, with `parts` as its folds."""
     score, cost = replay(predictions, options, tuned_candidates(front), parts)
     params = [params_of(row) for row in front]
     results: dict = {"params": params}

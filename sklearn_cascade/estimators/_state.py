@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -116,26 +117,21 @@ def policy_of(
 class FittedAttribute(property):
     """A read-only attribute that shows a part of the fitted state, absent before the fit.
 
-    Parameters
-    ----------
-    read : callable
-        Returns the part, given the state; None where this fit found no such thing.
-    doc : str
-        What it is.
-    optional : bool, default=False
-        None is a value like others, and not the absence of the attribute.
-    advice : str, default="fit again"
-        What to do instead of setting it.
+    `read` is the path of the part or a function of the state. None means that this fit found no such
+    thing, so that the attribute is absent, unless it is `optional`. Setting it is an error that gives
+    the `advice` instead.
     """
 
     def __init__(
         self,
-        read: Callable[[Any], Any],
+        read: str | Callable[[Any], Any],
         doc: str,
         *,
         optional: bool = False,
         advice: str = "fit again",
     ) -> None:
+        read = attrgetter(read) if isinstance(read, str) else read
+
         def get(estimator: Any) -> Any:
             is_fitted = "fitted_" in estimator.__dict__
             value = read(estimator.__dict__["fitted_"]) if is_fitted else None
@@ -149,16 +145,15 @@ class FittedAttribute(property):
                 value.flags.writeable = False
             return value
 
-        self._advice = advice
-        super().__init__(get, self._refuse)
+        def refuse(estimator: Any, value: Any) -> None:
+            raise AttributeError(
+                f"{self._name} of {type(estimator).__name__} is read-only, it shows what fit found; "
+                f"got {value!r}: {advice}"
+            )
+
+        super().__init__(get, refuse)
         # On the instance: the docstring of the class would hide that of a property.
         self.__doc__ = get.__doc__ = doc
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
-
-    def _refuse(self, estimator: Any, value: Any) -> None:
-        raise AttributeError(
-            f"{self._name} of {type(estimator).__name__} is read-only, it shows what fit found; "
-            f"got {value!r}: {self._advice}"
-        )
