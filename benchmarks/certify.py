@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.tables import print_header, print_line
 from sklearn_cascade import CascadeClassifier, PrefitClassifier
-from sklearn_cascade.certification import (
+from sklearn_cascade.certification._fixed_sequence import (
     RISKS,
     PairedOutcomes,
     StagePredictions,
@@ -20,8 +20,9 @@ from sklearn_cascade.certification import (
     pair_outcomes,
     threshold_path,
 )
-from sklearn_cascade.core import candidate_thresholds, time_calls
-from sklearn_cascade.tuning import StageStatistics, prefix_probabilities, sweep_thresholds
+from sklearn_cascade.core._samples import time_calls
+from sklearn_cascade.core._thresholds import candidate_thresholds
+from sklearn_cascade.tuning._sweep import StageStatistics, prefix_probabilities, sweep_thresholds
 
 EPSILON = 0.01
 SIZES = (500, 2000, 10_000)

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.tables import print_header, print_line
 from sklearn_cascade import CascadeClassifier, split_ensemble
-from sklearn_cascade.core import time_calls
+from sklearn_cascade.core._samples import time_calls
 
 MAX_DISAGREEMENT = 0.005
 

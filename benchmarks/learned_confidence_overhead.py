@@ -10,7 +10,7 @@ from sklearn.base import clone
 from benchmarks.certify import lookup_members
 from benchmarks.tables import print_header, print_line
 from sklearn_cascade import CascadeClassifier
-from sklearn_cascade.core import time_calls
+from sklearn_cascade.core._samples import time_calls
 
 COLUMNS = ["classes", "stages", "rows", "largest probability", "learned", "a row and stage more"]
 N_TRAINING = 5000

@@ -24,8 +24,9 @@ from benchmarks.certify import (
 )
 from benchmarks.tables import print_header, print_line
 from sklearn_cascade._compat import import_optional
-from sklearn_cascade.certification import PairedOutcomes, binomial_cdf, certifies
-from sklearn_cascade.core import candidate_thresholds, effective_threshold, exits
+from sklearn_cascade.certification._fixed_sequence import PairedOutcomes
+from sklearn_cascade.certification._noninferiority import binomial_cdf, certifies
+from sklearn_cascade.core._thresholds import candidate_thresholds, effective_threshold, exits
 
 DELTA = 0.1
 # By rows, epsilon, loss as a share of epsilon and rate of corrections: the power published for the

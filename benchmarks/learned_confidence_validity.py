@@ -22,7 +22,7 @@ from benchmarks.certify import (
     split,
 )
 from benchmarks.tables import print_header, print_line
-from sklearn_cascade.certification import PairedOutcomes
+from sklearn_cascade.certification._fixed_sequence import PairedOutcomes
 
 DELTAS = (0.1, 0.05)
 # With few rows, a loss of at most one in a hundred is seldom certified.

@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 from benchmarks import baselines
 from benchmarks.tables import print_header, print_line
 from sklearn_cascade import search_cascades
-from sklearn_cascade.core import cumulative_costs, exit_stages
+from sklearn_cascade.core._costs import cumulative_costs
+from sklearn_cascade.core._thresholds import exit_stages
 from sklearn_cascade.search._candidates import sort_candidates
 from sklearn_cascade.search._exhaustive import (
     Settings,

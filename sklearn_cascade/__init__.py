@@ -1,23 +1,21 @@
 """Cascades and averaging ensembles of classifiers that make easy rows cheap, for scikit-learn."""
 
 from sklearn_cascade._compat import imported_at_first_use as _imported_at_first_use
-from sklearn_cascade.certification import (
+from sklearn_cascade.certification._noninferiority import (
     min_certification_samples,
     noninferiority_pvalue,
     noninferiority_upper_bound,
 )
-from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier
-from sklearn_cascade.inspection import (
-    CascadePrediction,
-    CertificationReport,
-    CostReport,
-    EnsembleComparison,
-    MeasuredCosts,
-    make_cost_scorer,
-    measure_costs,
-)
-from sklearn_cascade.members import PrefitClassifier, split_ensemble
-from sklearn_cascade.tuning import LearnedConfidence
+from sklearn_cascade.estimators._averaging import AveragingEnsemble
+from sklearn_cascade.estimators._cascade import CascadeClassifier
+from sklearn_cascade.inspection._certification_report import CertificationReport
+from sklearn_cascade.inspection._cost_report import CascadePrediction, CostReport
+from sklearn_cascade.inspection._ensemble_comparison import EnsembleComparison
+from sklearn_cascade.inspection._latency import MeasuredCosts, measure_costs
+from sklearn_cascade.inspection._scorer import make_cost_scorer
+from sklearn_cascade.members._ensemble_parts import split_ensemble
+from sklearn_cascade.members._prefit import PrefitClassifier
+from sklearn_cascade.tuning._fit_confidence import LearnedConfidence
 
 __version__ = "0.1.0.dev0"
 
@@ -51,22 +49,22 @@ __all__ = [
     "to_onnx",
 ]
 
-# Rooms that not every program needs, and that would double the time of the import.
+# What not every program needs, and would double the time of the import.
 __getattr__ = _imported_at_first_use(
     __name__,
     {
-        "ParetoFront": "sklearn_cascade.search",
-        "CascadeSearchCV": "sklearn_cascade.estimators",
-        "ExitDisplay": "sklearn_cascade.inspection",
-        "ExitMonitor": "sklearn_cascade.inspection",
-        "ExportReport": "sklearn_cascade.export",
-        "LatencyReport": "sklearn_cascade.inspection",
-        "OnnxClassifier": "sklearn_cascade.members",
-        "TradeoffDisplay": "sklearn_cascade.inspection",
-        "latency_report": "sklearn_cascade.inspection",
-        "register_onnx_converter": "sklearn_cascade.export",
-        "search_cascades": "sklearn_cascade.search",
-        "to_onnx": "sklearn_cascade.export",
+        "ParetoFront": "sklearn_cascade.search._front",
+        "CascadeSearchCV": "sklearn_cascade.estimators._search_cv",
+        "ExitDisplay": "sklearn_cascade.inspection._exit_display",
+        "ExitMonitor": "sklearn_cascade.inspection._monitor",
+        "ExportReport": "sklearn_cascade.export._report",
+        "LatencyReport": "sklearn_cascade.inspection._latency",
+        "OnnxClassifier": "sklearn_cascade.members._onnx",
+        "TradeoffDisplay": "sklearn_cascade.inspection._tradeoff_display",
+        "latency_report": "sklearn_cascade.inspection._latency",
+        "register_onnx_converter": "sklearn_cascade.export._skl2onnx",
+        "search_cascades": "sklearn_cascade.search._search",
+        "to_onnx": "sklearn_cascade.export._to_onnx",
     },
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from sklearn_cascade.tuning import stage_statistics
+from sklearn_cascade.tuning._sweep import stage_statistics
 
 
 @st.composite

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import beta
 
-from sklearn_cascade.core import exit_stages
+from sklearn_cascade.core._thresholds import exit_stages
 
 # Vote margins in standard errors, tried from above; nothing ever exits beyond the first.
 _MARGINS = np.round(np.linspace(10.0, 0.0, 501), 2)

@@ -22,15 +22,11 @@ from sklearn_cascade.certification._noninferiority import (
     noninferiority_pvalue,
     noninferiority_upper_bound,
 )
-from sklearn_cascade.core import (
-    candidate_thresholds,
-    compute_confidence,
-    cumulative_costs,
-    exit_stages,
-    exits,
-    fill_abstained,
-)
-from sklearn_cascade.tuning import count_passed
+from sklearn_cascade.core._combination import fill_abstained
+from sklearn_cascade.core._confidence import compute_confidence
+from sklearn_cascade.core._costs import cumulative_costs
+from sklearn_cascade.core._thresholds import candidate_thresholds, exit_stages, exits
+from sklearn_cascade.tuning._sweep import count_passed
 
 # Power at which the required number of rows is projected.
 _POWER = 0.8

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.special import bdtr, gammaln, xlog1py, xlogy
 
 from sklearn_cascade.certification._disagreement import min_binomial_samples
-from sklearn_cascade.core import check_share
+from sklearn_cascade.core._validation import check_share
 
 # Down to this delta the number of rows has a closed form.
 _CLOSED_FORM_DELTA = 0.05

@@ -8,12 +8,13 @@ from sklearn import config_context, get_config
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import StrOptions
-from sklearn_cascade.core import ProbaCombiner, geometric_mean, row_costs
+from sklearn_cascade.core._combination import ProbaCombiner, geometric_mean
+from sklearn_cascade.core._costs import row_costs
 from sklearn_cascade.estimators._base import BaseCascade, resolve_weights
 from sklearn_cascade.estimators._fitting import fit_all
 from sklearn_cascade.estimators._routing import RoutingResult, fill_unanswered, report_costs
 from sklearn_cascade.estimators._state import FittedAttribute, FittedEnsemble
-from sklearn_cascade.inspection import CascadePrediction
+from sklearn_cascade.inspection._cost_report import CascadePrediction
 
 
 class AveragingEnsemble(BaseCascade):

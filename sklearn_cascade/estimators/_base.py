@@ -14,17 +14,13 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import VisualBlock, n_rows, routing_enabled
-from sklearn_cascade.core import (
-    DEFAULT_COST_UNITS,
-    as_numbers,
-    check_sample_weight,
-    numbers_by_name,
-)
+from sklearn_cascade.core._costs import DEFAULT_COST_UNITS
+from sklearn_cascade.core._validation import as_numbers, check_sample_weight, numbers_by_name
 from sklearn_cascade.estimators._fitting import Fits, MemberFit, fitted_classes, plan_fits
 from sklearn_cascade.estimators._labels import Labels, encode_labels
 from sklearn_cascade.estimators._routing import Stage
 from sklearn_cascade.estimators._state import FittedAttribute, FittedMembers
-from sklearn_cascade.inspection import MeasuredCosts, measure_costs
+from sklearn_cascade.inspection._latency import MeasuredCosts, measure_costs
 
 DROP = "drop"
 # Input tags that hold for the whole when they hold for all members.

@@ -12,7 +12,10 @@ from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import StrOptions, warn_caller
-from sklearn_cascade.core import COMBINATIONS, CONFIDENCES, check_scoring, row_costs
+from sklearn_cascade.core._combination import COMBINATIONS
+from sklearn_cascade.core._confidence import CONFIDENCES
+from sklearn_cascade.core._costs import row_costs
+from sklearn_cascade.core._scoring import check_scoring
 from sklearn_cascade.estimators._base import (
     BaseCascade,
     active_members,
@@ -20,7 +23,12 @@ from sklearn_cascade.estimators._base import (
     resolve_weights,
 )
 from sklearn_cascade.estimators._certify import certify, record_fit
-from sklearn_cascade.estimators._fitting import choose_policy, fit_all, split_rows
+from sklearn_cascade.estimators._fitting import (
+    choose_policy,
+    fit_all,
+    split_rows,
+    warn_of_unseen_classes,
+)
 from sklearn_cascade.estimators._from_ensemble import (
     cascade_of_parts,
     chain_parts,
@@ -30,17 +38,19 @@ from sklearn_cascade.estimators._routing import RoutingResult, report_costs, rou
 from sklearn_cascade.estimators._state import (
     FittedAttribute,
     FittedCascade,
-    FittedMembers,
     TuningFigures,
     policy_of,
 )
 from sklearn_cascade.exceptions import (
     CertificationError,
     NotCertifiedWarning,
-    UnseenClassWarning,
 )
-from sklearn_cascade.inspection import CascadePrediction, CertificationReport
-from sklearn_cascade.tuning import LearnedConfidence, as_learned_confidence
+from sklearn_cascade.inspection._certification_report import CertificationReport
+from sklearn_cascade.inspection._cost_report import CascadePrediction
+from sklearn_cascade.tuning._fit_confidence import LearnedConfidence, as_learned_confidence
+
+# What `combine` has to be for a vote margin: "auto" means the mean where thresholds are given.
+_MEAN = ("auto", "mean")
 
 
 class CascadeClassifier(BaseCascade):
@@ -302,10 +312,9 @@ class CascadeClassifier(BaseCascade):
             one class only, or there are fewer rows than folds.
         """
         data = self._begin_fit(X, y, sample_weight, fit_params)
-        splits = None
-        if len(data.members) > 1 and (
-            self._tunes_thresholds() or as_learned_confidence(self.confidence)
-        ):
+        thresholds, splits = self._given_thresholds(), None
+        is_learned = as_learned_confidence(self.confidence) is not None
+        if len(data.members) > 1 and (thresholds is None or is_learned):
             # Before anything is fitted, which may take long, only for the folds to be refused.
             check_scoring(self.scoring, weighted=data.is_weighted)
             splits = split_rows(self, data.X, data.labels, data.routed_params())
@@ -318,14 +327,15 @@ class CascadeClassifier(BaseCascade):
             n_jobs=self.n_jobs,
         )
         members = self._fitted_members(fits, data)
-        _warn_of_unseen_classes(members)
+        warn_of_unseen_classes(members)
         weights = resolve_weights(self.weights, self.estimators)
         if splits is None:
             combine = "mean" if self.combine == "auto" else self.combine
-            policy = policy_of(members, combine, self.confidence, weights, self._given_thresholds())
+            # A single stage needs none.
+            thresholds = np.empty(0) if thresholds is None else thresholds
+            policy = policy_of(members, combine, self.confidence, weights, thresholds)
             fitted = FittedCascade(members, policy)
         else:
-            thresholds = None if self._tunes_thresholds() else self._given_thresholds()
             fitted = choose_policy(
                 self, members, fits.held_out, data.labels, data.sample_weight, weights, thresholds
             )
@@ -729,24 +739,18 @@ class CascadeClassifier(BaseCascade):
                 f"allow_abstain=False, or another confidence: nothing is learned from a member "
                 f"that abstains"
             )
-        if not self._tunes_thresholds():
-            check_thresholds(self.thresholds, self.estimators)
-        given = self.combine in ("auto", "mean") and not self._tunes_thresholds()
-        if self.confidence == "vote_margin" and not given:
+        given = self._given_thresholds()
+        if self.confidence == "vote_margin" and (given is None or self.combine not in _MEAN):
             raise ValueError(
                 f"confidence='vote_margin' with thresholds={self.thresholds!r} and "
                 f"combine={self.combine!r}; expected thresholds in standard errors and the mean: "
                 f"CascadeClassifier.from_ensemble(fitted, max_disagreement=...) tunes them"
             )
 
-    def _tunes_thresholds(self):
-        """Tell whether the thresholds are to be tuned."""
-        return isinstance(self.thresholds, str)
-
     def _given_thresholds(self):
-        """Return the thresholds as given; none for a single stage."""
-        if self._tunes_thresholds():
-            return np.empty(0)
+        """Return the thresholds as given (n_stages - 1,), None where they are to be tuned."""
+        if isinstance(self.thresholds, str):
+            return None
         return check_thresholds(self.thresholds, self.estimators)
 
     def _with_fitted(self, fitted, **params):
@@ -793,15 +797,3 @@ class CascadeClassifier(BaseCascade):
             "most_confident": "most confident stage run",
         }[self.fitted_.policy.combine]
         return f"Cascade of {len(self.fitted_.members.stages)} stages · {answer} · {kind}"
-
-
-def _warn_of_unseen_classes(members: FittedMembers) -> None:
-    """Warn for stages before the last that can never predict some class."""
-    for stage in members.stages[:-1]:
-        if stage.columns is not None and len(stage.columns) < len(members.classes):
-            unseen = np.delete(members.classes, stage.columns).tolist()
-            warn_caller(
-                f"the member {stage.name!r} has never seen {unseen}: it will take their rows "
-                f"for other classes, maybe confidently, so that they exit with a wrong answer",
-                UnseenClassWarning,
-            )

@@ -16,12 +16,12 @@ from scipy.stats import t as student
 from sklearn.utils import assert_all_finite, check_random_state
 
 from sklearn_cascade._compat import take_rows
-from sklearn_cascade.certification import (
+from sklearn_cascade.certification._disagreement import binomial_upper_bound
+from sklearn_cascade.certification._fixed_sequence import (
     RISKS,
     PairedOutcomes,
     StagePredictions,
     TestedThresholds,
-    binomial_upper_bound,
     collect_predictions,
     fixed_sequence_test,
     mean_cost_upper,
@@ -30,23 +30,15 @@ from sklearn_cascade.certification import (
     threshold_path,
     worst_reference,
 )
-from sklearn_cascade.core import (
-    ProbaCombiner,
-    check_one_of,
-    check_sample_weight,
-    check_share,
-    combine_stages,
-    cumulative_costs,
-    evenly_spaced,
-    label_columns,
-    row_costs,
-    within_limit,
-)
+from sklearn_cascade.core._combination import ProbaCombiner, combine_stages
+from sklearn_cascade.core._costs import cumulative_costs, row_costs, within_limit
+from sklearn_cascade.core._samples import evenly_spaced, label_columns
+from sklearn_cascade.core._validation import check_one_of, check_sample_weight, check_share
 from sklearn_cascade.estimators._fitting import HeldOut
 from sklearn_cascade.estimators._routing import record_stages
 from sklearn_cascade.estimators._row_hashes import count_used, hash_rows
 from sklearn_cascade.estimators._state import FitRecord, FittedCascade
-from sklearn_cascade.inspection import CertificationReport
+from sklearn_cascade.inspection._certification_report import CertificationReport
 
 # Held-out rows of a fit that are kept to choose paths; more add little.
 _MAX_TUNING_ROWS = 5000

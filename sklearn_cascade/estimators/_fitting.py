@@ -28,7 +28,7 @@ from sklearn_cascade._compat import (
     take_rows,
     warn_caller,
 )
-from sklearn_cascade.core import ProbaCombiner
+from sklearn_cascade.core._combination import ProbaCombiner
 from sklearn_cascade.estimators._labels import (
     Labels,
     class_columns,
@@ -42,16 +42,19 @@ from sklearn_cascade.estimators._state import (
     TuningFigures,
     policy_of,
 )
-from sklearn_cascade.exceptions import IgnoredWeightsWarning, ScoreNotReachedWarning
+from sklearn_cascade.exceptions import (
+    IgnoredWeightsWarning,
+    ScoreNotReachedWarning,
+    UnseenClassWarning,
+)
 from sklearn_cascade.members._parallel import gather, limit_to_worker, scatter
-from sklearn_cascade.tuning import (
+from sklearn_cascade.tuning._fit_confidence import (
     N_TIMING_SAMPLES,
     as_learned_confidence,
-    combinations_to_try,
     confidence_seconds,
     fit_confidences,
-    tune_cascade,
 )
+from sklearn_cascade.tuning._tune import combinations_to_try, tune_cascade
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
 
@@ -365,3 +368,15 @@ def _confidence_seconds(fitted_confidences: dict, proba, weights) -> np.ndarray:
             combiner.add(proba[k][:N_TIMING_SAMPLES], weights[k])
             seconds[k] = max(seconds[k], confidence_seconds(combiner, model))
     return seconds
+
+
+def warn_of_unseen_classes(members: FittedMembers) -> None:
+    """Warn for stages before the last that can never predict some class."""
+    for stage in members.stages[:-1]:
+        if stage.columns is not None and len(stage.columns) < len(members.classes):
+            unseen = np.delete(members.classes, stage.columns).tolist()
+            warn_caller(
+                f"the member {stage.name!r} has never seen {unseen}: it will take their rows "
+                f"for other classes, maybe confidently, so that they exit with a wrong answer",
+                UnseenClassWarning,
+            )

@@ -6,13 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from sklearn_cascade.certification import min_binomial_samples, tune_margin
-from sklearn_cascade.core import (
-    check_share,
-    compute_confidence,
-    exact_margins,
-    serfling_margins,
-)
+from sklearn_cascade.certification._disagreement import min_binomial_samples, tune_margin
+from sklearn_cascade.core._confidence import compute_confidence, exact_margins, serfling_margins
+from sklearn_cascade.core._validation import check_share
 from sklearn_cascade.estimators._base import check_thresholds, resolve_costs, resolve_weights
 from sklearn_cascade.estimators._routing import RoutingResult, Stage
 from sklearn_cascade.estimators._row_hashes import hash_rows
@@ -23,8 +19,11 @@ from sklearn_cascade.estimators._state import (
     TuningFigures,
     policy_of,
 )
-from sklearn_cascade.inspection import EnsembleComparison, compare_with_ensemble
-from sklearn_cascade.members import EnsemblePart, exact_checkpoints, split_ensemble
+from sklearn_cascade.inspection._ensemble_comparison import (
+    EnsembleComparison,
+    compare_with_ensemble,
+)
+from sklearn_cascade.members._ensemble_parts import EnsemblePart, exact_checkpoints, split_ensemble
 
 # Probability that a bound fails, where the caller names none: tuned, and by Serfling's inequality.
 _TUNED_DELTA, _BOUND_DELTA = 0.05, 0.01

@@ -11,13 +11,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import indexable
 
 from sklearn_cascade._compat import take_rows, warn_caller
-from sklearn_cascade.core import (
-    ProbaCombiner,
-    check_proba,
-    check_sample_weight,
-    exits,
-    fill_abstained,
-)
+from sklearn_cascade.core._combination import ProbaCombiner, fill_abstained
+from sklearn_cascade.core._probabilities import check_proba
+from sklearn_cascade.core._thresholds import exits
+from sklearn_cascade.core._validation import check_sample_weight
 from sklearn_cascade.estimators._labels import align_columns
 from sklearn_cascade.exceptions import (
     AllAbstainedWarning,
@@ -25,7 +22,7 @@ from sklearn_cascade.exceptions import (
     MemberFailedError,
     StageFailedWarning,
 )
-from sklearn_cascade.inspection import CostReport, build_report
+from sklearn_cascade.inspection._cost_report import CostReport, build_report
 
 
 class RoutingResult(NamedTuple):

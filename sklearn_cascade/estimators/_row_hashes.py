@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 from scipy.stats import binom
 
 from sklearn_cascade._compat import n_rows, take_rows
-from sklearn_cascade.core import evenly_spaced
+from sklearn_cascade.core._samples import evenly_spaced
 
 # Rows remembered, and numbers of each row that are hashed; both spread evenly.
 _MAX_ROWS, _MAX_NUMBERS = 10_000, 256

@@ -12,28 +12,26 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cascade._compat import CallbackSupportMixin, FitTasks, StrOptions, with_callbacks
-from sklearn_cascade.core import COMBINATIONS, CONFIDENCES, check_scoring, score_probabilities
+from sklearn_cascade.core._combination import COMBINATIONS
+from sklearn_cascade.core._confidence import CONFIDENCES
+from sklearn_cascade.core._scoring import check_scoring, score_probabilities
 from sklearn_cascade.estimators._base import BaseCascade, active_members
 from sklearn_cascade.estimators._cascade import CascadeClassifier
 from sklearn_cascade.estimators._fitting import fit_all, split_rows
 from sklearn_cascade.estimators._from_ensemble import adopt_stages
 from sklearn_cascade.estimators._row_hashes import hash_rows
 from sklearn_cascade.estimators._state import FitRecord, FittedSearch, TuningFigures
-from sklearn_cascade.search import (
-    OperatingPoint,
-    Options,
-    ParetoFront,
+from sklearn_cascade.search._cross_fit import (
     add_cross_fitted_scores,
-    check_constraints,
-    check_predictions,
     cross_fit_choice,
     replay,
-    run_search,
     training_rows,
     tuned_candidates,
-    validate_options,
 )
-from sklearn_cascade.tuning import LearnedConfidence
+from sklearn_cascade.search._front import OperatingPoint, ParetoFront, check_constraints
+from sklearn_cascade.search._predictions import check_predictions
+from sklearn_cascade.search._strategy import Options, run_search, validate_options
+from sklearn_cascade.tuning._fit_confidence import LearnedConfidence
 
 _CONSTRAINTS = ("min_score", "max_score_loss", "max_cost", "max_worst_cost")
 

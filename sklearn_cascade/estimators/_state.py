@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_cascade.certification import StagePredictions
-from sklearn_cascade.core import stage_confidences
+from sklearn_cascade.certification._fixed_sequence import StagePredictions
+from sklearn_cascade.core._confidence import stage_confidences
 from sklearn_cascade.estimators._routing import Policy, Stage
-from sklearn_cascade.inspection import CertificationReport
+from sklearn_cascade.inspection._certification_report import CertificationReport
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ def policy_of(
 class FittedAttribute(property):
     """A read-only attribute that shows a part of the fitted state, absent before the fit.
 
-    `read` is the path of the part or a function of the state. None means that this fit found no such
-    thing, so that the attribute is absent, unless it is `optional`. Setting it is an error that gives
-    the `advice` instead.
+    `read` is the path of the part or a function of the state. None means that this fit found no
+    such thing, so that the attribute is absent, unless it is `optional`. Setting it is an error
+    that gives the `advice`.
     """
 
     def __init__(
@@ -147,8 +147,8 @@ class FittedAttribute(property):
 
         def refuse(estimator: Any, value: Any) -> None:
             raise AttributeError(
-                f"{self._name} of {type(estimator).__name__} is read-only, it shows what fit found; "
-                f"got {value!r}: {advice}"
+                f"{self._name} of {type(estimator).__name__} is read-only, it shows what fit "
+                f"found; got {value!r}: {advice}"
             )
 
         super().__init__(get, refuse)

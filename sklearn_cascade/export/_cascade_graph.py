@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.core import LOG_ODDS_CLIP, ConfidenceModel
+from sklearn_cascade.core._learned_confidence import LOG_ODDS_CLIP, ConfidenceModel
 from sklearn_cascade.export._graph_builder import GraphBuilder, package
 from sklearn_cascade.export._member_io import (
     Member,

@@ -47,15 +47,12 @@ from sklearn_cascade.export._member_io import (
 from sklearn_cascade.export._models import ConvertedCascade, member_model
 from sklearn_cascade.export._preparation import iter_estimators, prepare, selects_by_name
 from sklearn_cascade.export._spec import CascadeSpec, spec_of, stages_of
-from sklearn_cascade.members import (
-    EnsemblePart,
-    OnnxClassifier,
-    PrefitClassifier,
-    choose_output,
-    first_line,
-    open_model,
-    parse,
-)
+from sklearn_cascade.members._ensemble_parts import EnsemblePart
+from sklearn_cascade.members._onnx import OnnxClassifier
+from sklearn_cascade.members._onnx_file import first_line, parse
+from sklearn_cascade.members._onnx_inputs import choose_output
+from sklearn_cascade.members._onnx_session import open_model
+from sklearn_cascade.members._prefit import PrefitClassifier
 
 # They round rows to float32 whatever they are given, and their graphs must do the same.
 _ROUNDING = (

@@ -20,7 +20,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from sklearn_cascade.export._spec import fitted_cascade, is_cascade, is_fitted, stages_of
-from sklearn_cascade.members import EnsemblePart, OnnxClassifier, PrefitClassifier
+from sklearn_cascade.members._ensemble_parts import EnsemblePart
+from sklearn_cascade.members._onnx import OnnxClassifier
+from sklearn_cascade.members._prefit import PrefitClassifier
 
 
 class HistogramBoosting(HistGradientBoostingClassifier):

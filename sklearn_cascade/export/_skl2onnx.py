@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
+from sklearn_cascade.estimators._averaging import AveragingEnsemble
+from sklearn_cascade.estimators._cascade import CascadeClassifier
+from sklearn_cascade.estimators._search_cv import CascadeSearchCV
 from sklearn_cascade.exceptions import ConversionError
 from sklearn_cascade.export._graph_builder import LOWEST_OPSET, ML_DOMAIN, GraphBuilder, package
 from sklearn_cascade.export._member_graphs import (
@@ -29,7 +31,8 @@ from sklearn_cascade.export._member_io import (
 from sklearn_cascade.export._models import needed_opsets
 from sklearn_cascade.export._preparation import HistogramBoosting, TemperatureCalibrated
 from sklearn_cascade.export._spec import fitted_cascade, is_cascade, onnx_labels
-from sklearn_cascade.members import EnsemblePart, OnnxClassifier
+from sklearn_cascade.members._ensemble_parts import EnsemblePart
+from sklearn_cascade.members._onnx import OnnxClassifier
 
 # Raw scores are not among them, so that a calibration takes the probabilities.
 _OPTIONS = {
@@ -114,15 +117,15 @@ def register_onnx_converter() -> None:
         options = {**_CLASSIFIER_OPTIONS, **_RAW_SCORES}
         register(kind, f"SklearnCascade{kind.__name__}", infer, convert, options=options)
     for (library, name), (alias, module, function) in _BOOSTERS.items():
-        kind = getattr(sys.modules.get(library), name, None)
-        if kind is None or _has_converter(kind):
+        booster = getattr(sys.modules.get(library), name, None)
+        if booster is None or _has_converter(booster):
             continue
         try:
             convert = getattr(importlib.import_module(module), function)
         except ImportError:
             continue
         options = {key: _OPTIONS[key] for key in ("zipmap", "nocl")}
-        register(kind, alias, infer, convert, options=options)
+        register(booster, alias, infer, convert, options=options)
 
 
 def _has_converter(kind: type) -> bool:

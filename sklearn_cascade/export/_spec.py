@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cascade.core import (
-    ConfidenceModel,
-    ProbaCombiner,
-    VoteMargin,
-    cumulative_costs,
-    effective_threshold,
-)
-from sklearn_cascade.estimators import AveragingEnsemble, CascadeClassifier, CascadeSearchCV
+from sklearn_cascade.core._combination import ProbaCombiner
+from sklearn_cascade.core._confidence import VoteMargin
+from sklearn_cascade.core._costs import cumulative_costs
+from sklearn_cascade.core._learned_confidence import ConfidenceModel
+from sklearn_cascade.core._thresholds import effective_threshold
+from sklearn_cascade.estimators._averaging import AveragingEnsemble
+from sklearn_cascade.estimators._cascade import CascadeClassifier
+from sklearn_cascade.estimators._search_cv import CascadeSearchCV
 from sklearn_cascade.exceptions import ConversionError
 
 

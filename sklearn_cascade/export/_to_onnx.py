@@ -29,7 +29,8 @@ from sklearn_cascade.export._report import ExportReport
 from sklearn_cascade.export._skl2onnx import register_onnx_converter
 from sklearn_cascade.export._spec import fitted_cascade, is_cascade, stages_of
 from sklearn_cascade.export._verification import verify as verify_file
-from sklearn_cascade.members import OnnxClassifier, first_line
+from sklearn_cascade.members._onnx import OnnxClassifier
+from sklearn_cascade.members._onnx_file import first_line
 
 # A comparison of the routing to a stage means little below this number of rows.
 _FEW_SAMPLES = 30

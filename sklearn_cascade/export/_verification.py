@@ -16,7 +16,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from sklearn_cascade._compat import n_rows
-from sklearn_cascade.core import confidence_features, proba_columns, time_calls
+from sklearn_cascade.core._learned_confidence import confidence_features, proba_columns
+from sklearn_cascade.core._samples import time_calls
 from sklearn_cascade.exceptions import ConversionError, OnnxMismatchError
 from sklearn_cascade.export._graph_builder import open_session
 from sklearn_cascade.export._member_graphs import convertible, hint_for_difference
@@ -33,7 +34,7 @@ from sklearn_cascade.export._spec import (
     onnx_labels,
     spec_of,
 )
-from sklearn_cascade.members import first_line
+from sklearn_cascade.members._onnx_file import first_line
 
 _SUM_TOLERANCE = 1e-3
 # More rows at a threshold than this number, and than this share of all rows, are no coincidence.

@@ -15,15 +15,14 @@ import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
 from sklearn_cascade._compat import import_optional
-from sklearn_cascade.core import (
+from sklearn_cascade.core._costs import cumulative_costs, worst_case_cost
+from sklearn_cascade.core._samples import label_columns
+from sklearn_cascade.core._scoring import (
     ADDITIVE_SCORINGS,
-    cumulative_costs,
     is_additive,
     is_count,
-    label_columns,
     sample_scores,
     score_probabilities,
-    worst_case_cost,
 )
 from sklearn_cascade.inspection._certification_report import CertificationReport
 from sklearn_cascade.inspection._ensemble_comparison import EnsembleComparison

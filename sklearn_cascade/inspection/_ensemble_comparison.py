@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from sklearn_cascade._compat import n_rows, take_rows
-from sklearn_cascade.core import evenly_spaced, time_calls
+from sklearn_cascade.core._samples import evenly_spaced, time_calls
 
 # Rows timed in one call, calls, and seconds after which no call is repeated.
 _MAX_ROWS, _N_REPEATS, _BUDGET = 10_000, 8, 1.0

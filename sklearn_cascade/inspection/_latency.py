@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_cascade._compat import import_optional, n_rows, take_rows
-from sklearn_cascade.core import evenly_spaced, time_calls
+from sklearn_cascade.core._samples import evenly_spaced, time_calls
 from sklearn_cascade.inspection._tables import Table, format_cost, format_digits
 
 if TYPE_CHECKING:

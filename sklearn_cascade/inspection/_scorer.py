@@ -10,7 +10,7 @@ from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklearn_cascade.core import score_probabilities
+from sklearn_cascade.core._scoring import score_probabilities
 
 
 def make_cost_scorer(scoring="accuracy", *, cost_weight=0.0, multimetric=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numbers import Integral
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -125,7 +126,9 @@ class TradeoffDisplay:
         self.cross_fitted = cross_fitted
 
     @classmethod
-    def from_front(cls, front, *, chosen=None, ax=None, name=None, **plot_kwargs):
+    def from_front(
+        cls, front: Any, *, chosen: Any = None, ax: Any = None, name: Any = None, **plot_kwargs: Any
+    ) -> TradeoffDisplay:
         """Draw a Pareto front.
 
         Parameters

@@ -10,7 +10,7 @@ from numbers import Integral
 import numpy as np
 from scipy.special import expit
 
-from sklearn_cascade.core import check_proba
+from sklearn_cascade.core._probabilities import check_proba
 from sklearn_cascade.exceptions import InvalidProbabilitiesError, OnnxModelError
 from sklearn_cascade.members._base import FittedClassifier
 from sklearn_cascade.members._onnx_checks import multiply_adds

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 
 from sklearn_cascade._compat import n_rows
-from sklearn_cascade.core import NEGATIVE_TOLERANCE, check_proba
+from sklearn_cascade.core._probabilities import NEGATIVE_TOLERANCE, check_proba
 from sklearn_cascade.exceptions import InvalidProbabilitiesError
 from sklearn_cascade.members._base import FittedClassifier
 from sklearn_cascade.members._parallel import pickling_context, shared_pickle

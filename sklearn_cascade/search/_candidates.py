@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.core import COMBINATIONS, within_limit, worst_case_cost
+from sklearn_cascade.core._combination import COMBINATIONS
+from sklearn_cascade.core._costs import within_limit, worst_case_cost
 from sklearn_cascade.core._pareto import non_dominated, round_score
 from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels
 from sklearn_cascade.search._predictions import PoolPredictions

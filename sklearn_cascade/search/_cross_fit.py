@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_cascade.core import cumulative_costs, exit_stages, is_additive
+from sklearn_cascade.core._costs import cumulative_costs
 from sklearn_cascade.core._pareto import round_cost, round_score
+from sklearn_cascade.core._scoring import is_additive
+from sklearn_cascade.core._thresholds import exit_stages
 from sklearn_cascade.search._candidates import Candidate
 from sklearn_cascade.search._exhaustive import batches_by_rows, collect_for
 from sklearn_cascade.search._front import ParetoFront

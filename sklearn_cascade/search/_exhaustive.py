@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.core import candidate_thresholds, is_count
 from sklearn_cascade.core._pareto import ParetoSet, non_dominated, round_cost, round_score
+from sklearn_cascade.core._scoring import is_count
+from sklearn_cascade.core._thresholds import candidate_thresholds
 from sklearn_cascade.search._candidates import (
     Candidate,
     EvaluatedCandidates,

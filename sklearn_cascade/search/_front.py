@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from sklearn_cascade._compat import import_optional
-from sklearn_cascade.core import as_numbers, check_proba, evenly_spaced, row_costs, within_limit
+from sklearn_cascade.core._costs import row_costs, within_limit
 from sklearn_cascade.core._pareto import SCORE_DECIMALS, non_dominated, round_cost, round_score
+from sklearn_cascade.core._probabilities import check_proba
+from sklearn_cascade.core._samples import evenly_spaced
+from sklearn_cascade.core._validation import as_numbers
 from sklearn_cascade.exceptions import InfeasibleConstraintError
-from sklearn_cascade.inspection import CascadePrediction, Table, format_cost
+from sklearn_cascade.inspection._cost_report import CascadePrediction
+from sklearn_cascade.inspection._tables import Table, format_cost
 from sklearn_cascade.search._candidates import Candidate
 from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels
 from sklearn_cascade.search._predictions import PoolPredictions, exit_outputs, make_combiner
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-    from sklearn_cascade.inspection import TradeoffDisplay
+    from sklearn_cascade.inspection._tradeoff_display import TradeoffDisplay
 
 # Points of each kind that are printed; the frame has all.
 _N_SHOWN = 12
@@ -423,7 +427,7 @@ class ParetoFront(Sequence[OperatingPoint]):
         'Accuracy (%)'
         """
         # Imported here, since few programs draw.
-        from sklearn_cascade.inspection import TradeoffDisplay
+        from sklearn_cascade.inspection._tradeoff_display import TradeoffDisplay
 
         return TradeoffDisplay.from_front(self, chosen=chosen, ax=ax, **kwargs)
 

@@ -9,14 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from sklearn_cascade.core import (
-    candidate_thresholds,
-    cumulative_costs,
-    evenly_spaced,
-    within_limit,
-    worst_case_cost,
-)
+from sklearn_cascade.core._costs import cumulative_costs, within_limit, worst_case_cost
 from sklearn_cascade.core._pareto import ParetoSet, round_cost, round_score
+from sklearn_cascade.core._samples import evenly_spaced
+from sklearn_cascade.core._thresholds import candidate_thresholds
 from sklearn_cascade.search._candidates import (
     Candidate,
     EvaluatedCandidates,

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_cascade.core import ConfidenceModel, CrossFittedConfidence, ProbaCombiner
+from sklearn_cascade.core._combination import ProbaCombiner
+from sklearn_cascade.core._learned_confidence import ConfidenceModel, CrossFittedConfidence
 from sklearn_cascade.search._predictions import PoolPredictions
 from sklearn_cascade.tuning._fit_confidence import (
     N_TIMING_SAMPLES,

@@ -9,21 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.core import (
-    LabelCombiner,
-    ProbaCombiner,
-    as_numbers,
-    check_proba,
-    combine_stages,
-    exit_stages,
-    label_columns,
-    pair_columns,
-    proba_columns,
+from sklearn_cascade.core._combination import LabelCombiner, ProbaCombiner, combine_stages
+from sklearn_cascade.core._learned_confidence import pair_columns, proba_columns
+from sklearn_cascade.core._probabilities import check_proba
+from sklearn_cascade.core._samples import label_columns
+from sklearn_cascade.core._scoring import (
     sample_scores,
     score_labels,
     score_probabilities,
     score_weights,
 )
+from sklearn_cascade.core._thresholds import exit_stages
+from sklearn_cascade.core._validation import as_numbers
 
 # Threads that read blocks in turn are at the end of one chunk and at the beginning of the next.
 _MAX_CHUNKS_HELD = 2

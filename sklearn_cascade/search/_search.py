@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sklearn_cascade.core import DEFAULT_COST_UNITS, check_sample_weight, numbers_by_name
-from sklearn_cascade.inspection import MeasuredCosts
+from sklearn_cascade.core._costs import DEFAULT_COST_UNITS
+from sklearn_cascade.core._validation import check_sample_weight, numbers_by_name
+from sklearn_cascade.inspection._latency import MeasuredCosts
 from sklearn_cascade.search._cross_fit import add_cross_fitted_scores, choose_folds, training_rows
 from sklearn_cascade.search._front import ParetoFront
 from sklearn_cascade.search._predictions import check_predictions

@@ -10,13 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.core import (
-    LabelCombiner,
-    ProbaCombiner,
-    compute_confidence,
-    is_count,
-    sample_scores,
-)
+from sklearn_cascade.core._combination import LabelCombiner, ProbaCombiner
+from sklearn_cascade.core._confidence import compute_confidence
+from sklearn_cascade.core._scoring import is_count, sample_scores
 from sklearn_cascade.search._candidates import Key
 from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels, confidence_of
 from sklearn_cascade.search._predictions import PoolPredictions
@@ -143,7 +139,7 @@ class _SetReader(_Reader):
             self._visit(longer, branch, proba, y, target)
 
     def _write(
-        self, total: np.ndarray, weight: float, y: np.ndarray, row: int, target: slice
+        self, total: np.ndarray, weight: Any, y: np.ndarray, row: int, target: slice
     ) -> None:
         """Write down confidence and value of the mean, which is total / weight."""
         _, gate_confidence, value = self._statistics

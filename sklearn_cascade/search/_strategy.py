@@ -11,14 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from joblib import cpu_count, effective_n_jobs
 
-from sklearn_cascade.core import (
-    COMBINATIONS,
-    CONFIDENCES,
-    check_one_of,
-    check_scoring,
-    evenly_spaced,
-    is_additive,
-)
+from sklearn_cascade.core._combination import COMBINATIONS
+from sklearn_cascade.core._confidence import CONFIDENCES
+from sklearn_cascade.core._samples import evenly_spaced
+from sklearn_cascade.core._scoring import check_scoring, is_additive
+from sklearn_cascade.core._validation import check_one_of
 from sklearn_cascade.search._candidates import (
     Candidate,
     EvaluatedCandidates,

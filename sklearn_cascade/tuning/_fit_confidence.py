@@ -11,17 +11,16 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_cascade.core import (
+from sklearn_cascade.core._combination import ProbaCombiner, combine_stages
+from sklearn_cascade.core._learned_confidence import (
     MAX_ONE_HOT_CLASSES,
     ConfidenceModel,
     CrossFittedConfidence,
-    ProbaCombiner,
     class_table,
-    combine_stages,
     confidence_features,
     proba_columns,
-    time_calls,
 )
+from sklearn_cascade.core._samples import time_calls
 
 # With fewer rows a learner of a dozen features learns nothing.
 MIN_ROWS = 100

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.core import SCORE_DECIMALS, candidate_thresholds, evenly_spaced
+from sklearn_cascade.core._pareto import SCORE_DECIMALS
+from sklearn_cascade.core._samples import evenly_spaced
+from sklearn_cascade.core._thresholds import candidate_thresholds
 from sklearn_cascade.tuning._sweep import StageStatistics, sweep_flat
 
 # Thresholds tried for each stage, "always" and "never" among them.

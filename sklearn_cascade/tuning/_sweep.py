@@ -13,16 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.core import (
-    ProbaCombiner,
-    combine_stages,
-    cumulative_costs,
-    effective_threshold,
-    exit_stages,
-    fill_abstained,
-    sample_scores,
-    score_weights,
-)
+from sklearn_cascade.core._combination import ProbaCombiner, combine_stages, fill_abstained
+from sklearn_cascade.core._costs import cumulative_costs
+from sklearn_cascade.core._scoring import sample_scores, score_weights
+from sklearn_cascade.core._thresholds import effective_threshold, exit_stages
 
 # Probabilities processed at once.
 _BLOCK_SIZE = 2**16

@@ -8,14 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_cascade.core import (
-    COMBINATIONS,
-    cumulative_costs,
-    fill_abstained,
-    is_additive,
-    score_contributions,
-    score_probabilities,
-)
+from sklearn_cascade.core._combination import COMBINATIONS, fill_abstained
+from sklearn_cascade.core._costs import cumulative_costs
+from sklearn_cascade.core._scoring import is_additive, score_contributions, score_probabilities
 from sklearn_cascade.tuning._operating_points import (
     TOLERANCE,
     ThresholdPoint,

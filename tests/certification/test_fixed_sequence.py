@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_cascade.certification import (
+from sklearn_cascade.certification._fixed_sequence import (
     RISKS,
     PairedOutcomes,
     collect_predictions,
@@ -17,8 +17,8 @@ from sklearn_cascade.certification import (
     threshold_path,
     worst_reference,
 )
-from sklearn_cascade.core import cumulative_costs
-from sklearn_cascade.tuning import prefix_probabilities
+from sklearn_cascade.core._costs import cumulative_costs
+from sklearn_cascade.tuning._sweep import prefix_probabilities
 from tests.probes import COSTS_W, LABELS_W, LADDER_W
 
 GAP, DISAGREEMENT = RISKS["accuracy_gap"], RISKS["disagreement"]

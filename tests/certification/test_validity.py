@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sklearn_cascade.certification import (
+from sklearn_cascade.certification._fixed_sequence import (
     RISKS,
     collect_predictions,
     fixed_sequence_test,
     pair_outcomes,
     threshold_path,
 )
-from sklearn_cascade.tuning import prefix_probabilities
+from sklearn_cascade.tuning._sweep import prefix_probabilities
 
 N_DRAWS, DELTA, EPSILON = 200, 0.1, 0.02
 COSTS = np.array([1.0, 4.0, 16.0])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import gmean
 
-from sklearn_cascade.core import COMBINATIONS, ProbaCombiner, geometric_mean
+from sklearn_cascade.core._combination import COMBINATIONS, ProbaCombiner, geometric_mean
 from tests.strategies import stage_probabilities
 
 # Sums of a handful of doubles below one.

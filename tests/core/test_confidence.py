@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from sklearn_cascade.core import CONFIDENCES, _confidence, compute_confidence, exits
+from sklearn_cascade.core import _confidence
+from sklearn_cascade.core._confidence import CONFIDENCES, compute_confidence
+from sklearn_cascade.core._thresholds import exits
 from tests.strategies import probabilities
 
 NAMES = sorted(CONFIDENCES)

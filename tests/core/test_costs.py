@@ -5,15 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sklearn_cascade.core import (
-    ProbaCombiner,
-    compute_confidence,
-    cumulative_costs,
-    exit_stages,
-    exits,
-    row_costs,
-    worst_case_cost,
-)
+from sklearn_cascade.core._combination import ProbaCombiner
+from sklearn_cascade.core._confidence import compute_confidence
+from sklearn_cascade.core._costs import cumulative_costs, row_costs, worst_case_cost
+from sklearn_cascade.core._thresholds import exit_stages, exits
 
 # Fixture W: two classes, three stages, six rows; the figures below were computed on paper.
 FIRST_COLUMN = [

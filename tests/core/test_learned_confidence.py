@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_cascade.core import (
+from sklearn_cascade.core._combination import ProbaCombiner
+from sklearn_cascade.core._learned_confidence import (
     ConfidenceModel,
-    ProbaCombiner,
     class_table,
     confidence_features,
     proba_columns,

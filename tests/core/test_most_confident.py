@@ -8,14 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from sklearn_cascade.core import (
-    ConfidenceModel,
-    LabelCombiner,
-    ProbaCombiner,
-    compute_confidence,
-    is_more_confident,
-    pair_columns,
-)
+from sklearn_cascade.core._combination import LabelCombiner, ProbaCombiner
+from sklearn_cascade.core._confidence import compute_confidence, is_more_confident
+from sklearn_cascade.core._learned_confidence import ConfidenceModel, pair_columns
 from tests.strategies import stage_probabilities
 
 

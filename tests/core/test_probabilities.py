@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from sklearn_cascade.core import abstentions, check_proba
+from sklearn_cascade.core._probabilities import abstentions, check_proba
 from sklearn_cascade.exceptions import InvalidProbabilitiesError
 from tests.strategies import probabilities
 

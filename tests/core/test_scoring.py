@@ -17,7 +17,11 @@ from sklearn.metrics import (
 )
 from sklearn.naive_bayes import GaussianNB
 
-from sklearn_cascade.core import ADDITIVE_SCORINGS, score_contributions, score_probabilities
+from sklearn_cascade.core._scoring import (
+    ADDITIVE_SCORINGS,
+    score_contributions,
+    score_probabilities,
+)
 
 MULTICLASS_BRIER = "labels" in inspect.signature(brier_score_loss).parameters
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cascade.core import (
+from sklearn_cascade.core._confidence import compute_confidence
+from sklearn_cascade.core._thresholds import (
     candidate_thresholds,
-    compute_confidence,
     effective_threshold,
     exit_stages,
     exits,

@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cascade.core import (
+from sklearn_cascade.core._confidence import (
     compute_confidence,
-    effective_threshold,
     exact_margins,
-    exits,
     serfling_margins,
     stage_confidences,
     vote_margin,
 )
+from sklearn_cascade.core._thresholds import effective_threshold, exits
 from tests.strategies import probabilities
 
 counts = st.integers(1, 400)

@@ -11,7 +11,8 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier, PrefitClassifier
-from sklearn_cascade.core import compute_confidence, exit_stages
+from sklearn_cascade.core._confidence import compute_confidence
+from sklearn_cascade.core._thresholds import exit_stages
 from tests.probes import numbered_rows, scripted
 from tests.strategies import stage_probabilities, thresholds
 

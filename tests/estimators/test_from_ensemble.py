@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_cascade import CascadeClassifier
-from sklearn_cascade.core import vote_margin
+from sklearn_cascade.core._confidence import vote_margin
 
 X, Y = load_digits(return_X_y=True)
 NAMES = np.array([f"digit {y}" for y in Y])

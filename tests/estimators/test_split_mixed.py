@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
 from sklearn_cascade import CascadeClassifier, CascadeSearchCV, search_cascades, split_ensemble
-from sklearn_cascade.core import vote_margin
+from sklearn_cascade.core._confidence import vote_margin
 from sklearn_cascade.exceptions import MemberFailedError, StageFailedWarning
 from tests.probes import FailingMember, ScriptedMember, numbered_rows
 

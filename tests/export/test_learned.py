@@ -32,7 +32,7 @@ from sklearn_cascade import (
     split_ensemble,
     to_onnx,
 )
-from sklearn_cascade.core import threshold_at
+from sklearn_cascade.core._thresholds import threshold_at
 from sklearn_cascade.exceptions import ConversionError, OnnxMismatchError
 from tests.export.conftest import Problem, fitted_on
 from tests.export.sessions import (

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_cascade import AveragingEnsemble, CascadeClassifier, ExportReport, to_onnx
-from sklearn_cascade.core import threshold_at
+from sklearn_cascade.core._thresholds import threshold_at
 from sklearn_cascade.exceptions import FewSamplesWarning, NoGainWarning, OnnxMismatchError
 from tests.export.sessions import run
 

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from sklearn_cascade.inspection._tradeoff_display import TradeoffDisplay
-from sklearn_cascade.search import OperatingPoint
+from sklearn_cascade.search._front import OperatingPoint
 
 matplotlib = pytest.importorskip("matplotlib")
 plt = pytest.importorskip("matplotlib.pyplot")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sklearn_cascade import search_cascades
-from sklearn_cascade.search import check_predictions
+from sklearn_cascade.search._predictions import check_predictions
 from tests.scale.conftest import WHERE
 from tests.scale.guide_blocks import run_blocks
 from tests.search.pools import draw_pool

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sklearn_cascade import search_cascades
-from sklearn_cascade.search import check_predictions
 from sklearn_cascade.search._exhaustive import Settings
 from sklearn_cascade.search._greedy import greedy_cascade, quantize
+from sklearn_cascade.search._predictions import check_predictions
 
 # Sums of a few hundred products, taken in another order.
 CLOSE = {"rel": 1e-9, "abs": 1e-9}

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from sklearn_cascade import LearnedConfidence, search_cascades
-from sklearn_cascade.core import pair_columns
+from sklearn_cascade.core._learned_confidence import pair_columns
 from sklearn_cascade.tuning._fit_confidence import TrainingData, fit
 from tests.search.pools import as_pairs, draw_pool
 

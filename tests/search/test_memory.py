@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from sklearn_cascade import search_cascades
-from sklearn_cascade.core import COMBINATIONS
-from sklearn_cascade.search import check_predictions
+from sklearn_cascade.core._combination import COMBINATIONS
 from sklearn_cascade.search._candidates import sort_candidates
 from sklearn_cascade.search._exhaustive import (
     Settings,
@@ -17,7 +16,7 @@ from sklearn_cascade.search._exhaustive import (
     evaluate_candidates,
     make_batches,
 )
-from sklearn_cascade.search._predictions import subset_rows
+from sklearn_cascade.search._predictions import check_predictions, subset_rows
 from sklearn_cascade.search._strategy import Progress
 from tests.search.pools import draw_pool
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cascade.tuning import StageStatistics, sweep_thresholds
 from sklearn_cascade.tuning._operating_points import (
     N_LEVELS,
     ThresholdPoint,
@@ -17,6 +16,7 @@ from sklearn_cascade.tuning._operating_points import (
     front_points,
     threshold_grid,
 )
+from sklearn_cascade.tuning._sweep import StageStatistics, sweep_thresholds
 from tests.strategies import statistics_of_stages
 from tests.tuning.test_stage_statistics import default_statistics
 

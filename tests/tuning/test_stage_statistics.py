@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cascade.core import compute_confidence, is_additive, score_probabilities
-from sklearn_cascade.tuning import stage_statistics
-from sklearn_cascade.tuning._sweep import prefix_probabilities
+from sklearn_cascade.core._confidence import compute_confidence
+from sklearn_cascade.core._scoring import is_additive, score_probabilities
+from sklearn_cascade.tuning._sweep import prefix_probabilities, stage_statistics
 from tests.core.test_costs import COSTS, STAGES, TABLE, TRUTH
 from tests.strategies import stage_probabilities, statistics_of_stages
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cascade.core import effective_threshold
-from sklearn_cascade.tuning import StageStatistics, sweep_thresholds
+from sklearn_cascade.core._thresholds import effective_threshold
+from sklearn_cascade.tuning._sweep import StageStatistics, sweep_thresholds
 from tests.core.test_costs import COSTS, STAGES, TABLE, TRUTH
 from tests.strategies import statistics_of_stages, thresholds
 from tests.tuning.test_stage_statistics import default_statistics

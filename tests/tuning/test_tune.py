@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given, settings
 from sklearn.metrics import accuracy_score, f1_score, make_scorer
 
-from sklearn_cascade.core import compute_confidence, exit_stages, row_costs, score_probabilities
-from sklearn_cascade.tuning import tune_cascade
+from sklearn_cascade.core._confidence import compute_confidence
+from sklearn_cascade.core._costs import row_costs
+from sklearn_cascade.core._scoring import score_probabilities
+from sklearn_cascade.core._thresholds import exit_stages
+from sklearn_cascade.tuning._tune import tune_cascade
 from tests.strategies import stage_probabilities
 
 ADDITIVE = ["accuracy", "balanced_accuracy", "neg_log_loss", "neg_brier_score"]
