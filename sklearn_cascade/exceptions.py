@@ -23,7 +23,7 @@ UserWarning
 
 from __future__ import annotations
 
-from typing import Any
+import typing
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class CertificationError(ValueError):
         As the parameter.
     """
 
-    def __init__(self, message: str, report: Any) -> None:
+    def __init__(self, message: str, report: typing.Any) -> None:
         super().__init__(message, report)
         self.message = message
         self.report = report
@@ -126,7 +126,7 @@ class OnnxMismatchError(ConversionError):
         As the parameters.
     """
 
-    def __init__(self, problems: list[str], report: Any) -> None:
+    def __init__(self, problems: list[str], report: typing.Any) -> None:
         super().__init__(problems, report)
         self.problems = problems
         self.report = report

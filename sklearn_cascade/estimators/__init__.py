@@ -1,1 +1,1 @@
-"""The scikit-learn face."""
+"""The scikit-learn estimators: the cascade, the averaging ensemble and the search."""

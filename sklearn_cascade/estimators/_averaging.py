@@ -72,7 +72,7 @@ class AveragingEnsemble(BaseCascade):
 
     See Also
     --------
-    CascadeClassifier : Run the members in order and stop once sure.
+    CascadeClassifier : Run the members in order and stop once confident.
     sklearn.ensemble.VotingClassifier : Vote or average; trains all members.
 
     References

@@ -23,7 +23,7 @@ from sklearn_cascade.estimators._state import FittedAttribute, FittedMembers
 from sklearn_cascade.inspection._latency import MeasuredCosts, measure_costs
 
 DROP = "drop"
-# Input tags that hold for the whole when they hold for all members.
+# Input tags that hold for the estimator when they hold for all members.
 _ALL_OF = (
     "one_d_array",
     "two_d_array",
@@ -228,7 +228,7 @@ class BaseCascade(ClassifierMixin, MetaEstimatorMixin, BaseEstimator, metaclass=
             raise ValueError("Found array with 0 sample(s) in X; at least one row is required")
         first = self.fitted_.members.stages[0]
         # Parts of one ensemble want the same X: it is checked and converted once.
-        return (first.estimator.prepare(X) if first.adds_up else X), n_samples
+        return (first.estimator.prepare(X) if first.is_additive else X), n_samples
 
     def __sklearn_is_fitted__(self):
         return "fitted_" in self.__dict__
@@ -313,10 +313,10 @@ def resolve_costs(costs, cost_unit: str | None, estimators, stages: Sequence[Sta
     unit, conditions = DEFAULT_COST_UNITS["given"], None
     if isinstance(costs, MeasuredCosts):
         unit, conditions = costs.unit, costs.conditions
-    silent = [name for name, _ in active_members(estimators) if name not in declared]
-    if costs is None and declared and silent:
+    undeclared = [name for name, _ in active_members(estimators) if name not in declared]
+    if costs is None and declared and undeclared:
         raise ValueError(
-            f"costs=None leaves out {silent}: {sorted(declared)} declare a cost of their own; "
+            f"costs=None leaves out {undeclared}: {sorted(declared)} declare a cost of their own; "
             f"expected costs for each of {[name for name, _ in estimators]}"
         )
     if costs is None and declared:

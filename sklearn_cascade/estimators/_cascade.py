@@ -22,7 +22,7 @@ from sklearn_cascade.estimators._base import (
     check_thresholds,
     resolve_weights,
 )
-from sklearn_cascade.estimators._certify import certify, record_fit
+from sklearn_cascade.estimators._certify import certification_record, certify, make_spec
 from sklearn_cascade.estimators._fitting import (
     choose_policy,
     fit_all,
@@ -31,15 +31,15 @@ from sklearn_cascade.estimators._fitting import (
 )
 from sklearn_cascade.estimators._from_ensemble import (
     cascade_of_parts,
-    chain_parts,
     compare_with_full_ensemble,
+    mark_additive_parts,
 )
 from sklearn_cascade.estimators._routing import RoutingResult, report_costs, route
 from sklearn_cascade.estimators._state import (
     FittedAttribute,
     FittedCascade,
     TuningFigures,
-    policy_of,
+    make_policy,
 )
 from sklearn_cascade.exceptions import (
     CertificationError,
@@ -333,13 +333,13 @@ class CascadeClassifier(BaseCascade):
             combine = "mean" if self.combine == "auto" else self.combine
             # A single stage needs none.
             thresholds = np.empty(0) if thresholds is None else thresholds
-            policy = policy_of(members, combine, self.confidence, weights, thresholds)
+            policy = make_policy(members, combine, self.confidence, weights, thresholds)
             fitted = FittedCascade(members, policy)
         else:
             fitted = choose_policy(
                 self, members, fits.held_out, data.labels, data.sample_weight, weights, thresholds
             )
-        record = record_fit(
+        record = certification_record(
             fitted,
             data.X,
             unused=splits is None and all(member.frozen for member in data.members),
@@ -347,7 +347,7 @@ class CascadeClassifier(BaseCascade):
             labels=data.labels,
             sample_weight=data.sample_weight,
         )
-        self.fitted_ = replace(fitted, members=chain_parts(fitted), record=record)
+        self.fitted_ = replace(fitted, members=mark_additive_parts(fitted), record=record)
         return self
 
     def predict(self, X):
@@ -452,7 +452,8 @@ class CascadeClassifier(BaseCascade):
         Returns
         -------
         cascade : CascadeClassifier
-            With `thresholds` as parameter and in force, and `combine` as it is in force.
+            With `thresholds` as parameter and in force, and `combine` as it is in force. It has no
+            ``tuned_score_`` or ``cross_fitted_score_``: these belong to the tuned thresholds.
 
         Raises
         ------
@@ -597,20 +598,14 @@ class CascadeClassifier(BaseCascade):
         >>> certified.certificate_ is report
         True
         """
-        asked = {
-            "risk": risk,
-            "reference": reference,
-            "epsilon": epsilon,
-            "delta": delta,
-            "max_mean_cost": max_mean_cost,
-        }
         rows, n_samples = self._check_X(X)
         indexable(rows, y)
         if on_refusal not in ("raise", "warn"):
             raise ValueError(f"on_refusal={on_refusal!r}; expected 'raise' or 'warn'")
+        spec = make_spec(self.fitted_, risk, reference, epsilon, delta, max_mean_cost)
         report = certify(
             self.fitted_,
-            asked,
+            spec,
             rows,
             y,
             original_X=X,
@@ -776,7 +771,7 @@ class CascadeClassifier(BaseCascade):
 
     def _combine_all(self, outputs):
         """Return the answer of all members (n_samples, n_classes), without any early exit."""
-        if self.fitted_.members.stages[0].adds_up:
+        if self.fitted_.members.stages[0].is_additive:
             return outputs[-1]
         policy = self.fitted_.policy
         combiner = policy.begin()

@@ -50,12 +50,12 @@ _NO_EARLY_EXIT = (
     "Not certified: on the tuning rows no thresholds let a row exit early for less than it costs "
     "to run every stage."
 )
-SEVERAL = ("cascade", "best_member", "every_member")
+_REFERENCES = ("cascade", "best_member", "every_member")
 
 
 def certify(
     fitted: FittedCascade,
-    asked: dict,
+    spec: CertificateSpec,
     X,
     y,
     *,
@@ -66,18 +66,11 @@ def certify(
     max_weight,
     random_state,
 ) -> CertificationReport:
-    """Return the report of a certification; `asked` holds the first five fields of its spec.
+    """Return the report of a certification.
 
     X holds the rows as the members take them, `original_X` as they were given.
     """
     members = fitted.members
-    spec = CertificateSpec(
-        **asked,
-        names=tuple(members.names),
-        combine=fitted.policy.combine,
-        unit=members.cost_unit,
-        costs=members.costs,
-    )
     check_spec(spec, y)
     _refuse_used_rows(fitted, original_X)
     truth = None if y is None else _true_columns(y, members.classes)
@@ -111,7 +104,7 @@ def certify(
     return ReportWriter(spec, counts, names).tested_path(outcomes, len(path), steps)
 
 
-def record_fit(
+def certification_record(
     fitted: FittedCascade,
     X,
     *,
@@ -187,7 +180,7 @@ def _draw_by_weight(weight, max_weight, n_samples: int, random) -> np.ndarray:
 def _held_out_predictions(fitted: FittedCascade) -> StagePredictions | None:
     """Return the predictions for rows that the fit held out; None where there are none."""
     predictions = fitted.record.predictions()
-    if predictions is not None and fitted.members.stages[0].adds_up:
+    if predictions is not None and fitted.members.stages[0].is_additive:
         return predictions._replace(alone=predictions.after)
     return predictions
 
@@ -199,7 +192,7 @@ def _predict_all_stages(fitted: FittedCascade, X, n_samples: int, truth) -> Stag
         if stage.proba is None:
             # The member says why it fails: nobody knows what it would have predicted.
             all_rows = np.arange(n_samples)
-            if stage.adds_up:
+            if stage.is_additive:
                 stage.add_to_sum(ProbaCombiner("mean"), all_rows)
             stage.predict_proba(all_rows, n_samples)
             raise ValueError(
@@ -207,7 +200,7 @@ def _predict_all_stages(fitted: FittedCascade, X, n_samples: int, truth) -> Stag
                 f"expected a member that predicts each time"
             )
     outputs = [stage.proba for stage in recorded]
-    if fitted.members.stages[0].adds_up:
+    if fitted.members.stages[0].is_additive:
         policy = fitted.policy
         return collect_predictions(outputs, outputs, policy.confidences, truth, policy.class_shares)
     return _stage_predictions(fitted, outputs, truth)
@@ -277,12 +270,19 @@ class RowCounts(NamedTuple):
     tuned_on: str  # "fit" or "split"
 
 
+def make_spec(fitted: FittedCascade, *asked: Any) -> CertificateSpec:
+    """Return the spec for a cascade; `asked` are risk, reference, epsilon, delta and the budget."""
+    members = fitted.members
+    names, combine = tuple(members.names), fitted.policy.combine
+    return CertificateSpec._make((*asked, names, combine, members.cost_unit, members.costs))
+
+
 def check_spec(spec: CertificateSpec, y) -> None:
     """Raise for a certificate that makes no sense."""
     check_share("epsilon", spec.epsilon)
     check_share("delta", spec.delta)
     check_one_of("risk", spec.risk, tuple(RISKS))
-    check_one_of("reference", spec.reference, SEVERAL + spec.names)
+    check_one_of("reference", spec.reference, _REFERENCES + spec.names)
     if spec.risk == "accuracy_gap" and y is None:
         raise ValueError(
             "y=None with risk='accuracy_gap'; expected the true labels, or risk='disagreement', "

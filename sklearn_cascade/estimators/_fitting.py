@@ -40,7 +40,7 @@ from sklearn_cascade.estimators._state import (
     FittedCascade,
     FittedMembers,
     TuningFigures,
-    policy_of,
+    make_policy,
 )
 from sklearn_cascade.exceptions import (
     IgnoredWeightsWarning,
@@ -93,72 +93,6 @@ class MemberFit(NamedTuple):
         if not self.on_labels:
             known = labels.seen[present][known.astype(int)]
         return fitted, class_columns(known, labels.classes)
-
-
-def plan_fits(owner, members: list[tuple], sample_weight, fit_params: dict) -> list[MemberFit]:
-    """Look at each member before the fit: frozen or not, its labels, its share of the metadata."""
-    params = _params_by_member(owner, members, sample_weight, fit_params)
-    planned = []
-    for name, estimator in members:
-        frozen = is_frozen(estimator)
-        if frozen:
-            try:
-                check_is_fitted(estimator)
-            except NotFittedError as error:
-                raise ValueError(
-                    f"estimators: {name!r} is frozen but not fitted, and frozen members are never "
-                    f"fitted here: fit it before it is wrapped, or give it unwrapped ({error})"
-                ) from error
-        on_labels = frozen or needs_original_labels(estimator)
-        planned.append(MemberFit(name, estimator, frozen, on_labels, params[name]))
-    return planned
-
-
-def fitted_classes(name: str, estimator) -> np.ndarray:
-    """Return the labels a fitted member knows, in the order of its columns."""
-    classes = getattr(estimator, "classes_", None)
-    if classes is None or np.ndim(classes) != 1:
-        raise ValueError(
-            f"estimators: {name!r} ({type(estimator).__name__}) has classes_={classes!r} once "
-            f"fitted; expected the label of each column of its probabilities"
-        )
-    return np.asarray(classes)
-
-
-def _params_by_member(owner, members, sample_weight, fit_params) -> dict[str, dict]:
-    """Return the keywords for each member's ``fit``, by metadata routing or by inspection."""
-    if not routing_enabled():
-        return {
-            name: {} if sample_weight is None else _weight_keyword(name, estimator, sample_weight)
-            for name, estimator in members
-        }
-    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-    routed = process_routing(owner, "fit", **weight, **fit_params)
-    return {
-        name: dict(routed[name]["fit"])
-        if sample_weight is None or hasattr(estimator, "get_metadata_routing")
-        # It cannot request them: some libraries know nothing of routing.
-        else _weight_keyword(name, estimator, sample_weight)
-        for name, estimator in members
-    }
-
-
-def _weight_keyword(name: str, estimator, sample_weight) -> dict:
-    """Return the keyword that carries sample weights into a member's ``fit``, if it takes any."""
-    if is_frozen(estimator):
-        return {}
-    if has_fit_parameter(estimator, "sample_weight"):
-        return {"sample_weight": sample_weight}
-    if isinstance(estimator, Pipeline):
-        last_name, last = estimator.steps[-1]
-        if has_fit_parameter(last, "sample_weight"):
-            return {f"{last_name}__sample_weight": sample_weight}
-    warn_caller(
-        f"the member {name!r} ({type(estimator).__name__}) is fitted without the sample weights, "
-        f"as its fit has no parameter sample_weight; metadata routing can bring them there",
-        IgnoredWeightsWarning,
-    )
-    return {}
 
 
 class HeldOut(NamedTuple):
@@ -221,75 +155,6 @@ def fit_all(
     ]
     seconds = sum(fit[2] for fit in on_all_rows)
     return Fits([fit[:2] for fit in on_all_rows], seconds, held_out)
-
-
-def _fit(member, position: int, X, labels, split, allow_abstain: bool):
-    """Return a member fitted on all rows with its seconds, or its output for the held-out rows."""
-    member, X, labels, split = gather(member, X, labels, split)
-    with limit_to_worker():
-        if split is not None:
-            return _predict_held_out(member, position, X, labels, split, allow_abstain)
-        start = perf_counter()
-        return (*member.fit(X, labels), perf_counter() - start)
-
-
-def _hold_out(members, X, labels, splits: Splits, found: dict, allow_abstain: bool) -> HeldOut:
-    """Line up the outputs for held-out rows; call frozen members for all rows."""
-    samples = np.concatenate([test for _, test in splits])
-    fold = np.repeat(np.arange(len(splits)), [len(test) for _, test in splits])
-    # In the order of X, so that the output of a frozen member for all rows is used as it is.
-    order = np.argsort(samples, kind="stable")
-    samples, fold = samples[order], fold[order]
-    every_row_once = np.array_equal(samples, np.arange(n_rows(X)))
-    proba = []
-    for position, member in enumerate(members):
-        if not member.frozen:
-            parts = [found.pop((position, k)) for k in range(len(splits))]
-            proba.append(np.concatenate(parts)[order])
-            continue
-        output = _predict_held_out(member, position, X, labels, None, allow_abstain)
-        proba.append(output if every_row_once else output[samples])
-    return HeldOut(proba, samples, fold)
-
-
-def _predict_held_out(member: MemberFit, position: int, X, labels: Labels, split, allow_abstain):
-    """Return one member's probabilities for the test rows of a split, or for all rows."""
-    train, part = None, X
-    if split is not None:
-        train, part = split[0], take_rows(X, split[1])
-    fitted, columns = member.fit(X, labels, train)
-    stage = Stage(position, member.name, fitted, columns, len(labels.classes), allow_abstain)
-    return stage.predict_proba(part, n_rows(part))
-
-
-def split_rows(owner, X, labels: Labels, params: dict) -> Splits:
-    """Return (train, test) indices, with groups and the like routed to the splitter."""
-    splitter = check_cv(owner.cv, labels.codes, classifier=True)
-    if owner.random_state is not None and (owner.cv is None or isinstance(owner.cv, Integral)):
-        splitter = StratifiedKFold(splitter.n_splits, shuffle=True, random_state=owner.random_state)
-    largest = np.bincount(labels.codes).max()
-    if isinstance(splitter, StratifiedKFold) and splitter.n_splits > largest:
-        raise ValueError(
-            f"cv={owner.cv!r} asks for {splitter.n_splits} folds, but no class has more than "
-            f"{largest} rows; expected at most as many folds as rows of the largest class, or "
-            f"thresholds that are given"
-        )
-    routed = {}
-    if routing_enabled():
-        routed = process_routing(owner, "fit", **params)["splitter"]["split"]
-    splits = [
-        (_as_indices(train), _as_indices(test))
-        for train, test in splitter.split(X, labels.codes, **routed)
-    ]
-    if not splits or not sum(len(test) for _, test in splits):
-        raise ValueError(f"cv={owner.cv!r} holds no rows out; expected at least one split")
-    return splits
-
-
-def _as_indices(rows) -> np.ndarray:
-    """Return indices of rows, also from a mask."""
-    rows = np.asarray(rows)
-    return np.flatnonzero(rows) if rows.dtype == bool else rows
 
 
 def choose_policy(
@@ -355,8 +220,113 @@ def choose_policy(
     if fitted_confidences:
         chosen = list(fitted_confidences[combine].models)
         chosen += [None] * (len(members.stages) - len(chosen))
-    policy = policy_of(members, combine, chosen, weights, thresholds)
+    policy = make_policy(members, combine, chosen, weights, thresholds)
     return FittedCascade(members, policy, seconds, tuning)
+
+
+def plan_fits(owner, members: list[tuple], sample_weight, fit_params: dict) -> list[MemberFit]:
+    """Look at each member before the fit: frozen or not, its labels, its share of the metadata."""
+    params = _params_by_member(owner, members, sample_weight, fit_params)
+    planned = []
+    for name, estimator in members:
+        frozen = is_frozen(estimator)
+        if frozen:
+            try:
+                check_is_fitted(estimator)
+            except NotFittedError as error:
+                raise ValueError(
+                    f"estimators: {name!r} is frozen but not fitted, and frozen members are never "
+                    f"fitted here: fit it before it is wrapped, or give it unwrapped ({error})"
+                ) from error
+        on_labels = frozen or needs_original_labels(estimator)
+        planned.append(MemberFit(name, estimator, frozen, on_labels, params[name]))
+    return planned
+
+
+def split_rows(owner, X, labels: Labels, params: dict) -> Splits:
+    """Return (train, test) indices, with groups and the like routed to the splitter."""
+    splitter = check_cv(owner.cv, labels.codes, classifier=True)
+    if owner.random_state is not None and (owner.cv is None or isinstance(owner.cv, Integral)):
+        splitter = StratifiedKFold(splitter.n_splits, shuffle=True, random_state=owner.random_state)
+    largest = np.bincount(labels.codes).max()
+    if isinstance(splitter, StratifiedKFold) and splitter.n_splits > largest:
+        raise ValueError(
+            f"cv={owner.cv!r} asks for {splitter.n_splits} folds, but no class has more than "
+            f"{largest} rows; expected at most as many folds as rows of the largest class, or "
+            f"thresholds that are given"
+        )
+    routed = {}
+    if routing_enabled():
+        routed = process_routing(owner, "fit", **params)["splitter"]["split"]
+    splits = [
+        (_as_indices(train), _as_indices(test))
+        for train, test in splitter.split(X, labels.codes, **routed)
+    ]
+    if not splits or not sum(len(test) for _, test in splits):
+        raise ValueError(f"cv={owner.cv!r} holds no rows out; expected at least one split")
+    return splits
+
+
+def fitted_classes(name: str, estimator) -> np.ndarray:
+    """Return the labels a fitted member knows, in the order of its columns."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is None or np.ndim(classes) != 1:
+        raise ValueError(
+            f"estimators: {name!r} ({type(estimator).__name__}) has classes_={classes!r} once "
+            f"fitted; expected the label of each column of its probabilities"
+        )
+    return np.asarray(classes)
+
+
+def warn_of_unseen_classes(members: FittedMembers) -> None:
+    """Warn for stages before the last that can never predict some class."""
+    for stage in members.stages[:-1]:
+        if stage.columns is not None and len(stage.columns) < len(members.classes):
+            unseen = np.delete(members.classes, stage.columns).tolist()
+            warn_caller(
+                f"the member {stage.name!r} has never seen {unseen}: it will take their rows "
+                f"for other classes, maybe confidently, so that they exit with a wrong answer",
+                UnseenClassWarning,
+            )
+
+
+def _fit(member, position: int, X, labels, split, allow_abstain: bool):
+    """Return a member fitted on all rows with its seconds, or its output for the held-out rows."""
+    member, X, labels, split = gather(member, X, labels, split)
+    with limit_to_worker():
+        if split is not None:
+            return _predict_held_out(member, position, X, labels, split, allow_abstain)
+        start = perf_counter()
+        return (*member.fit(X, labels), perf_counter() - start)
+
+
+def _hold_out(members, X, labels, splits: Splits, found: dict, allow_abstain: bool) -> HeldOut:
+    """Line up the outputs for held-out rows; call frozen members for all rows."""
+    samples = np.concatenate([test for _, test in splits])
+    fold = np.repeat(np.arange(len(splits)), [len(test) for _, test in splits])
+    # In the order of X, so that the output of a frozen member for all rows is used as it is.
+    order = np.argsort(samples, kind="stable")
+    samples, fold = samples[order], fold[order]
+    every_row_once = np.array_equal(samples, np.arange(n_rows(X)))
+    proba = []
+    for position, member in enumerate(members):
+        if not member.frozen:
+            parts = [found.pop((position, k)) for k in range(len(splits))]
+            proba.append(np.concatenate(parts)[order])
+            continue
+        output = _predict_held_out(member, position, X, labels, None, allow_abstain)
+        proba.append(output if every_row_once else output[samples])
+    return HeldOut(proba, samples, fold)
+
+
+def _predict_held_out(member: MemberFit, position: int, X, labels: Labels, split, allow_abstain):
+    """Return one member's probabilities for the test rows of a split, or for all rows."""
+    train, part = None, X
+    if split is not None:
+        train, part = split[0], take_rows(X, split[1])
+    fitted, columns = member.fit(X, labels, train)
+    stage = Stage(position, member.name, fitted, columns, len(labels.classes), allow_abstain)
+    return stage.predict_proba(part, n_rows(part))
 
 
 def _confidence_seconds(fitted_confidences: dict, proba, weights) -> np.ndarray:
@@ -370,13 +340,43 @@ def _confidence_seconds(fitted_confidences: dict, proba, weights) -> np.ndarray:
     return seconds
 
 
-def warn_of_unseen_classes(members: FittedMembers) -> None:
-    """Warn for stages before the last that can never predict some class."""
-    for stage in members.stages[:-1]:
-        if stage.columns is not None and len(stage.columns) < len(members.classes):
-            unseen = np.delete(members.classes, stage.columns).tolist()
-            warn_caller(
-                f"the member {stage.name!r} has never seen {unseen}: it will take their rows "
-                f"for other classes, maybe confidently, so that they exit with a wrong answer",
-                UnseenClassWarning,
-            )
+def _params_by_member(owner, members, sample_weight, fit_params) -> dict[str, dict]:
+    """Return the keywords for each member's ``fit``, by metadata routing or by inspection."""
+    if not routing_enabled():
+        return {
+            name: {} if sample_weight is None else _weight_keyword(name, estimator, sample_weight)
+            for name, estimator in members
+        }
+    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+    routed = process_routing(owner, "fit", **weight, **fit_params)
+    return {
+        name: dict(routed[name]["fit"])
+        if sample_weight is None or hasattr(estimator, "get_metadata_routing")
+        # It cannot request them: some libraries know nothing of routing.
+        else _weight_keyword(name, estimator, sample_weight)
+        for name, estimator in members
+    }
+
+
+def _weight_keyword(name: str, estimator, sample_weight) -> dict:
+    """Return the keyword that carries sample weights into a member's ``fit``, if it takes any."""
+    if is_frozen(estimator):
+        return {}
+    if has_fit_parameter(estimator, "sample_weight"):
+        return {"sample_weight": sample_weight}
+    if isinstance(estimator, Pipeline):
+        last_name, last = estimator.steps[-1]
+        if has_fit_parameter(last, "sample_weight"):
+            return {f"{last_name}__sample_weight": sample_weight}
+    warn_caller(
+        f"the member {name!r} ({type(estimator).__name__}) is fitted without the sample weights, "
+        f"as its fit has no parameter sample_weight; metadata routing can bring them there",
+        IgnoredWeightsWarning,
+    )
+    return {}
+
+
+def _as_indices(rows) -> np.ndarray:
+    """Return indices of rows, also from a mask."""
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows

@@ -17,7 +17,7 @@ from sklearn_cascade.estimators._state import (
     FittedCascade,
     FittedMembers,
     TuningFigures,
-    policy_of,
+    make_policy,
 )
 from sklearn_cascade.inspection._ensemble_comparison import (
     EnsembleComparison,
@@ -72,16 +72,16 @@ def adopt_stages(
     weights = resolve_weights(cascade.weights, cascade.estimators)
     thresholds = check_thresholds(cascade.thresholds, cascade.estimators)
     confidence = cascade.confidence if learned is None else learned
-    policy = policy_of(members, cascade.combine, confidence, weights, thresholds)
+    policy = make_policy(members, cascade.combine, confidence, weights, thresholds)
     fitted = FittedCascade(members, policy)
-    return replace(fitted, members=chain_parts(fitted))
+    return replace(fitted, members=mark_additive_parts(fitted))
 
 
-def chain_parts(fitted: FittedCascade) -> FittedMembers:
-    """Return the members, marked where all of them are parts of one ensemble that add up to it.
+def mark_additive_parts(fitted: FittedCascade) -> FittedMembers:
+    """Return the members, marked as additive where all are parts of one ensemble, in order.
 
-    They are not where a learned confidence looks at the output of each part by itself, which no sum
-    tells.
+    Additive parts share one running sum. They are not marked if a learned confidence needs the
+    output of each part by itself.
     """
     members, policy = fitted.members, fitted.policy
     parts: list = [stage.estimator for stage in members.stages]
@@ -99,7 +99,7 @@ def chain_parts(fitted: FittedCascade) -> FittedMembers:
         shares = np.diff([0.0, *(part.cumulative_weight for part in parts)])
         weights = np.array(policy.weights)
         chained = np.allclose(shares / shares.sum(), weights / weights.sum(), rtol=1e-12)
-    stages = tuple(stage._replace(adds_up=bool(chained)) for stage in members.stages)
+    stages = tuple(stage._replace(is_additive=bool(chained)) for stage in members.stages)
     return replace(members, stages=stages)
 
 
@@ -108,7 +108,7 @@ def compare_with_full_ensemble(
 ) -> EnsembleComparison | None:
     """Return how a cascade compares with the ensemble it was split from; None for others."""
     stages = cascade.fitted_.members.stages
-    if not stages[0].adds_up:
+    if not stages[0].is_additive:
         return None
     no_exit = cascade.with_thresholds(np.inf)
     return compare_with_ensemble(

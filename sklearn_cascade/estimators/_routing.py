@@ -1,4 +1,8 @@
-"""One pass of a batch through the stages: each sees exactly the rows that reach it, once."""
+"""One pass of a batch through the stages, and the cost report of such a pass.
+
+`route` runs each stage on exactly the rows that reach it, once. `Stage` is a fitted member at its
+position; `RecordedStage` stands in for it where all its outputs are known already.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ from sklearn_cascade.inspection._cost_report import CostReport, build_report
 
 
 class RoutingResult(NamedTuple):
-    """What became of each row; one number for all rows while they all took the same way."""
+    """Where each row exited and with what; a single number while all rows stayed together."""
 
     proba: np.ndarray  # (n_samples, n_classes)
     exit_stage: Any  # (n_samples,): the stage that answered
@@ -68,7 +72,7 @@ def route(
 ) -> RoutingResult:
     """Run a batch of at least one row through the stages, in order.
 
-    With `keep_on_error` the rows of a stage that fails keep the answer of the stages before it.
+    With `keep_on_error` the rows of a stage that fails keep the prediction of the stages before it.
     """
     combiner, weights, confidences = policy.begin(), policy.weights, policy.confidences
     # While all rows travel together there is nothing to index or to copy.
@@ -78,7 +82,7 @@ def route(
     exit_stage: Any = 0
     for k, stage in enumerate(stages):
         try:
-            if stage.adds_up:
+            if stage.is_additive:
                 answer = stage.add_to_sum(combiner, X)
             else:
                 output = stage.predict_proba(X, n_samples)
@@ -142,7 +146,7 @@ class Stage(NamedTuple):
     columns: np.ndarray | None  # column in the cascade of each of its own; None where they agree
     n_classes: int  # of the cascade
     allow_abstain: bool  # accept rows of NaN
-    adds_up: bool = False  # a part of one ensemble: adds its members to the sum of those before
+    is_additive: bool = False  # a part of one ensemble: adds its members to the sum of those before
 
     def predict_proba(self, X, n_samples: int) -> np.ndarray:
         """Return the member's probabilities, checked, in the columns of the cascade.
@@ -193,7 +197,7 @@ class RecordedStage:
 
     def __init__(self, stage: Stage, X, proba=None, total=None) -> None:
         self._stage, self._X, self._total = stage, X, total
-        self.adds_up = stage.adds_up
+        self.is_additive = stage.is_additive
         self.proba = proba  # (n_samples, n_classes); for a part, of all parts so far; None: failed
 
     def predict_proba(self, rows: np.ndarray, n_samples: int) -> np.ndarray:
@@ -215,7 +219,7 @@ def record_stages(stages: Sequence[Stage], X, n_samples: int) -> list[RecordedSt
     for stage in stages:
         proba = None
         with suppress(MemberFailedError, InvalidProbabilitiesError):
-            if not stage.adds_up:
+            if not stage.is_additive:
                 proba = stage.predict_proba(X, n_samples)
             elif not failed:
                 failed = True
@@ -252,7 +256,7 @@ def report_costs(
     indexable(X, y)
     weight = check_sample_weight(sample_weight, X)
     members = model.fitted_.members
-    are_parts = members.stages[0].adds_up
+    are_parts = members.stages[0].is_additive
     alone = None
     if compare and (y is not None or are_parts):
         recorded = record_stages(members.stages, X, n_samples)

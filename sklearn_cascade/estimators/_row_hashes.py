@@ -34,10 +34,10 @@ def hash_rows(X) -> np.ndarray | None:
 
 
 def count_used(used: np.ndarray | None, X) -> tuple[int, int]:
-    """Return how many rows are surely among the used ones, and how many were compared.
+    """Return how many rows are among the used ones, and how many were compared.
 
-    Data with few distinct rows hold used ones by chance: about as many as there are twins among
-    the used ones. Up to there nothing is sure, and the first number is zero.
+    Data with few distinct rows contain used ones by chance, about as many as there are repeated
+    rows among the used ones. If no more are found than chance explains, the first number is zero.
     """
     hashes = None if used is None else hash_rows(X)
     if used is None or hashes is None:
@@ -45,8 +45,8 @@ def count_used(used: np.ndarray | None, X) -> tuple[int, int]:
     distinct, counts = np.unique(used, return_counts=True)
     found = int(np.isin(hashes, distinct).sum())
     by_chance = min(1.0, 2 * (counts[counts > 1].sum() + 1) / len(used))
-    is_sure = binom.sf(found - 1, len(hashes), by_chance) < _FALSE_ALARM
-    return found if is_sure else 0, len(hashes)
+    beyond_chance = binom.sf(found - 1, len(hashes), by_chance) < _FALSE_ALARM
+    return found if beyond_chance else 0, len(hashes)
 
 
 def _rows_as_bytes(X) -> Iterator[bytes]:

@@ -92,7 +92,7 @@ class FittedSearch:
     record: FitRecord
 
 
-def policy_of(
+def make_policy(
     members: FittedMembers,
     combine: str,
     confidence: str | Callable | list,

@@ -361,7 +361,7 @@ def _advice(spec: CascadeSpec, report: ExportReport) -> tuple[str, bool]:
     overhead = _OVERHEAD + _LEARNED_OVERHEAD * float(np.dot(reached, learned))
     expected = float(np.dot(seconds, reached)) + overhead
     most_expensive = int(np.argmax(seconds))
-    is_split = spec.stages[0].adds_up
+    is_split = spec.stages[0].is_additive
     alone = seconds.sum() if is_split else seconds[most_expensive]
     other = "the full ensemble" if is_split else f"{names[most_expensive]!r} alone"
     pays = bool(expected < alone)

@@ -126,7 +126,7 @@ def test_disagreement_has_its_own_wording():
     """Check heading and message where no labels are needed."""
     text = str(cascade().certify(X, risk="disagreement"))
     assert "predictions changed at most 1.00% against no early exit" in text
-    assert "Certified: the share of other answers on new rows is at most 0.01" in text
+    assert "Certified: the share of other labels on new rows is at most 0.01" in text
 
 
 def test_budget_is_shown_as_part_of_the_guarantee():
