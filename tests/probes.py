@@ -87,7 +87,7 @@ def scripted(*tables, classes=None):
 
 # Six rows and three members whose cascade is counted by hand: the probability of class 0 for
 # each member, the labels, and the costs.
-LADDER_W = {
+STAGES_W = {
     "a": [0.90, 0.75, 0.60, 0.45, 0.20, 0.55],
     "b": [0.50, 0.10, 0.20, 0.90, 0.50, 0.65],
     "c": [0.50, 0.50, 0.10, 0.80, 0.50, 0.05],
@@ -98,5 +98,5 @@ COSTS_W = [1, 4, 10]
 
 def members_w(classes=None) -> list[tuple[str, ScriptedMember]]:
     """Return new scripted members of the cascade that is counted by hand."""
-    tables = {name: np.column_stack([p, 1 - np.array(p)]) for name, p in LADDER_W.items()}
+    tables = {name: np.column_stack([p, 1 - np.array(p)]) for name, p in STAGES_W.items()}
     return [(name, ScriptedMember(table, classes)) for name, table in tables.items()]

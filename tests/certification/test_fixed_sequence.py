@@ -19,7 +19,7 @@ from sklearn_cascade.certification._fixed_sequence import (
 )
 from sklearn_cascade.core._costs import cumulative_costs
 from sklearn_cascade.tuning._sweep import prefix_probabilities
-from tests.probes import COSTS_W, LABELS_W, LADDER_W
+from tests.probes import COSTS_W, LABELS_W, STAGES_W
 
 GAP, DISAGREEMENT = RISKS["accuracy_gap"], RISKS["disagreement"]
 NEVER = np.inf
@@ -27,7 +27,7 @@ NEVER = np.inf
 
 def predictions_w(combine="mean"):
     """Return the predictions of the stages that are counted by hand."""
-    proba = [np.column_stack([p, 1 - np.array(p)]) for p in LADDER_W.values()]
+    proba = [np.column_stack([p, 1 - np.array(p)]) for p in STAGES_W.values()]
     after = prefix_probabilities(proba, combine, [1.0] * 3, False)
     return collect_predictions(after, proba, ["max_proba"] * 2, np.array(LABELS_W), None)
 
@@ -67,7 +67,7 @@ def test_several_references_are_counted_apart():
     """Check regressions and corrections of exit at once against each member alone."""
     regressions, corrections, _ = outcomes_w(references=(0, 1, 2)).evaluate((0, 0))
     # Rows right alone: a 0 1 4; b 0 2 3 4 (a tie goes to the first class); c 0 1 2 3 5.
-    right = [np.array(p) >= 0.5 for p in LADDER_W.values()]
+    right = [np.array(p) >= 0.5 for p in STAGES_W.values()]
     right = [np.where(np.array(LABELS_W) == 0, r, ~r) for r in right]
     assert regressions.tolist() == [int((r & ~right[0]).sum()) for r in right]
     assert corrections.tolist() == [int((right[0] & ~r).sum()) for r in right]

@@ -42,11 +42,11 @@ def test_mean_equals_soft_voting(iris, three_members, weights, labels):
         assert_array_equal(ours.classes_, theirs.classes_)
 
 
-@given(ladder=stage_probabilities(), seed=st.integers(0, 999))
+@given(stages=stage_probabilities(), seed=st.integers(0, 999))
 @settings(max_examples=40, deadline=None)
-def test_means_follow_their_formulas(ladder, seed):
+def test_means_follow_their_formulas(stages, seed):
     """Check both means against numpy and scipy, and that every member is called once."""
-    tables, y, _ = ladder
+    tables, y, _ = stages
     weights = np.random.default_rng(seed).uniform(0.1, 3, size=len(tables))
     X = numbered_rows(len(y))
     members = scripted(*tables)

@@ -73,11 +73,11 @@ def test_fixture_averages_the_stages_run():
     assert_allclose(cascade.predict_proba(X)[:, 0], expected, rtol=1e-15)
 
 
-@given(ladder=stage_probabilities(), combine=combinations, confidence=confidences)
+@given(stages=stage_probabilities(), combine=combinations, confidence=confidences)
 @quick
-def test_minus_infinity_runs_the_first_stage_only(ladder, combine, confidence):
+def test_minus_infinity_runs_the_first_stage_only(stages, combine, confidence):
     """Check that at minus infinity only the first member is called."""
-    tables, _, costs = ladder
+    tables, _, costs = stages
     cascade, X = fit_scripted(
         tables, thresholds=-np.inf, combine=combine, confidence=confidence, costs=costs
     )
@@ -88,11 +88,11 @@ def test_minus_infinity_runs_the_first_stage_only(ladder, combine, confidence):
     assert [len(member.asked) for member in cascade.estimators_] == [1] + [0] * (len(tables) - 1)
 
 
-@given(ladder=stage_probabilities(), seed=st.integers(0, 999), confidence=confidences)
+@given(stages=stage_probabilities(), seed=st.integers(0, 999), confidence=confidences)
 @quick
-def test_infinity_equals_the_full_ensemble(ladder, seed, confidence):
+def test_infinity_equals_the_full_ensemble(stages, seed, confidence):
     """Check that at infinity the cascade is the weighted averaging ensemble of its members."""
-    tables, y, costs = ladder
+    tables, y, costs = stages
     weights = np.random.default_rng(seed).uniform(0.1, 3, size=len(tables))
     cascade, X = fit_scripted(
         tables, thresholds=np.inf, weights=weights, confidence=confidence, costs=costs
@@ -106,11 +106,11 @@ def test_infinity_equals_the_full_ensemble(ladder, seed, confidence):
     assert_allclose(found.cost, costs.sum(), rtol=1e-15)
 
 
-@given(ladder=stage_probabilities(), data=st.data(), combine=combinations, confidence=confidences)
+@given(stages=stage_probabilities(), data=st.data(), combine=combinations, confidence=confidences)
 @quick
-def test_raising_a_threshold_never_exits_earlier(ladder, data, combine, confidence):
+def test_raising_a_threshold_never_exits_earlier(stages, data, combine, confidence):
     """Check that no row exits earlier or gets cheaper when any one threshold rises."""
-    tables, _, costs = ladder
+    tables, _, costs = stages
     low = draw_thresholds(data, tables)
     high = list(low)
     k = data.draw(st.integers(0, len(low) - 1))
@@ -124,11 +124,11 @@ def test_raising_a_threshold_never_exits_earlier(ladder, data, combine, confiden
     assert (after.cost >= before.cost).all()
 
 
-@given(ladder=stage_probabilities(), data=st.data(), combine=combinations, confidence=confidences)
+@given(stages=stage_probabilities(), data=st.data(), combine=combinations, confidence=confidences)
 @quick
-def test_order_and_batches_change_nothing(ladder, data, combine, confidence):
+def test_order_and_batches_change_nothing(stages, data, combine, confidence):
     """Check that shuffled or single rows have the predictions of one batch."""
-    tables, _, costs = ladder
+    tables, _, costs = stages
     limits = draw_thresholds(data, tables)
     cascade, X = fit_scripted(
         tables, thresholds=limits, combine=combine, confidence=confidence, costs=costs
@@ -142,11 +142,11 @@ def test_order_and_batches_change_nothing(ladder, data, combine, confidence):
         assert_array_equal(ours, np.concatenate(single))
 
 
-@given(ladder=stage_probabilities(), data=st.data(), combine=combinations, confidence=confidences)
+@given(stages=stage_probabilities(), data=st.data(), combine=combinations, confidence=confidences)
 @quick
-def test_each_member_is_called_once_for_the_rows_that_reach_it(ladder, data, combine, confidence):
+def test_each_member_is_called_once_for_the_rows_that_reach_it(stages, data, combine, confidence):
     """Check that exits follow the rules, and members see exactly the rows that reach them."""
-    tables, _, _ = ladder
+    tables, _, _ = stages
     limits = draw_thresholds(data, tables)
     cascade, X = fit_scripted(tables, thresholds=limits, combine=combine, confidence=confidence)
     found = cascade.predict_details(X)
@@ -164,11 +164,11 @@ def test_each_member_is_called_once_for_the_rows_that_reach_it(ladder, data, com
         assert member.asked == ([reached] if reached else [])
 
 
-@given(ladder=stage_probabilities(), data=st.data(), combine=combinations, abstain=st.booleans())
+@given(stages=stage_probabilities(), data=st.data(), combine=combinations, abstain=st.booleans())
 @quick
-def test_arrays_of_the_members_are_never_written_to(ladder, data, combine, abstain):
+def test_arrays_of_the_members_are_never_written_to(stages, data, combine, abstain):
     """Check that members may return their own tables: routing does not change them."""
-    tables, y, _ = ladder
+    tables, y, _ = stages
     kept = [table.copy() for table in tables]
     members = [
         (f"m{k}", PrefitClassifier(own_table(table), range(table.shape[1])))

@@ -66,12 +66,12 @@ def test_each_member_predicts_each_held_out_row_once(iris, key):
 
 
 @given(
-    ladder=stage_probabilities(), scoring=st.sampled_from(["accuracy", "neg_log_loss", MACRO_F1])
+    stages=stage_probabilities(), scoring=st.sampled_from(["accuracy", "neg_log_loss", MACRO_F1])
 )
 @settings(max_examples=40, deadline=None)
-def test_tuning_is_no_worse_than_any_member_and_reports_true_figures(ladder, scoring):
+def test_tuning_is_no_worse_than_any_member_and_reports_true_figures(stages, scoring):
     """Check that no member is better on the tuning rows, and that score and cost are true."""
-    tables, y, costs = ladder
+    tables, y, costs = stages
     assume(len(y) > 1 and (scoring == "accuracy" or len(set(y.tolist())) == tables[0].shape[1]))
     if scoring == "neg_log_loss":
         # scikit-learn's scorer takes one minus the second column for the first.

@@ -16,7 +16,7 @@ from sklearn_cascade.exceptions import StageFailedWarning
 from tests.probes import (
     COSTS_W,
     LABELS_W,
-    LADDER_W,
+    STAGES_W,
     FailingMember,
     ScriptedMember,
     members_w,
@@ -191,7 +191,7 @@ def test_scoring_is_the_one_asked_for_else_the_estimators_own():
     own = cascade.cost_report(X, Y)
     assert own.scoring == "neg_log_loss"
     assert own.score == pytest.approx(-log_loss(Y, details.proba))
-    tables = [np.column_stack([p, 1 - np.array(p)]) for p in LADDER_W.values()]
+    tables = [np.column_stack([p, 1 - np.array(p)]) for p in STAGES_W.values()]
     assert own.member_scores == pytest.approx([-log_loss(Y, table) for table in tables])
     assert own.full_score == pytest.approx(-log_loss(Y, np.mean(tables, axis=0)))
     asked = cascade.cost_report(X, 1 - Y, scoring="f1_macro")
