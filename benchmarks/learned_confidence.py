@@ -13,7 +13,8 @@ from benchmarks import learned_confidence_validity
 from benchmarks.learned_confidence_overhead import print_overhead
 from benchmarks.published_pools import Pool, best_single, load_pools
 from benchmarks.tables import print_header, print_line, spread
-from sklearn_cascade.search._cross_fit import cross_fit_choice, training_rows
+from sklearn_cascade.core._samples import training_rows
+from sklearn_cascade.search._cross_fit import cross_fit_choice
 from sklearn_cascade.search._predictions import check_predictions
 from sklearn_cascade.search._strategy import Options, run_search, validate_options
 

@@ -242,7 +242,8 @@ def combine_stages(
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Add the stages one by one; yield the combination so far and its confidence (n_samples,).
 
-    The confidence is None after the first `n_gates` stages, where no row can exit any more.
+    A gate is the point after a stage where rows may exit: the confidence is computed after the
+    first `n_gates` stages, and None after the others.
     """
     for k, output in enumerate(outputs):
         combined = combiner.add(output, 1.0 if weights is None else weights[k], rules[k])

@@ -1,4 +1,8 @@
-"""A fitted confidence model: the estimated probability that an output is correct."""
+"""`ConfidenceModel`, a learned confidence once fitted: the probability that an output is correct.
+
+It is fitted in ``tuning/_fit_confidence.py``, which also has `LearnedConfidence`, what a user
+passes. Here are its features and its predictions.
+"""
 
 from __future__ import annotations
 

@@ -22,6 +22,17 @@ def evenly_spaced(n_items: int, n_kept: int) -> NDArray[np.intp]:
     return np.linspace(0, n_items - 1, min(n_items, n_kept)).astype(np.intp)
 
 
+def training_rows(
+    fold: np.ndarray, sample: np.ndarray
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the rows of each fold in rising order, and the rows that may choose for it.
+
+    These are the rows of all samples that the fold does not test: folds may overlap.
+    """
+    parts = [np.flatnonzero(fold == k) for k in np.unique(fold)]
+    return parts, [np.flatnonzero(~np.isin(sample, sample[part])) for part in parts]
+
+
 def time_calls(
     calls: Mapping[str, Callable[[], Any]] | Sequence[Callable[[], Any]],
     n_repeats: int,

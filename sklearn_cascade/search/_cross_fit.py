@@ -65,14 +65,6 @@ def _shuffled_folds(n_samples: int, n_folds: int) -> np.ndarray:
     return np.random.default_rng(0).permutation(n_samples) % n_folds
 
 
-def training_rows(
-    fold: np.ndarray, sample: np.ndarray
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return the rows of each fold, and the rows of other samples, which choose for it."""
-    parts = [np.flatnonzero(fold == k) for k in np.unique(fold)]
-    return parts, [np.flatnonzero(~np.isin(sample, sample[part])) for part in parts]
-
-
 def add_cross_fitted_scores(
     predictions: PoolPredictions,
     options: Options,

@@ -79,13 +79,12 @@ def validate_options(
     *,
     fold: np.ndarray,
     sample: np.ndarray,
-    billed: bool = False,
+    costs_in_seconds: bool = False,
 ) -> Options:
     """Check the options, and replace a learned confidence by the models of the pool.
 
     `fold` and `sample` (n_samples,) are the fold of each row, and which sample it is where folds
-    overlap; `billed` says whether costs are seconds, so that those of a learned confidence are
-    added to them.
+    overlap. With `costs_in_seconds` the seconds of a learned confidence are added to the costs.
     """
     learned = as_learned_confidence(options.confidence)
     check_one_of("order", options.order, ("cost", "any"))
@@ -118,7 +117,9 @@ def validate_options(
     if learned is None:
         return options
     return options._replace(
-        confidence=PoolConfidenceModels(predictions, learned, fold, sample, billed=billed)
+        confidence=PoolConfidenceModels(
+            predictions, learned, fold, sample, costs_in_seconds=costs_in_seconds
+        )
     )
 
 
