@@ -1,10 +1,10 @@
-# `make` lists the verbs. Each makes or reuses a virtual environment of its own and installs what it
-# needs; Python and make are all it takes.
+# `make` lists the targets. Each creates its virtual environment on the first run and reuses it
+# afterwards; only Python and make are needed.
 
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
-# Reinstalled when the metadata change.
+# The environment is reinstalled when the metadata change.
 READY = $(VENV)/.ready
 # The version of scikit-learn for `make test-sklearn`.
 SKLEARN ?= 1.8
@@ -18,13 +18,13 @@ demo: $(READY)  ## run the examples: tables, and pictures in output/
 	$(RUN) docs/examples/quickstart.py
 	$(RUN) docs/examples/image_cascade.py
 
-test: $(READY)  ## run every test, and demand that they cover 98 % of the package
+test: $(READY)  ## run every test, and require 98 % coverage of the package
 	$(RUN) -m pytest --cov=sklearn_cascade --cov-report=term:skip-covered --cov-fail-under=98
 
-test-min: .venv-min/.ready  ## run every test on the oldest versions allowed
+test-min: .venv-min/.ready  ## run every test with the oldest supported versions of all dependencies
 	.venv-min/bin/python -m pytest
 
-test-sklearn: .venv-sklearn-$(SKLEARN)/.ready  ## run scikit-learn's checks on one of its versions: SKLEARN=1.7
+test-sklearn: .venv-sklearn-$(SKLEARN)/.ready  ## run scikit-learn's checks with one version of it: SKLEARN=1.7
 	.venv-sklearn-$(SKLEARN)/bin/python -m pytest tests/test_common.py
 
 test-deep: .venv-deep/.ready  ## run the tests of deep nets: installs torch, skorch, keras, some 2 GB
@@ -33,9 +33,9 @@ test-deep: .venv-deep/.ready  ## run the tests of deep nets: installs torch, sko
 test-scale: .venv-scale/.ready  ## run the tests of Dask, Ray, Spark and of serving: some 2 GB, Java needed
 	.venv-scale/bin/python -m pytest tests/scale
 
-# Left to taste: where the quotes stand, optional sections, parts of one sentence. The tests ask for
-# every parameter and return value of a public name; a private function may state them in its sentence.
-# The same list stands in .pre-commit-config.yaml.
+# Checks left out: position of the quotes, optional sections, form of one-sentence docstrings. The tests
+# require every parameter and return value of a public name to be documented; a private function may
+# describe them in its one sentence. .pre-commit-config.yaml has the same list.
 NOT_ASKED = GL01,GL02,GL08,ES01,EX01,SA01,SS05,PR01,PR04,RT01,RT02,RT03,YD01
 
 lint: $(READY)  ## check style, spelling, types, and docstrings against signatures
