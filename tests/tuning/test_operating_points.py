@@ -62,7 +62,7 @@ def test_grid_runs_from_always_to_never(statistics, n_levels):
 @given(statistics=statistics_of_stages(max_stages=3), ambition=st.floats(0, 1.1))
 @settings(max_examples=50, deadline=None)
 def test_cheapest_point_beats_every_vector_of_the_grid(statistics, ambition):
-    """Check that no vector of the first grid reaches the target at a lower cost, or comes closer."""
+    """Check that no vector of the first grid reaches the target at lower cost, or comes closer."""
     vectors = list(product(*threshold_grid(statistics, N_LEVELS)))
     score, cost = np.array([statistics.evaluate(vector) for vector in vectors]).T
     target_score = score.min() + ambition * (score.max() - score.min() + 0.01)
