@@ -30,7 +30,7 @@ from sklearn_cascade.members._onnx_inputs import (
     listed,
 )
 from sklearn_cascade.members._onnx_session import OpenModel, open_model
-from sklearn_cascade.members._prefit import both_columns
+from sklearn_cascade.members._prefit import both_columns, check_labels
 
 _KNOWN_WHEN_LOADED = ("classes_", "n_features_in_", "feature_names_in_", "multiply_adds_")
 
@@ -379,12 +379,16 @@ class InferencePlan:
             if spec.dtype is not None and spec.dtype.kind in "iuObU":
                 found = [*found, *model.labels[spec.name]]
         found = [*found, model.metadata_labels or []]
-        fitting = [labels for labels in found if labels and len(labels) == _n_classes(width)]
         if width is None and classes is None:
             width, keys = self._probe(output)
-            fitting = [labels for labels in found if labels and len(labels) == _n_classes(width)]
+        fitting = [labels for labels in found if labels and len(labels) == _n_classes(width)]
         if classes is not None:
-            labels = _check_classes(classes, width, output, model.display_name)
+            labels = check_labels(classes)
+            if width is not None and len(labels) != _n_classes(width):
+                raise ValueError(
+                    f"classes={classes!r} are {len(labels)}, and the output {output} of "
+                    f"model={model.display_name} tells {_n_classes(width)} classes"
+                )
         elif width is not None and width < 1:
             raise OnnxModelError(model.display_name, f"its output {output} has no column")
         else:
@@ -429,22 +433,6 @@ def _join(outputs: Sequence):
     if isinstance(outputs[0], list):
         return [row for output in outputs for row in output]
     return np.concatenate([np.atleast_1d(output) for output in outputs])
-
-
-def _check_classes(classes, width: int | None, output: TensorSpec, display_name: str) -> np.ndarray:
-    """Return the labels given: different ones, as many as the output has columns."""
-    labels = np.asarray(classes)
-    if labels.ndim != 1 or len(labels) < 2 or len(set(labels.tolist())) < len(labels):
-        raise ValueError(
-            f"classes={classes!r}; expected at least two different labels, one per column of the "
-            f"probabilities"
-        )
-    if width is not None and len(labels) != _n_classes(width):
-        raise ValueError(
-            f"classes={classes!r} are {len(labels)}, and the output {output} of "
-            f"model={display_name} tells {_n_classes(width)} classes"
-        )
-    return labels
 
 
 def _check_batch_size(batch_size) -> int | None:

@@ -115,8 +115,7 @@ class _Attributes:
     def lengths(self, prefix: str) -> set[int]:
         """Return the lengths of the attributes with a prefix, those without values left out."""
         names = [n for n in self._found if n.startswith(prefix) and n not in _MAY_BE_SHORT]
-        sizes = {len(self[name]) for name in names}
-        return sizes - {0}
+        return {len(self[name]) for name in names} - {0}
 
     def n_labels(self) -> int:
         """Return the number of class labels."""
@@ -317,18 +316,16 @@ def _size(shape) -> int:
 
 def multiply_adds(proto) -> int | None:
     """Return the multiply-adds for one row, biases and activations left out; None if unknown."""
-    if any(not _is_known(node) for node in proto.graph.node) or proto.functions:
+    domains = ("", "ai.onnx", "ai.onnx.ml")
+    if proto.functions or any(
+        node.domain not in domains or node.op_type in _UNCOUNTED for node in proto.graph.node
+    ):
         return None
     shapes = shapes_of_one_row(proto)
     nodes = [node for node in proto.graph.node if node.op_type in _COUNTED]
     counts: Any = [_count(node, shapes) for node in nodes]
     # A graph that multiplies only element by element is not free.
     return None if None in counts else sum(counts) or None
-
-
-def _is_known(node) -> bool:
-    """Tell whether a node is counted, or known to need no multiply-adds."""
-    return node.domain in ("", "ai.onnx", "ai.onnx.ml") and node.op_type not in _UNCOUNTED
 
 
 def _count(node, shapes: dict) -> int | None:

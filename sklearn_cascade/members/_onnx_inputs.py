@@ -75,9 +75,9 @@ class InputEncoder:
         if type(X) is np.ndarray:
             return {spec.name: self._conform(X, spec)}
         names = _column_names(X)
-        if names is not None and spec.name in names and (spec.width == 1 or _is_mapping(X)):
+        if names is not None and spec.name in names and (spec.width == 1 or isinstance(X, Mapping)):
             return self._by_name(X)
-        if _is_mapping(X):
+        if isinstance(X, Mapping):
             raise self._missing_names(names)
         return {spec.name: self._conform(self._array(X), spec)}
 
@@ -86,7 +86,7 @@ class InputEncoder:
         names = _column_names(X)
         if names is None or not {spec.name for spec in self.specs} <= names:
             raise self._missing_names(names)
-        if not _is_mapping(X) and any(spec.width != 1 for spec in self.specs):
+        if not isinstance(X, Mapping) and any(spec.width != 1 for spec in self.specs):
             raise OnnxModelError(
                 self.display_name,
                 f"an input takes more than one column of a frame, which a name cannot identify; "
@@ -147,17 +147,11 @@ class InputEncoder:
                 raise self._wrong_shape(feeds[spec.name], spec)
 
 
-def _is_mapping(X) -> bool:
-    """Tell whether X is a dict from input to array."""
-    return isinstance(X, Mapping)
-
-
 def _column_names(X) -> set | None:
     """Return the names of the columns of a frame, or of the arrays of a dict."""
-    if _is_mapping(X):
+    if isinstance(X, Mapping):
         return set(X)
-    columns = getattr(X, "columns", None)
-    return None if columns is None else set(columns)
+    return set(X.columns) if getattr(X, "columns", None) is not None else None
 
 
 def _as_array(X) -> np.ndarray:

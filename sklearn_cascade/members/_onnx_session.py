@@ -31,18 +31,9 @@ _inherited: list = []
 _lock = threading.Lock()
 # The input whose labels, or label indices, a node passes on.
 _PASSED_ON = {
-    "Identity": 0,
-    "Cast": 0,
-    "Reshape": 0,
-    "Squeeze": 0,
-    "Unsqueeze": 0,
-    "Flatten": 0,
-    "Normalizer": 0,
-    "Softmax": 0,
-    "ZipMap": 0,
-    "LabelEncoder": 0,
-    "ArrayFeatureExtractor": 1,
-    "Gather": 1,
+    **dict.fromkeys(("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten"), 0),
+    **dict.fromkeys(("Normalizer", "Softmax", "ZipMap", "LabelEncoder"), 0),
+    **dict.fromkeys(("ArrayFeatureExtractor", "Gather"), 1),
 }
 _CLASS_LABELS = ("classlabels_int64s", "classlabels_ints", "classlabels_strings")
 

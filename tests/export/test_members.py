@@ -114,7 +114,7 @@ def check(members, X, atol):
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 def test_member_has_the_same_outputs_at_both_ends(data, fitted, kind, dtype):
     """Check stages, labels and probabilities, the member fitted on other rows at each end."""
-    check(fitted(kind), as_type(kind.look(data[2]), dtype), tolerance(kind.name, dtype))
+    check(fitted(kind), as_type(kind.prepare(data[2]), dtype), tolerance(kind.name, dtype))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def fitted(data):
 
     def fit(kind):
         if kind.name not in found:
-            rows = kind.look(X)
+            rows = kind.prepare(X)
             found[kind.name] = [kind.make(rows[k::2], y[k::2], 10 + k) for k in range(2)]
         return found[kind.name]
 

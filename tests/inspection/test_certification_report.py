@@ -126,7 +126,7 @@ def test_disagreement_has_its_own_wording():
     """Check heading and message where no labels are needed."""
     text = str(cascade().certify(X, risk="disagreement"))
     assert "predictions changed at most 1.00% against no early exit" in text
-    assert "Certified: the share of other answers on new rows is at most 0.01" in text
+    assert "Certified: the share of other labels on new rows is at most 0.01" in text
 
 
 def test_budget_is_shown_as_part_of_the_guarantee():
@@ -169,7 +169,7 @@ def test_report_cannot_be_changed(report):
 
 
 def test_saving_of_free_members_is_no_error():
-    """Check that a first stage that costs nothing and answers all divides nothing by zero."""
+    """Check that a first stage that costs nothing and predicts all rows divides nothing by zero."""
     right = tables()[1]
     members = scripted(right, right)
     free = CascadeClassifier(members, thresholds=0.8, costs=[0, 9]).fit(X[:4], Y[:4]).certify(X, Y)
