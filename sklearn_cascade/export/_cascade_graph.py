@@ -5,7 +5,7 @@ Where to find what, in reading order:
 - `CascadeWriter` nests the stages. Its `_write_if` writes the `If` node after a stage: one branch
   holds all later stages and runs them on the rows that have not exited, the other runs nothing.
 - `StageWriter.write` writes one stage: the member, the combined probabilities, their confidence.
-- `StageState` and `StageOutputs` are the values that one stage hands to the next.
+- `StageState` and `OutputNodes` are the values that one stage hands to the next.
 - `write_confidence` and `ConfidenceNode` write a confidence computed by a rule or by a model.
 
 Methods write nodes into a `GraphBuilder` and return names of values; n is the number of rows.
@@ -29,7 +29,7 @@ from sklearn_cascade.export._member_io import (
     write_label,
     write_member,
 )
-from sklearn_cascade.export._spec import CascadeSpec, Confidence
+from sklearn_cascade.export._spec import CascadeSpec, ConfidenceSpec
 
 # Its logarithm is finite in float32, and zero when multiplied by zero.
 _TINY = 1e-37
@@ -167,7 +167,7 @@ class StageState(NamedTuple):
     weight_sum: float = 0.0  # sum of the weights in it
     proba: str = ""  # (n, n_classes), combined probabilities of the stages so far
     confidence: str = ""  # (n,), of these, where anything depends on it
-    outputs: StageOutputs | None = None  # for later learned confidences
+    outputs: OutputNodes | None = None  # for later learned confidences
 
     def take(self, builder: GraphBuilder, rows: str, *, keep_proba: bool) -> StageState:
         """Write the state of some rows; combined probabilities only where later stages read them.
@@ -262,14 +262,14 @@ class StageWriter:
     ) -> StageState:
         """Write what a learned confidence reads, now or later, and its value if it is needed."""
         spec, history = self._spec, state.outputs
-        top, is_mean = StageOutputs.of(builder, own), spec.combine == "mean" and k > 0
+        top, is_mean = OutputNodes.of(builder, own), spec.combine == "mean" and k > 0
         if is_mean or spec.needs_history(k):
             outputs = top if history is None else history.followed_by(builder, top)
             state = state._replace(outputs=outputs)
         if not spec.needs_confidence(k):
             return state
         if is_mean:
-            top, history = StageOutputs.of(builder, state.proba), state.outputs
+            top, history = OutputNodes.of(builder, state.proba), state.outputs
         node = ConfidenceNode(
             spec.confidences[k].model, self._confidence_models[k], len(spec.classes)
         )
@@ -299,7 +299,7 @@ class StageWriter:
         return after._replace(proba=proba, confidence=confidence)
 
 
-class StageOutputs(NamedTuple):
+class OutputNodes(NamedTuple):
     """What a learned confidence reads of some stages' own outputs."""
 
     max_proba: str  # (n, n_stages), largest probability of each
@@ -307,30 +307,30 @@ class StageOutputs(NamedTuple):
     n_stages: int
 
     @classmethod
-    def of(cls, builder: GraphBuilder, proba: str) -> StageOutputs:
+    def of(cls, builder: GraphBuilder, proba: str) -> OutputNodes:
         """Write the outputs of one stage."""
         axes = builder.constant([1], np.int64, "axes")
         max_proba = builder.add_node("ReduceMax", proba, axes, keepdims=1, name="max_proba")
         label = builder.add_node("ArgMax", proba, axis=1, keepdims=1, name="class")
         return cls(max_proba, label, 1)
 
-    def followed_by(self, builder: GraphBuilder, other: StageOutputs) -> StageOutputs:
+    def followed_by(self, builder: GraphBuilder, other: OutputNodes) -> OutputNodes:
         """Write these outputs with those of later stages after them."""
         max_proba = builder.add_node(
             "Concat", self.max_proba, other.max_proba, axis=1, name="stage_max_proba"
         )
         label = builder.add_node("Concat", self.label, other.label, axis=1, name="stage_class")
-        return StageOutputs(max_proba, label, self.n_stages + other.n_stages)
+        return OutputNodes(max_proba, label, self.n_stages + other.n_stages)
 
-    def take(self, builder: GraphBuilder, rows: str) -> StageOutputs:
+    def take(self, builder: GraphBuilder, rows: str) -> OutputNodes:
         """Write the outputs of some rows."""
         max_proba = builder.add_node("Gather", self.max_proba, rows, axis=0, name="stage_max_proba")
         label = builder.add_node("Gather", self.label, rows, axis=0, name="stage_class")
-        return StageOutputs(max_proba, label, self.n_stages)
+        return OutputNodes(max_proba, label, self.n_stages)
 
 
 def write_confidence(
-    builder: GraphBuilder, proba: str, confidence: Confidence, n_classes: int, dtype
+    builder: GraphBuilder, proba: str, confidence: ConfidenceSpec, n_classes: int, dtype
 ) -> str:
     """Write a confidence that is a function of the probabilities alone: shape (n,)."""
     if confidence.kind == "max_proba":
@@ -349,7 +349,7 @@ def write_confidence(
 
 
 def _write_vote_margin(
-    builder: GraphBuilder, proba: str, confidence: Confidence, n_classes: int, dtype
+    builder: GraphBuilder, proba: str, confidence: ConfidenceSpec, n_classes: int, dtype
 ) -> str:
     """Write the margin between the two top classes in standard errors; see `core.vote_margin`."""
     k, n_members = confidence.n_voted, confidence.n_members
@@ -406,8 +406,8 @@ class ConfidenceNode(NamedTuple):
         self,
         builder: GraphBuilder,
         proba: str,
-        top: StageOutputs,
-        history: StageOutputs | None,
+        top: OutputNodes,
+        history: OutputNodes | None,
         dtype,
     ) -> str:
         """Write the probability that the predicted class is right: float64, shape (n,).
@@ -428,8 +428,8 @@ class ConfidenceNode(NamedTuple):
         self,
         builder: GraphBuilder,
         proba: str,
-        top: StageOutputs,
-        history: StageOutputs | None,
+        top: OutputNodes,
+        history: OutputNodes | None,
         dtype,
     ) -> str:
         """Write what the features are made of, in float64: the rows of `_mixing_matrix`."""
@@ -454,7 +454,7 @@ class ConfidenceNode(NamedTuple):
         return builder.add_node("Concat", logs, values, agrees, axis=1, name="values")
 
     def _write_proba_columns(
-        self, builder: GraphBuilder, proba: str, top: StageOutputs, dtype
+        self, builder: GraphBuilder, proba: str, top: OutputNodes, dtype
     ) -> list[str]:
         """Write the top probabilities, the sum of all but the first, entropy: (n, 1) each."""
         axes = builder.constant([1], np.int64, "axes")

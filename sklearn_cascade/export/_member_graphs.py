@@ -48,7 +48,7 @@ from sklearn_cascade.export._models import ConvertedCascade, member_model
 from sklearn_cascade.export._preparation import iter_estimators, prepare, selects_by_name
 from sklearn_cascade.export._spec import CascadeSpec, spec_of, stages_of
 from sklearn_cascade.members._ensemble_parts import EnsemblePart
-from sklearn_cascade.members._onnx import OnnxClassifier
+from sklearn_cascade.members._onnx import OnnxClassifier, read_bytes
 from sklearn_cascade.members._onnx_file import first_line, parse
 from sklearn_cascade.members._onnx_inputs import choose_output
 from sklearn_cascade.members._onnx_session import open_model
@@ -63,7 +63,7 @@ _ROUNDING = (
 )
 # Their graphs for float64 are known not to load, so that no time is spent on trying.
 _FLOAT32_ONLY = ("LGBMClassifier", "XGBClassifier", "HistogramBoosting")
-# Shares of votes are stored in float32: n times a share misses a whole number by up to this.
+# Shares of votes are stored in float32: n times a share misses an integer by up to this.
 _VOTE_ROUNDING = 2e-7
 _BOOSTER_HINT = (
     "converts once onnxmltools is installed: pip install 'sklearn-cascade[boosters-onnx]'"
@@ -102,8 +102,8 @@ def convert_alone(cascade, sources: list[Source], target_opset) -> ConvertedCasc
     """Convert a cascade for a file of its own, in which nets may be newer than skl2onnx."""
     models = [convertible(stage.estimator) for stage in stages_of(cascade)]
     foreign = [model for model in models if isinstance(model, OnnxClassifier)]
-    contents = [model._read() for model in foreign]
-    newest = max([LOWEST_OPSET, *(opset_of(parse(c.data, c.shown)) for c in contents)])
+    contents = [read_bytes(model) for model in foreign]
+    newest = max([LOWEST_OPSET, *(opset_of(parse(c.data, c.display_name)) for c in contents)])
     if len(foreign) == len(models):
         wanted = target_opset.get("") if isinstance(target_opset, dict) else target_opset
         if wanted is not None and wanted < newest:
@@ -254,7 +254,9 @@ def _run_skl2onnx(member: Member, estimator, target: Target, *, narrow: bool) ->
     except Exception as error:
         raise member.error(_reason_for(estimator, error)) from error
     rounds = isinstance(estimator, _ROUNDING)
-    return _with_whole_votes(member._replace(model=model, output=output, rounds=rounds), estimator)
+    return _with_integer_votes(
+        member._replace(model=model, output=output, rounds=rounds), estimator
+    )
 
 
 def initial_types(sources: Sequence[Source], *, narrow: bool = False) -> list:
@@ -274,10 +276,10 @@ def initial_types(sources: Sequence[Source], *, narrow: bool = False) -> list:
     ]
 
 
-def _with_whole_votes(member: Member, estimator) -> Member:
+def _with_integer_votes(member: Member, estimator) -> Member:
     """Return a member whose forest, if it ends in one, sums votes and divides once.
 
-    A converted forest sums n-ths. Fully grown trees vote with whole numbers, whose sum is exact:
+    A converted forest sums n-ths. Fully grown trees vote with integers, whose sum is exact:
     confidences then compare with a threshold such as 0.9 as in Python, and tied votes stay tied.
     """
     estimator = last_step(estimator)
@@ -310,10 +312,10 @@ def last_step(estimator):
 
 
 def _votes(shares: np.ndarray, n_trees: int) -> np.ndarray:
-    """Return shares of all trees as votes of one; votes that are nearly whole become whole."""
+    """Return shares of all trees as votes of one; near integers become integers."""
     votes = shares.astype(np.float64) * n_trees
-    whole = np.round(votes)
-    votes = np.where(np.abs(votes - whole) <= _VOTE_ROUNDING, whole, votes)
+    rounded = np.round(votes)
+    votes = np.where(np.abs(votes - rounded) <= _VOTE_ROUNDING, rounded, votes)
     return votes.astype(shares.dtype if shares.dtype == np.float64 else np.float32)
 
 
@@ -322,14 +324,14 @@ def _foreign_member(member: Member, classifier: OnnxClassifier, target: Target) 
     opset = target.foreign_opset
     try:
         classes = classifier.classes_
-        content = classifier._read()
+        content = read_bytes(classifier)
         opened = open_model(content, classifier.providers, classifier.n_threads)
         port = choose_output(
-            opened.outputs, classifier.output_name, bool(classifier.softmax), opened.shown
+            opened.outputs, classifier.output_name, bool(classifier.softmax), opened.display_name
         )
     except OnnxModelError as error:
         raise member.error(str(error)) from error
-    model = parse(content.data, content.shown)
+    model = parse(content.data, content.display_name)
     given = opset_of(model)
     if given > opset:
         raise member.error(

@@ -88,8 +88,8 @@ class ExportReport:
         return figures
 
     def __str__(self) -> str:
-        verdict = "differs" if self.problems else "verified"
-        lines = [f"{verdict} on {self.n_samples} rows, tolerance {self.tolerance:g}"]
+        outcome = "differs" if self.problems else "verified"
+        lines = [f"{outcome} on {self.n_samples} rows, tolerance {self.tolerance:g}"]
         for check in self.members:
             took = "" if check.seconds is None else f", {check.seconds * 1e6:.1f} us a call"
             lines.append(

@@ -1,7 +1,8 @@
 """The routing of a fitted cascade or averaging ensemble as plain numbers, ready for a graph.
 
-An averaging ensemble is described as a cascade in which no row exits early, so that "cascade" in
-the names of this package stands for both. Only this module reads the fitted state of estimators.
+`spec_of` is the entry point. It describes an averaging ensemble as a cascade in which no row exits
+early, so "cascade" in the names of this package stands for both. Only this module reads the fitted
+state of estimators.
 """
 
 from __future__ import annotations
@@ -22,62 +23,13 @@ from sklearn_cascade.estimators._cascade import CascadeClassifier
 from sklearn_cascade.estimators._search_cv import CascadeSearchCV
 from sklearn_cascade.exceptions import ConversionError
 
-
-def is_cascade(estimator) -> bool:
-    """Tell whether an estimator is a cascade, an averaging ensemble or a search for a cascade."""
-    return isinstance(estimator, CascadeClassifier | AveragingEnsemble | CascadeSearchCV)
+_CONFIDENCES = ("max_proba", "margin", "entropy", "vote_margin", "learned")
 
 
-def is_fitted(cascade) -> bool:
-    """Tell whether a cascade is fitted, and not the unfitted one that a parameter holds."""
-    return "fitted_" in vars(cascade)
-
-
-def fitted_cascade(estimator):
-    """Return the cascade or ensemble itself: of a search, the cascade that it found."""
-    check_is_fitted(estimator)
-    if not isinstance(estimator, CascadeSearchCV):
-        return estimator
-    if not estimator.refit:
-        raise ConversionError(
-            f"refit={estimator.refit!r}, so the search has no fitted cascade to export; expected "
-            f"refit=True"
-        )
-    return estimator.best_estimator_
-
-
-def stages_of(cascade) -> Sequence:
-    """Return the fitted stages, in the order in which they run."""
-    return cascade.fitted_.members.stages
-
-
-def confidences_of(cascade) -> Sequence:
-    """Return what computes the confidence after each stage: names, functions or models."""
-    return cascade.fitted_.policy.confidences
-
-
-def combine_each_stage(
-    cascade, stage_proba: Sequence[np.ndarray | None]
-) -> Iterator[tuple[int, ProbaCombiner]]:
-    """Yield each stage that is used, and the combiner as if every stage had run on every row.
-
-    With "most_confident", confidence is about each stage's own output, so the combiner holds that.
-    `stage_proba` has one array (n_samples, n_classes) per stage, None for those that are not used.
-    """
-    policy = cascade.fitted_.policy
-    if policy.combine == "most_confident":
-        policy = policy._replace(combine="last")
-    combiner = policy.begin()
-    for k, proba in enumerate(stage_proba):
-        if proba is not None:
-            combiner.add(proba, policy.weights[k])
-            yield k, combiner
-
-
-class Confidence(NamedTuple):
+class ConfidenceSpec(NamedTuple):
     """How the confidence after one stage is computed; numbers for "vote_margin", else a model."""
 
-    kind: str  # "max_proba", "margin", "entropy", "vote_margin" or "learned"
+    kind: str  # one of _CONFIDENCES
     n_voted: float = 0.0  # members of the ensemble that have voted after this stage
     n_members: float = 0.0  # all members of the ensemble
     model: Any = None  # the ConfidenceModel, for "learned"
@@ -89,11 +41,11 @@ class CascadeSpec(NamedTuple):
     stages: Sequence  # fitted stages
     combine: str  # "mean", "last", "most_confident" or "geometric"
     # One per stage whose confidence may be compared with anything; empty for an ensemble.
-    confidences: list[Confidence]
+    confidences: list[ConfidenceSpec]
     thresholds: list[float]  # (n_stages - 1,), as set or tuned
     effective_thresholds: list[float]  # (n_stages - 1,), the smallest confidence that exits
     weights: list[float]  # (n_stages,)
-    cumulative_costs: np.ndarray  # (n_stages,), paid by a row that exits at each stage
+    cumulative_costs: np.ndarray  # (n_stages,), of a row that exits at each stage
     cost_unit: str
     classes: np.ndarray  # (n_classes,), int64 or text
     exits_early: bool  # a cascade, not an ensemble
@@ -160,17 +112,19 @@ def spec_of(cascade) -> CascadeSpec:
     )
 
 
-def _confidence(confidence) -> Confidence:
-    """Return one confidence in the form that a graph can hold; raise for a Python function."""
-    if isinstance(confidence, str):
-        return Confidence(confidence)
+def _confidence(confidence) -> ConfidenceSpec:
+    """Return one confidence in the form that a graph can hold; raise where there is none."""
     if isinstance(confidence, ConfidenceModel):
-        return Confidence("learned", model=confidence)
+        return ConfidenceSpec("learned", model=confidence)
     if isinstance(confidence, VoteMargin):
-        return Confidence("vote_margin", *confidence)
+        return ConfidenceSpec("vote_margin", *confidence)
+    if confidence in _CONFIDENCES:
+        return ConfidenceSpec(confidence)
+    problem = "is a function, which an ONNX file cannot hold"
+    if isinstance(confidence, str):
+        problem = "has no ONNX operations"
     raise ConversionError(
-        f"confidence={confidence!r} is a function, which an ONNX file cannot hold; expected "
-        f"'max_proba', 'margin', 'entropy', 'vote_margin' or 'learned'"
+        f"confidence={confidence!r} {problem}; expected one of {', '.join(_CONFIDENCES)}"
     )
 
 
@@ -189,3 +143,54 @@ def onnx_labels(labels) -> np.ndarray:
     """Return labels in the type that a file has: int64 for integers and booleans, else text."""
     labels = np.asarray(labels)
     return labels.astype(np.int64 if labels.dtype.kind in "iub" else object)
+
+
+def is_cascade(estimator) -> bool:
+    """Tell whether an estimator is a cascade, an averaging ensemble or a search for a cascade."""
+    return isinstance(estimator, CascadeClassifier | AveragingEnsemble | CascadeSearchCV)
+
+
+def is_fitted(cascade) -> bool:
+    """Tell whether a cascade is fitted, and not the unfitted one that a parameter holds."""
+    return "fitted_" in vars(cascade)
+
+
+def fitted_cascade(estimator):
+    """Return the cascade or ensemble itself: of a search, the cascade that it found."""
+    check_is_fitted(estimator)
+    if not isinstance(estimator, CascadeSearchCV):
+        return estimator
+    if not estimator.refit:
+        raise ConversionError(
+            f"refit={estimator.refit!r}, so the search has no fitted cascade to export; expected "
+            f"refit=True"
+        )
+    return estimator.best_estimator_
+
+
+def stages_of(cascade) -> Sequence:
+    """Return the fitted stages, in the order in which they run."""
+    return cascade.fitted_.members.stages
+
+
+def confidences_of(cascade) -> Sequence:
+    """Return what computes the confidence after each stage: names, functions or models."""
+    return cascade.fitted_.policy.confidences
+
+
+def combine_each_stage(
+    cascade, stage_proba: Sequence[np.ndarray | None]
+) -> Iterator[tuple[int, ProbaCombiner]]:
+    """Yield each stage that is used, and the combiner as if every stage had run on every row.
+
+    With "most_confident", confidence is about each stage's own output, so the combiner holds that.
+    `stage_proba` has one array (n_samples, n_classes) per stage, None for those that are not used.
+    """
+    policy = cascade.fitted_.policy
+    if policy.combine == "most_confident":
+        policy = policy._replace(combine="last")
+    combiner = policy.begin()
+    for k, proba in enumerate(stage_proba):
+        if proba is not None:
+            combiner.add(proba, policy.weights[k])
+            yield k, combiner

@@ -161,7 +161,7 @@ def to_onnx(
         converted = [one for one in recorded if id(one.cascade) in outermost]
     report = None
     if verify:
-        report, pays = verify_file(estimator, prepared, X, model, sources, converted, atol)
+        report, is_faster = verify_file(estimator, prepared, X, model, sources, converted, atol)
         few = [check for check in report.members if check.n_reached < _FEW_SAMPLES]
         if few:
             listed = ", ".join(f"{check.name!r}: {check.n_reached}" for check in few)
@@ -170,7 +170,7 @@ def to_onnx(
                 f"member alone was compared on all rows, the routing to it on these only",
                 FewSamplesWarning,
             )
-        if not pays:
+        if not is_faster:
             warn_caller(report.advice, NoGainWarning)
         if verbose > 0:
             print(report)

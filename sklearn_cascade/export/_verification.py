@@ -63,7 +63,7 @@ def verify(
         result = FileResult(open_session(model), feeds_of(sources, X))
     except Exception as error:
         raise ConversionError(f"onnxruntime does not run the file: {first_line(error)}") from error
-    report, pays = blank_report(len(result.label), atol), True
+    report, is_faster = blank_report(len(result.label), atol), True
     expected: Any = None
     is_bare = is_cascade(prepared)
     inputs = {id(converted[0].cascade): X} if is_bare else record_inputs(prepared, X)
@@ -72,8 +72,8 @@ def verify(
         if rows is None:
             continue
         part, expected = _compare_members(one, rows, atol, timed=len(converted) == 1)
-        advice, part_pays = _advice(one.spec, part)
-        pays = pays and part_pays
+        advice, part_is_faster = _advice(one.spec, part)
+        is_faster = is_faster and part_is_faster
         report = replace(
             report,
             members=(*report.members, *part.members),
@@ -92,7 +92,7 @@ def verify(
     report = _compare_batches(model, result, report)
     if report.problems:
         raise OnnxMismatchError(list(report.problems), report)
-    return report, pays
+    return report, is_faster
 
 
 class FileResult:
@@ -364,23 +364,23 @@ def _advice(spec: CascadeSpec, report: ExportReport) -> tuple[str, bool]:
     is_split = spec.stages[0].is_additive
     alone = seconds.sum() if is_split else seconds[most_expensive]
     other = "the full ensemble" if is_split else f"{names[most_expensive]!r} alone"
-    pays = bool(expected < alone)
+    is_faster = bool(expected < alone)
     text = (
         f"one row at a time takes about {expected * 1e6:.0f} us ({overhead * 1e6:.0f} us of it for "
         f"the routing), {other} {alone * 1e6:.0f} us: the cascade "
-        f"{'pays' if pays else 'does not pay for single rows'}"
+        f"{'pays' if is_faster else 'does not pay for single rows'}"
     )
     if is_split:
-        return text, pays
+        return text, is_faster
     # The most expensive member may be reached by as large a share as leaves time for all else.
     limit = 1 - (expected - reached[most_expensive] * alone) / alone
     if limit > 0:
         text += (
             f"; it does while fewer than {limit:.0%} of the rows reach {names[most_expensive]!r}"
         )
-    elif not pays:
+    elif not is_faster:
         text += ", however few rows go on"
-    return text, pays
+    return text, is_faster
 
 
 def _compare_file(result: FileResult, expected: Expected, report: ExportReport) -> ExportReport:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sklearn_cascade._compat import import_optional
-from sklearn_cascade.inspection._tables import Table, as_plain, format_cost
-
-if TYPE_CHECKING:
-    import pandas
+from sklearn_cascade.inspection._tables import Report, Table, as_plain, format_cost
 
 _HEADER = ["", "threshold", "rows", "share", "lost", "fixed", "net", "lost at most"]
 _DRIFT = (
@@ -21,7 +16,7 @@ _DRIFT = (
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class CertificationReport:
+class CertificationReport(Report):
     """What ``certify`` found: thresholds with a bounded loss, or why there are none.
 
     Prints as a table, in a notebook as an HTML table. ``cascade.with_thresholds(report)`` applies
@@ -151,18 +146,8 @@ class CertificationReport:
         """Return all figures as plain Python values, ready for JSON; infinity as text."""
         return as_plain({**asdict(self), "saving": self.saving})
 
-    def to_frame(self) -> pandas.DataFrame:
-        """Return the table of the stages as a pandas DataFrame."""
-        pandas = import_optional("pandas", feature="CertificationReport.to_frame")
-        return pandas.DataFrame(self.rows())
-
-    def __str__(self) -> str:
-        return _table(self).to_text()
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return _table(self).to_html()
+    def _as_table(self) -> Table:
+        return _table(self)
 
 
 def _table(report: CertificationReport) -> Table:

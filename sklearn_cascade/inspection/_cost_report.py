@@ -9,12 +9,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
-from sklearn_cascade._compat import import_optional
 from sklearn_cascade.core._costs import cumulative_costs, worst_case_cost
 from sklearn_cascade.core._samples import label_columns
 from sklearn_cascade.core._scoring import (
@@ -26,10 +25,7 @@ from sklearn_cascade.core._scoring import (
 )
 from sklearn_cascade.inspection._certification_report import CertificationReport
 from sklearn_cascade.inspection._ensemble_comparison import EnsembleComparison
-from sklearn_cascade.inspection._tables import SHARES, Table, as_plain, format_cost
-
-if TYPE_CHECKING:
-    import pandas
+from sklearn_cascade.inspection._tables import SHARES, Report, Table, as_plain, format_cost
 
 # Standard normal quantile of a two-sided 95 % interval.
 _Z = 1.959963984540054
@@ -59,7 +55,7 @@ class CascadePrediction(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class CostReport:
+class CostReport(Report):
     """What some rows cost a cascade or ensemble, and how good its predictions were.
 
     Returned by ``cost_report`` of cascades and ensembles. Prints as a table, in a notebook as an
@@ -244,18 +240,8 @@ class CostReport:
             figures["certificate"] = self.certificate.to_dict()
         return as_plain(figures)
 
-    def to_frame(self) -> pandas.DataFrame:
-        """Return the table as a pandas DataFrame."""
-        pandas = import_optional("pandas", feature="CostReport.to_frame")
-        return pandas.DataFrame(self.rows())
-
-    def __str__(self) -> str:
-        return _table(self).to_text()
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return _table(self).to_html()
+    def _as_table(self) -> Table:
+        return _table(self)
 
 
 def build_report(
@@ -303,18 +289,18 @@ def build_report(
             "member_scores": None if member_proba is None else tuple(map(score, member_proba)),
             "full_score": None if full_proba is None else score(full_proba),
         }
-    paid = cumulative_costs(costs)
+    cumulative = cumulative_costs(costs)
     alone_names, alone_costs = names, costs
     if ensemble_comparison is not None:
         alone_names = [f"first {count:,}" for count in ensemble_comparison.counts]
-        alone_costs = paid
+        alone_costs = cumulative
     report = CostReport(
         title=title,
         names=tuple(names),
         unit=unit,
         scoring=scoring if isinstance(scoring, str) else "score",
         exits_early=exits_early,
-        **_cost_figures(sums, paid),
+        **_cost_figures(sums, cumulative),
         worst_cost=worst_case_cost(costs),
         alone_names=tuple(alone_names),
         member_costs=tuple(float(cost) for cost in alone_costs),
@@ -360,11 +346,6 @@ class ReportSums(NamedTuple):
     full_gains: np.ndarray | None  # (2, n_classes + 1)
     full_counts: np.ndarray | None  # int (n_classes,): by the label of all members together
 
-    @property
-    def n_samples(self) -> int:
-        """Number of rows."""
-        return int(self.counts.sum())
-
 
 def sum_rows(
     routing, n_stages, y, classes, sample_weight, scoring, member_proba, full_proba
@@ -409,19 +390,19 @@ def _columns_to_sum(scoring, y: np.ndarray, classes: np.ndarray) -> np.ndarray |
     return np.where(unknown, len(classes), found)
 
 
-def _cost_figures(sums: ReportSums, paid: np.ndarray) -> dict[str, Any]:
-    """Return every figure about cost, from what a row has paid after each stage (n_stages,)."""
+def _cost_figures(sums: ReportSums, cumulative: np.ndarray) -> dict[str, Any]:
+    """Return every figure about cost, from the cumulative costs of the stages (n_stages,)."""
     weight, squared = sums.weights
     by_exit, total = weight.sum(axis=1), weight.sum()
-    mean = float(weight.sum(axis=0) @ paid / total)
-    error = float(np.sqrt(squared.sum(axis=0) @ (paid - mean) ** 2) / total)
-    # A stage at which no row exits is shown with what a row would have paid.
+    mean = float(weight.sum(axis=0) @ cumulative / total)
+    error = float(np.sqrt(squared.sum(axis=0) @ (cumulative - mean) ** 2) / total)
+    # A stage at which no row exits has the cost of a row that would exit there.
     exit_costs = [
-        float(row @ paid / share) if share else float(cost)
-        for row, share, cost in zip(weight, by_exit, paid, strict=True)
+        float(row @ cumulative / share) if share else float(cost)
+        for row, share, cost in zip(weight, by_exit, cumulative, strict=True)
     ]
     return {
-        "n_samples": sums.n_samples,
+        "n_samples": int(sums.counts.sum()),
         "exit_counts": tuple(sums.counts.sum(axis=1).tolist()),
         "exit_rates": tuple((by_exit / total).tolist()),
         "exit_costs": tuple(exit_costs),
@@ -453,8 +434,7 @@ def _score_figures(sums, scoring):
 
 
 def _with_sums(report: CostReport, sums: ReportSums) -> CostReport:
-    """Return a new report after attaching the sums from which it follows."""
-    # Reports are frozen.
+    """Return a new report after attaching the sums from which it follows; reports are frozen."""
     object.__setattr__(report, "_sums", sums)
     return report
 
@@ -469,8 +449,8 @@ def _merge_reports(reports: Sequence[CostReport]) -> CostReport:
         for parts in zip(*(report._sums for report in reports), strict=True)
     )
     costs = np.array(first.member_costs)
-    paid = cumulative_costs(costs) if first.ensemble_comparison is None else costs
-    figures = _cost_figures(sums, paid)
+    cumulative = cumulative_costs(costs) if first.ensemble_comparison is None else costs
+    figures = _cost_figures(sums, cumulative)
     if sums.exit_gains is not None:
         figures |= _score_figures(sums, first.scoring)
     comparison = None
@@ -529,15 +509,12 @@ def _merge_comparisons(reports, parts: Sequence[EnsembleComparison]) -> Ensemble
         [list(part.class_disagreements.values()) for part in parts],
         [report._sums.full_counts for report in reports],
     )
-    by_exit = merge_shares(
-        [part.exit_disagreements for part in parts], [report.exit_counts for report in reports]
-    )
-    overall = merge_shares(
-        [[part.disagreement] for part in parts], [[report.n_samples] for report in reports]
-    )
+    exit_counts = [report.exit_counts for report in reports]
+    by_exit = merge_shares([part.exit_disagreements for part in parts], exit_counts)
+    n_samples = [[report.n_samples] for report in reports]
     return replace(
         first,
-        disagreement=overall[0],
+        disagreement=merge_shares([[part.disagreement] for part in parts], n_samples)[0],
         exit_disagreements=tuple(by_exit),
         class_disagreements=dict(zip(first.class_disagreements, by_class, strict=True)),
         n_timed=sum(n_timed),
@@ -552,11 +529,11 @@ def _table(report: CostReport) -> Table:
     """Return the report as a table, without scores where there are none."""
     header = ["", "rows", "share", "cost per row", report.scoring]
     body: list[list[str] | str] = []
-    for place, row in enumerate(report.rows()):
+    for k, row in enumerate(report.rows()):
         kind = row["kind"]
         if kind == "alone" and "" not in body:
             body.append("")
-        label = f"{kind} {place} {row['name']}" if kind == "exit" else f"{kind} {row['name']}"
+        label = f"{kind} {k} {row['name']}" if kind == "exit" else f"{kind} {row['name']}"
         counted = kind in ("exit", "all rows")
         half_width = None
         if kind == "all rows" and report.exits_early:
@@ -570,8 +547,7 @@ def _table(report: CostReport) -> Table:
             "-" if score is None or np.isnan(score) else f"{score:.4f}",
         ]
         body.append(cells if report.score is not None else cells[:-1])
-    if report.score is None:
-        header = header[:-1]
+    header = header if report.score is not None else header[:-1]
     return Table(f"{report.title}, {report.n_samples:,} rows", header, body, _remarks(report))
 
 
@@ -594,8 +570,7 @@ def _remarks(report: CostReport) -> list[str]:
 
 def _saving_in_words(report):
     """Return the comparison with the best member alone, or with running every member."""
-    factor = report.saving
-    change = "more expensive"
+    factor, change = report.saving, "more expensive"
     if factor >= 1:
         change = f"{factor:.2f} times cheaper"
     elif factor > 0:
@@ -623,10 +598,9 @@ def _comparison_in_words(names: tuple[str, ...], found: EnsembleComparison) -> l
         for name, share in zip(names, found.exit_disagreements, strict=True)
         if share > 0
     )
-    labels = "Labels are the ensemble's on every row"
-    if per_part:
-        labels = f"Labels differ from the ensemble's on {found.disagreement:.2%} of rows "
-        labels += f"({per_part})"
+    labels = f"Labels differ from the ensemble's on {found.disagreement:.2%} of rows ({per_part})"
+    if not per_part:
+        labels = "Labels are the ensemble's on every row"
     taken = {name: format_cost(seconds, "s") for name, seconds in found.seconds.items()}
     return [
         f"{labels}; probabilities of rows that exit early are rougher.",

@@ -68,13 +68,7 @@ class ExitDisplay:
     """
 
     def __init__(
-        self,
-        *,
-        stage_names,
-        exit_rates,
-        exit_counts,
-        exit_scores=None,
-        scoring="accuracy",
+        self, *, stage_names, exit_rates, exit_counts, exit_scores=None, scoring="accuracy"
     ):
         self.stage_names = stage_names
         self.exit_rates = exit_rates

@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sklearn_cascade._compat import import_optional, n_rows, take_rows
+from sklearn_cascade._compat import n_rows, take_rows
 from sklearn_cascade.core._samples import evenly_spaced, time_calls
-from sklearn_cascade.inspection._tables import Table, format_cost, format_digits
-
-if TYPE_CHECKING:
-    import pandas
+from sklearn_cascade.inspection._tables import Report, Table, format_cost, format_digits
 
 # By default a batch size is timed over this many rows, within these numbers of calls.
 _ROWS_TIMED = 2000
@@ -162,10 +159,10 @@ class Latency(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class LatencyReport:
+class LatencyReport(Report):
     """How long a call of each classifier takes, at several batch sizes.
 
-    Returned by `latency_report`. Prints as a table; in a notebook shows as one.
+    Returned by `latency_report`. Prints as a table, in a notebook as an HTML table.
 
     Attributes
     ----------
@@ -199,18 +196,8 @@ class LatencyReport:
         """Return all figures as plain Python values, ready for JSON; the table is "rows"."""
         return {"n_samples": self.n_samples, "n_threads": self.n_threads, "rows": self.rows()}
 
-    def to_frame(self) -> pandas.DataFrame:
-        """Return the table as a pandas DataFrame."""
-        pandas = import_optional("pandas", feature="LatencyReport.to_frame")
-        return pandas.DataFrame(self.rows())
-
-    def __str__(self) -> str:
-        return _table(self).to_text()
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return _table(self).to_html()
+    def _as_table(self) -> Table:
+        return _table(self)
 
 
 def latency_report(
@@ -253,7 +240,7 @@ def latency_report(
     See Also
     --------
     measure_costs : Seconds per row of each member, for ``costs=``.
-    CascadeClassifier.cost_report : What rows cost, and how good the answers are.
+    CascadeClassifier.cost_report : What rows cost, and how good the predictions are.
 
     Examples
     --------
@@ -354,9 +341,9 @@ def _table(report: LatencyReport) -> Table:
         for row in rows:
             seconds = [format_cost(value, "s") for value in (row.median, row.mean, row.p99)]
             rate = row.rows_per_second
-            shown = format_digits(rate) if rate < 100 else f"{float(f'{rate:.3g}'):,.0f}"
+            text = format_digits(rate) if rate < 100 else f"{float(f'{rate:.3g}'):,.0f}"
             label = f"{row.kind} {row.name}".strip()
-            body.append([label, *seconds, shown, f"{row.speedup:.2f}"])
+            body.append([label, *seconds, text, f"{row.speedup:.2f}"])
         body.append("")
     remarks = [
         "Warm calls of predict_proba, in turns, on other rows each time.",

@@ -319,9 +319,9 @@ class ExitMonitor:
     @property
     def _limit(self) -> float:
         """Evidence that raises an alarm in the current window."""
-        # Half of `alpha` went into the interval of the mean confidence, where there is one.
-        spent = 1 if self._reference.confidence is None else 2
-        return spent * (self._n_windows + 1) * (self._n_windows + 2) / self.alpha
+        # Half of `alpha` is used for the interval of the mean confidence, where there is one.
+        n_halves = 1 if self._reference.confidence is None else 2
+        return n_halves * (self._n_windows + 1) * (self._n_windows + 2) / self.alpha
 
     def _close_full_window(self):
         """Start a new window if the current one is full."""
@@ -365,8 +365,9 @@ def _table(summary: dict) -> Table:
         f"probability {summary['alpha']:g} at most.",
     ]
     if summary["drifted"]:
-        now = summary["evidence"] >= summary["limit"]
-        earlier = "" if now else "The alarm was raised by an earlier batch and stays until reset. "
+        earlier = ""
+        if summary["evidence"] < summary["limit"]:
+            earlier = "The alarm was raised by an earlier batch and stays until reset. "
         remarks.append(
             f"{earlier}Exit {summary['moved_most']!r} moved most. Certificates and figures taken "
             f"on the calibration rows need not hold for these: certify again on rows served now."
@@ -394,11 +395,6 @@ class DriftReference:
     def n_samples(self) -> int:
         """Number of calibration rows."""
         return sum(self.counts)
-
-    @property
-    def monitored(self) -> tuple[bool, bool]:
-        """Whether exit shares, and whether the mean confidence, can show a drift."""
-        return len(self.names) > 1, self.confidence is not None
 
 
 def _check_alpha_and_window(alpha, window) -> None:
@@ -537,13 +533,12 @@ class DriftWindow:
     def log_evidence(self) -> float:
         """Return the log of the evidence, the mean over the monitored statistics."""
         each = (log_average(self._log_shares()), log_average(self.log_capitals))
-        monitored = self.reference.monitored
+        monitored = (len(self.reference.names) > 1, self.reference.confidence is not None)
         return log_average([log for log, used in zip(each, monitored, strict=True) if used])
 
     def summary(self) -> dict:
         """Return what is known of the rows, as a part of the monitor's summary."""
         reference, n_samples = self.reference, self.n_samples
-        logs = self._log_shares().tolist()
         stages = [
             {
                 "name": name,
@@ -559,7 +554,7 @@ class DriftWindow:
                 reference.low,
                 reference.high,
                 self.counts.tolist(),
-                logs,
+                self._log_shares().tolist(),
                 strict=True,
             )
         ]
@@ -585,8 +580,7 @@ class DriftWindow:
 
     def to_dict(self) -> dict:
         """Return the sums as plain Python values."""
-        state = {key: getattr(self, key) for key in _WINDOW_STATE}
-        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in state.items()}
+        return {key: np.asarray(getattr(self, key)).tolist() for key in _WINDOW_STATE}
 
     def restore(self, state: dict) -> None:
         """Set the sums to those that `to_dict` returned."""

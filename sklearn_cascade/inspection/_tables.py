@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from html import escape
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from sklearn_cascade._compat import import_optional
+
+if TYPE_CHECKING:
+    import pandas
 
 # Scores that are shares, whose differences are given in points.
 SHARES = ("accuracy", "balanced_accuracy")
@@ -60,6 +66,31 @@ class Table(NamedTuple):
             for k, cell in enumerate(row)
         )
         return f"<tr>{cells}</tr>"
+
+
+class Report(ABC):
+    """Abstract base of the reports, which print as a table, in a notebook as an HTML table."""
+
+    @abstractmethod
+    def rows(self) -> list[dict]:
+        """Return the table as a list of dicts."""
+
+    @abstractmethod
+    def _as_table(self) -> Table:
+        """Return what is printed."""
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the table as a pandas DataFrame."""
+        pandas = import_optional("pandas", feature=f"{type(self).__name__}.to_frame")
+        return pandas.DataFrame(self.rows())
+
+    def __str__(self) -> str:
+        return self._as_table().to_text()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self._as_table().to_html()
 
 
 def format_cost(value: float, unit: str, half_width: float | None = None) -> str:

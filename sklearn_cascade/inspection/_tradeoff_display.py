@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from numbers import Integral
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -19,6 +20,9 @@ from sklearn_cascade.inspection._plot_utils import (
     thin_markers,
     write_names,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Label, colour, marker, marker size and z-order. Okabe and Ito's colours can be distinguished by
 # the colour-blind, and the markers in greyscale.
@@ -40,6 +44,16 @@ _EXTRA_STYLES = {
 }
 # With more single models than this, only the non-dominated ones are named.
 _MAX_NAMES = 12
+
+
+class _Front(Protocol):
+    """What is drawn of a `ParetoFront`, which a later layer defines."""
+
+    cost_unit: str
+    scoring: str
+    non_dominated: Any  # bool (n_points,)
+
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 class TradeoffDisplay:
@@ -127,7 +141,13 @@ class TradeoffDisplay:
 
     @classmethod
     def from_front(
-        cls, front: Any, *, chosen: Any = None, ax: Any = None, name: Any = None, **plot_kwargs: Any
+        cls,
+        front: _Front,
+        *,
+        chosen: int | tuple | None = None,
+        ax: Axes | None = None,
+        name: str | None = None,
+        **plot_kwargs: dict | None,
     ) -> TradeoffDisplay:
         """Draw a Pareto front.
 

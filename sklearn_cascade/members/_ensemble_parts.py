@@ -400,10 +400,10 @@ _REASONS = {
     "so there are no parts that add up to the full ensemble",
     "AdaBoostClassifier": "its members' votes go through a softmax of their sum, so its parts do "
     "not add up to the full ensemble",
-    "GradientBoostingClassifier": "its iterations add up as raw scores, not as probabilities",
-    "LGBMClassifier": "its iterations add up as raw scores, not as probabilities",
-    "XGBClassifier": "its iterations add up as raw scores, not as probabilities",
-    "CatBoostClassifier": "its iterations add up as raw scores, not as probabilities",
+    **dict.fromkeys(
+        ("GradientBoostingClassifier", "LGBMClassifier", "XGBClassifier", "CatBoostClassifier"),
+        "its iterations add up as raw scores, not as probabilities",
+    ),
 }
 
 

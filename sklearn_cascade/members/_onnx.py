@@ -30,7 +30,7 @@ from sklearn_cascade.members._onnx_inputs import (
     listed,
 )
 from sklearn_cascade.members._onnx_session import OpenModel, open_model
-from sklearn_cascade.members._prefit import both_columns
+from sklearn_cascade.members._prefit import both_columns, check_labels
 
 _KNOWN_WHEN_LOADED = ("classes_", "n_features_in_", "feature_names_in_", "multiply_adds_")
 
@@ -230,8 +230,8 @@ class OnnxClassifier(FittedClassifier):
     def multiply_adds_(self):
         """Multiplications with their additions for one row: int, or None where unknown."""
         try:
-            content = self._read()
-            return multiply_adds(parse(content.data, content.shown))
+            content = read_bytes(self)
+            return multiply_adds(parse(content.data, content.display_name))
         except Exception:  # a figure for reports, never a reason to fail
             return None
 
@@ -239,7 +239,7 @@ class OnnxClassifier(FittedClassifier):
         """Return the inference plan, made on first use in this process."""
         plan = self.__dict__.get("_plan")
         if plan is None or not plan.usable():
-            model = open_model(self._read(), self.providers, self.n_threads)
+            model = open_model(read_bytes(self), self.providers, self.n_threads)
             plan = self.__dict__["_plan"] = InferencePlan(self, model)
         return plan
 
@@ -247,14 +247,6 @@ class OnnxClassifier(FittedClassifier):
         """Give bytes a repr that does not print megabytes; they still equal the bytes given."""
         if type(self.model) in (bytes, bytearray):
             self.__dict__["model"] = ShortReprBytes(self.model)
-
-    def _read(self) -> ModelBytes:
-        """Return the bytes of the model, read once."""
-        content = self.__dict__.get("_content")
-        if content is None:
-            self._name_bytes()
-            content = self.__dict__["_content"] = read_model(self.model)
-        return content
 
     def _inputs(self):
         """Return the inputs; AttributeError if the model cannot be used, so that hasattr works."""
@@ -284,7 +276,7 @@ class OnnxClassifier(FittedClassifier):
     def __getstate__(self):
         state = dict(super().__getstate__())
         state.pop("_plan", None)
-        content = self._read()
+        content = read_bytes(self)
         # The bytes are pickled once, as one array that joblib recognises.
         state["model"] = os.fspath(self.model) if is_path(self.model) else content.data
         state["_content"] = dict(content._asdict())
@@ -295,24 +287,33 @@ class OnnxClassifier(FittedClassifier):
         super().__setstate__({**state, "_content": ModelBytes(**content)})
 
 
+def read_bytes(classifier: OnnxClassifier) -> ModelBytes:
+    """Return the bytes of the model, read once."""
+    content = classifier.__dict__.get("_content")
+    if content is None:
+        classifier._name_bytes()
+        content = classifier.__dict__["_content"] = read_model(classifier.model)
+    return content
+
+
 class InferencePlan:
     """How a classifier runs its model: the inputs, the output and the classes (n_classes,)."""
 
     def __init__(self, classifier: OnnxClassifier, model: OpenModel) -> None:
         softmax = bool(classifier.softmax)
-        self.inputs = choose_inputs(model.inputs, classifier.input_name, model.shown)
-        self._shown = model.shown
+        self.inputs = choose_inputs(model.inputs, classifier.input_name, model.display_name)
+        self._display_name = model.display_name
         self._outputs = model.outputs
         self._run = model.session.run
-        self._encode = InputEncoder(self.inputs, model.shown)
+        self._encode = InputEncoder(self.inputs, model.display_name)
         self._n_fixed = self.inputs[0].n_fixed
         self._batch_size = self._n_fixed or _check_batch_size(classifier.batch_size)
         # A session does not survive a fork of its process.
         self._process = os.getpid()
-        output = choose_output(model.outputs, classifier.output_name, softmax, model.shown)
+        output = choose_output(model.outputs, classifier.output_name, softmax, model.display_name)
         self._names = [output.name]
         keys, self.classes = self._find_classes(model, output, classifier.classes)
-        member = f"OnnxClassifier(model={model.shown})"
+        member = f"OnnxClassifier(model={model.display_name})"
         self._decode = OutputDecoder(len(self.classes), keys, softmax, member)
 
     def usable(self) -> bool:
@@ -335,7 +336,7 @@ class InferencePlan:
         unknown = sorted(set(names) - set(known))
         if unknown:
             raise OnnxModelError(
-                self._shown, f"{unknown} are none of its outputs: {listed(self._outputs)}"
+                self._display_name, f"{unknown} are none of its outputs: {listed(self._outputs)}"
             )
         feeds = self._encode(X)
         n_samples = len(feeds[self.inputs[0].name])
@@ -352,7 +353,7 @@ class InferencePlan:
         except Exception as error:
             self._encode.check_shapes(feeds)
             raise OnnxModelError(
-                self._shown, f"onnxruntime fails on X: {first_line(error)}"
+                self._display_name, f"onnxruntime fails on X: {first_line(error)}"
             ) from error
         return [_join(outputs) for outputs in zip(*parts, strict=True)]
 
@@ -378,14 +379,18 @@ class InferencePlan:
             if spec.dtype is not None and spec.dtype.kind in "iuObU":
                 found = [*found, *model.labels[spec.name]]
         found = [*found, model.metadata_labels or []]
-        fitting = [labels for labels in found if labels and len(labels) == _n_classes(width)]
         if width is None and classes is None:
             width, keys = self._probe(output)
-            fitting = [labels for labels in found if labels and len(labels) == _n_classes(width)]
+        fitting = [labels for labels in found if labels and len(labels) == _n_classes(width)]
         if classes is not None:
-            labels = _check_classes(classes, width, output, model.shown)
+            labels = check_labels(classes)
+            if width is not None and len(labels) != _n_classes(width):
+                raise ValueError(
+                    f"classes={classes!r} are {len(labels)}, and the output {output} of "
+                    f"model={model.display_name} tells {_n_classes(width)} classes"
+                )
         elif width is not None and width < 1:
-            raise OnnxModelError(model.shown, f"its output {output} has no column")
+            raise OnnxModelError(model.display_name, f"its output {output} has no column")
         else:
             labels = np.asarray(fitting[0] if fitting else range(_n_classes(width)))
         return (keys or labels.tolist()) if output.is_map else None, labels
@@ -395,7 +400,7 @@ class InferencePlan:
         lengths = [length for spec in self.inputs for length in spec.shape[1:]]
         if not all(isinstance(n, int) for n in lengths) or not all(s.shape for s in self.inputs):
             raise OnnxModelError(
-                self._shown,
+                self._display_name,
                 f"neither its output {output} nor its inputs tell how many classes it has; name "
                 f"them with classes. Inputs: {listed(self.inputs)}",
             )
@@ -413,7 +418,7 @@ class InferencePlan:
             matrix = _as_matrix(found, keys)
         except Exception as error:
             raise OnnxModelError(
-                self._shown, f"onnxruntime fails on a row of zeros: {first_line(error)}"
+                self._display_name, f"onnxruntime fails on a row of zeros: {first_line(error)}"
             ) from error
         return (1 if matrix.ndim < 2 else matrix.shape[1]), keys
 
@@ -428,22 +433,6 @@ def _join(outputs: Sequence):
     if isinstance(outputs[0], list):
         return [row for output in outputs for row in output]
     return np.concatenate([np.atleast_1d(output) for output in outputs])
-
-
-def _check_classes(classes, width: int | None, output: TensorSpec, shown: str) -> np.ndarray:
-    """Return the labels given: different ones, as many as the output has columns."""
-    labels = np.asarray(classes)
-    if labels.ndim != 1 or len(labels) < 2 or len(set(labels.tolist())) < len(labels):
-        raise ValueError(
-            f"classes={classes!r}; expected at least two different labels, one per column of the "
-            f"probabilities"
-        )
-    if width is not None and len(labels) != _n_classes(width):
-        raise ValueError(
-            f"classes={classes!r} are {len(labels)}, and the output {output} of model={shown} "
-            f"tells {_n_classes(width)} classes"
-        )
-    return labels
 
 
 def _check_batch_size(batch_size) -> int | None:

@@ -47,24 +47,24 @@ _UNCOUNTED = {
 }
 
 
-def check_model(proto, shown: str) -> None:
+def check_model(proto, display_name: str) -> None:
     """Raise OnnxModelError for a fault that onnx's checker or one of the checks below finds."""
     import onnx
 
     try:
         onnx.checker.check_model(proto)
-        _check_lengths(proto, shown)
-        _check_shapes(proto, shown)
+        _check_lengths(proto, display_name)
+        _check_shapes(proto, display_name)
         shapes = shapes_of_one_row(proto)
-        _check_sizes(proto, shapes, shown)
-        _check_nodes(proto, shapes, shown)
+        _check_sizes(proto, shapes, display_name)
+        _check_nodes(proto, shapes, display_name)
     except OnnxModelError:
         raise
     except Exception as error:
-        raise OnnxModelError(shown, f"onnx finds it invalid: {first_line(error)}") from error
+        raise OnnxModelError(display_name, f"onnx finds it invalid: {first_line(error)}") from error
 
 
-def _check_lengths(proto, shown: str) -> None:
+def _check_lengths(proto, display_name: str) -> None:
     """Raise where a kernel, a stride or a padding has an impossible length."""
     for node in _nodes_of(proto.graph.node):
         values = _Attributes(node)
@@ -74,13 +74,13 @@ def _check_lengths(proto, shown: str) -> None:
             # In the operator Pad, negative ones crop.
             if node.op_type != "Pad" and ((lengths < least) | (lengths > _MAX_LENGTH)).any():
                 raise OnnxModelError(
-                    shown,
+                    display_name,
                     f"node {node.name!r} ({node.op_type}) has {name}={lengths.tolist()}; the file "
                     f"is damaged",
                 )
 
 
-def _check_nodes(proto, shapes: dict, shown: str) -> None:
+def _check_nodes(proto, shapes: dict, display_name: str) -> None:
     """Raise where the attributes of a node contradict each other or the shape of its input."""
     for node in _nodes_of(proto.graph.node):
         values = _Attributes(node)
@@ -91,7 +91,8 @@ def _check_nodes(proto, shapes: dict, shown: str) -> None:
             recurrent = (shapes.get(node.input[2]) or [None])[-1]
         for problem in _problems(node.op_type, values, width, recurrent):
             raise OnnxModelError(
-                shown, f"node {node.name!r} ({node.op_type}) has {problem}; the file is damaged"
+                display_name,
+                f"node {node.name!r} ({node.op_type}) has {problem}; the file is damaged",
             )
 
 
@@ -114,8 +115,7 @@ class _Attributes:
     def lengths(self, prefix: str) -> set[int]:
         """Return the lengths of the attributes with a prefix, those without values left out."""
         names = [n for n in self._found if n.startswith(prefix) and n not in _MAY_BE_SHORT]
-        sizes = {len(self[name]) for name in names}
-        return sizes - {0}
+        return {len(self[name]) for name in names} - {0}
 
     def n_labels(self) -> int:
         """Return the number of class labels."""
@@ -238,7 +238,7 @@ def shapes_of_one_row(proto) -> dict[str, list[int | None]]:
     return {**found, **weights}
 
 
-def _check_shapes(proto, shown: str) -> None:
+def _check_shapes(proto, display_name: str) -> None:
     """Raise where shapes contradict each other or are negative, on which runtimes crash."""
     from onnx import shape_inference
 
@@ -246,7 +246,7 @@ def _check_shapes(proto, shown: str) -> None:
         lengths = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         if min(lengths, default=1) < 0 or prod(n or 1 for n in lengths[1:]) > _MAX_ROW_SIZE:
             raise OnnxModelError(
-                shown, f"its input {value.name!r} has shape {lengths}; the file is damaged"
+                display_name, f"its input {value.name!r} has shape {lengths}; the file is damaged"
             )
     slices = [k for k, node in enumerate(proto.graph.node) if node.op_type == "Slice"]
     for k in slices[:_MAX_SLICES]:
@@ -256,7 +256,7 @@ def _check_shapes(proto, shown: str) -> None:
         for name, shape in shapes_of_one_row(first_nodes).items():
             if any(length is not None and length < 0 for length in shape):
                 raise OnnxModelError(
-                    shown, f"{name!r} would have shape {shape}; the file is damaged"
+                    display_name, f"{name!r} would have shape {shape}; the file is damaged"
                 )
     try:
         shape_inference.infer_shapes(_without_shapes(proto), strict_mode=True)
@@ -265,7 +265,7 @@ def _check_shapes(proto, shown: str) -> None:
         # contradiction.
         if str(error).count(_CONTRADICTION) > 1:
             raise OnnxModelError(
-                shown, f"its shapes contradict each other: {first_line(error)}"
+                display_name, f"its shapes contradict each other: {first_line(error)}"
             ) from error
 
 
@@ -293,7 +293,7 @@ def _without_shapes(proto):
     return copy
 
 
-def _check_sizes(proto, shapes: dict, shown: str) -> None:
+def _check_sizes(proto, shapes: dict, display_name: str) -> None:
     """Raise where one row would take an absurd amount of memory."""
     shapes = dict(shapes)
     for sparse in proto.graph.sparse_initializer:
@@ -304,7 +304,8 @@ def _check_sizes(proto, shapes: dict, shown: str) -> None:
     for name, shape in shapes.items():
         if name not in given and _size(shape) > allowed:
             raise OnnxModelError(
-                shown, f"one row would need a tensor {name!r} of shape {shape}; the file is damaged"
+                display_name,
+                f"one row would need a tensor {name!r} of shape {shape}; the file is damaged",
             )
 
 
@@ -315,18 +316,16 @@ def _size(shape) -> int:
 
 def multiply_adds(proto) -> int | None:
     """Return the multiply-adds for one row, biases and activations left out; None if unknown."""
-    if any(not _is_known(node) for node in proto.graph.node) or proto.functions:
+    domains = ("", "ai.onnx", "ai.onnx.ml")
+    if proto.functions or any(
+        node.domain not in domains or node.op_type in _UNCOUNTED for node in proto.graph.node
+    ):
         return None
     shapes = shapes_of_one_row(proto)
     nodes = [node for node in proto.graph.node if node.op_type in _COUNTED]
     counts: Any = [_count(node, shapes) for node in nodes]
     # A graph that multiplies only element by element is not free.
     return None if None in counts else sum(counts) or None
-
-
-def _is_known(node) -> bool:
-    """Tell whether a node is counted, or known to need no multiply-adds."""
-    return node.domain in ("", "ai.onnx", "ai.onnx.ml") and node.op_type not in _UNCOUNTED
 
 
 def _count(node, shapes: dict) -> int | None:

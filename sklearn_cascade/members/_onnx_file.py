@@ -30,7 +30,7 @@ class ModelBytes(NamedTuple):
     # The same object while its owner lives, so joblib recognises that it has sent it before.
     data: np.ndarray
     digest: str  # SHA-256 of the bytes
-    shown: str  # the model in errors: its path, or its number of bytes
+    display_name: str  # the model in errors: its path, or its number of bytes
 
 
 def onnx_package(name: str):
@@ -45,20 +45,20 @@ def is_path(model) -> bool:
 
 def read_model(model) -> ModelBytes:
     """Return the bytes of a model given as a path, bytes, an array of uint8 or a ModelProto."""
-    data, shown, folder = _raw_bytes(model)
-    proto = parse(data, shown)
+    data, display_name, folder = _raw_bytes(model)
+    proto = parse(data, display_name)
     if any(_is_external(tensor) for tensor in _tensors_of(proto)):
-        data = np.frombuffer(_inlined(proto, folder, shown), np.uint8)
-    return ModelBytes(data, hashlib.sha256(data.data).hexdigest(), shown)
+        data = np.frombuffer(_inlined(proto, folder, display_name), np.uint8)
+    return ModelBytes(data, hashlib.sha256(data.data).hexdigest(), display_name)
 
 
-def parse(data: np.ndarray, shown: str):
+def parse(data: np.ndarray, display_name: str):
     """Return the bytes as a ModelProto."""
     try:
         return onnx_package("onnx").load_model_from_string(bytes(data))
     except Exception as error:
         raise OnnxModelError(
-            shown, f"this is no ONNX file, or one that was cut short: {first_line(error)}"
+            display_name, f"this is no ONNX file, or one that was cut short: {first_line(error)}"
         ) from error
 
 
@@ -81,11 +81,13 @@ def _raw_bytes(model) -> tuple[np.ndarray, str, str | None]:
     """Return the bytes as an array, the name in errors, and the folder of a path."""
     if is_path(model):
         path = Path(os.fsdecode(model))
-        shown = repr(str(path))
+        display_name = repr(str(path))
         try:
-            return np.frombuffer(path.read_bytes(), np.uint8), shown, str(path.parent)
+            return np.frombuffer(path.read_bytes(), np.uint8), display_name, str(path.parent)
         except (OSError, ValueError) as error:
-            raise OnnxModelError(shown, f"the file cannot be read: {first_line(error)}") from error
+            raise OnnxModelError(
+                display_name, f"the file cannot be read: {first_line(error)}"
+            ) from error
     if isinstance(model, np.ndarray) and model.dtype == np.uint8 and model.ndim == 1:
         return np.ascontiguousarray(model), f"bytes of length {model.size}", None
     if isinstance(model, bytes | bytearray | memoryview):
@@ -102,11 +104,12 @@ def _raw_bytes(model) -> tuple[np.ndarray, str, str | None]:
     return np.frombuffer(data, np.uint8), f"ModelProto of {len(data)} bytes", None
 
 
-def _inlined(proto, folder: str | None, shown: str) -> bytes:
+def _inlined(proto, folder: str | None, display_name: str) -> bytes:
     """Return the bytes of a model with its external data inlined; none from outside its folder."""
     if folder is None:
         raise OnnxModelError(
-            shown, "its weights are in other files; give its path, or load it with its weights"
+            display_name,
+            "its weights are in other files; give its path, or load it with its weights",
         )
     external = [tensor for tensor in _tensors_of(proto) if _is_external(tensor)]
     try:
@@ -114,17 +117,17 @@ def _inlined(proto, folder: str | None, shown: str) -> bytes:
     except (OSError, ValueError, RuntimeError):  # not a path, or circular links
         outside = True
     if outside:
-        raise OnnxModelError(shown, "it refers to weights outside its own folder")
+        raise OnnxModelError(display_name, "it refers to weights outside its own folder")
     try:
         onnx_package("onnx").external_data_helper.load_external_data_for_model(proto, folder)
         data = proto.SerializeToString()
     except Exception as error:
         raise OnnxModelError(
-            shown, f"its weights in other files cannot be loaded: {first_line(error)}"
+            display_name, f"its weights in other files cannot be loaded: {first_line(error)}"
         ) from error
     # In tensors that onnx does not look into, they would send the runtime to the file system.
     if len(data) > _MAX_BYTES or any(_is_external(tensor) for tensor in _tensors_of(proto)):
-        raise OnnxModelError(shown, "its weights in other files do not fit into one file")
+        raise OnnxModelError(display_name, "its weights in other files do not fit into one file")
     return data
 
 

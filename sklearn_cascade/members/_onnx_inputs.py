@@ -62,9 +62,9 @@ class TensorSpec(NamedTuple):
 class InputEncoder:
     """Converts X to the arrays of a graph's inputs."""
 
-    def __init__(self, specs: Sequence[TensorSpec], shown: str) -> None:
+    def __init__(self, specs: Sequence[TensorSpec], display_name: str) -> None:
         self.specs = specs
-        self.shown = shown
+        self.display_name = display_name
         self._only = specs[0] if len(specs) == 1 else None
 
     def __call__(self, X) -> dict[str, np.ndarray]:
@@ -75,9 +75,9 @@ class InputEncoder:
         if type(X) is np.ndarray:
             return {spec.name: self._conform(X, spec)}
         names = _column_names(X)
-        if names is not None and spec.name in names and (spec.width == 1 or _is_mapping(X)):
+        if names is not None and spec.name in names and (spec.width == 1 or isinstance(X, Mapping)):
             return self._by_name(X)
-        if _is_mapping(X):
+        if isinstance(X, Mapping):
             raise self._missing_names(names)
         return {spec.name: self._conform(self._array(X), spec)}
 
@@ -86,16 +86,16 @@ class InputEncoder:
         names = _column_names(X)
         if names is None or not {spec.name for spec in self.specs} <= names:
             raise self._missing_names(names)
-        if not _is_mapping(X) and any(spec.width != 1 for spec in self.specs):
+        if not isinstance(X, Mapping) and any(spec.width != 1 for spec in self.specs):
             raise OnnxModelError(
-                self.shown,
+                self.display_name,
                 f"an input takes more than one column of a frame, which a name cannot identify; "
                 f"pass a dict from input to array instead. Inputs: {listed(self.specs)}",
             )
         feeds = {spec.name: self._conform(self._array(X[spec.name]), spec) for spec in self.specs}
         if len({len(array) for array in feeds.values()}) > 1:
             lengths = {name: len(array) for name, array in feeds.items()}
-            raise OnnxModelError(self.shown, f"X has different numbers of rows: {lengths}")
+            raise OnnxModelError(self.display_name, f"X has different numbers of rows: {lengths}")
         return feeds
 
     def _missing_names(self, names: set | None) -> OnnxModelError:
@@ -105,7 +105,7 @@ class InputEncoder:
         else:
             has = f"lacks {[spec.name for spec in self.specs if spec.name not in names]}"
         return OnnxModelError(
-            self.shown,
+            self.display_name,
             f"X {has}, and the graph takes the columns of these names: {listed(self.specs)}",
         )
 
@@ -114,12 +114,12 @@ class InputEncoder:
         try:
             return _as_array(X)
         except ValueError as error:
-            raise OnnxModelError(self.shown, f"X is no array: {error}") from error
+            raise OnnxModelError(self.display_name, f"X is no array: {error}") from error
 
     def _conform(self, array: np.ndarray, spec: TensorSpec) -> np.ndarray:
         """Return the array with the type and rank of an input."""
         if array.dtype != spec.dtype or spec.dtype.kind == "O":
-            array = _cast(array, spec, self.shown)
+            array = _cast(array, spec, self.display_name)
         if array.ndim == 0:
             raise self._wrong_shape(array, spec)
         if array.ndim != len(spec.shape) and spec.shape:
@@ -132,7 +132,9 @@ class InputEncoder:
 
     def _wrong_shape(self, array: np.ndarray, spec: TensorSpec) -> OnnxModelError:
         """Return the error for an array whose shape is not the input's."""
-        return OnnxModelError(self.shown, f"X has shape {array.shape}; the graph takes {spec}")
+        return OnnxModelError(
+            self.display_name, f"X has shape {array.shape}; the graph takes {spec}"
+        )
 
     def check_shapes(self, feeds: dict[str, np.ndarray]) -> None:
         """Raise where an array's shape, except for the number of rows, is not its input's."""
@@ -145,17 +147,11 @@ class InputEncoder:
                 raise self._wrong_shape(feeds[spec.name], spec)
 
 
-def _is_mapping(X) -> bool:
-    """Tell whether X is a dict from input to array."""
-    return isinstance(X, Mapping)
-
-
 def _column_names(X) -> set | None:
     """Return the names of the columns of a frame, or of the arrays of a dict."""
-    if _is_mapping(X):
+    if isinstance(X, Mapping):
         return set(X)
-    columns = getattr(X, "columns", None)
-    return None if columns is None else set(columns)
+    return set(X.columns) if getattr(X, "columns", None) is not None else None
 
 
 def _as_array(X) -> np.ndarray:
@@ -171,14 +167,14 @@ def _as_array(X) -> np.ndarray:
     return np.asarray(X)
 
 
-def _cast(array: np.ndarray, spec: TensorSpec, shown: str) -> np.ndarray:
+def _cast(array: np.ndarray, spec: TensorSpec, display_name: str) -> np.ndarray:
     """Return the array in the type of an input, or raise where a value would change."""
     try:
         return _CASTS[spec.dtype.kind](array, spec.dtype)
     except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
         cause = str(error).splitlines()[0]
         raise OnnxModelError(
-            shown, f"X of dtype {array.dtype} does not go into the input {spec}: {cause}"
+            display_name, f"X of dtype {array.dtype} does not go into the input {spec}: {cause}"
         ) from error
 
 
@@ -229,34 +225,38 @@ def listed(specs: Sequence[TensorSpec]) -> str:
     return "; ".join(map(str, specs)) or "none"
 
 
-def choose_inputs(specs: Sequence[TensorSpec], name: str | None, shown: str) -> list[TensorSpec]:
+def choose_inputs(
+    specs: Sequence[TensorSpec], name: str | None, display_name: str
+) -> list[TensorSpec]:
     """Return the inputs to feed: the only one, the named one, or all by the names of columns."""
     if not specs:
-        raise OnnxModelError(shown, "the graph has no input")
+        raise OnnxModelError(display_name, "the graph has no input")
     if name is not None:
-        _find(specs, name, "input_name", "inputs", shown)
+        _find(specs, name, "input_name", "inputs", display_name)
         if len(specs) > 1:
             raise OnnxModelError(
-                shown,
+                display_name,
                 f"input_name={name!r} is not all that the graph needs: its inputs are "
                 f"{listed(specs)}; with input_name=None a frame's columns feed them by name",
             )
     if any(spec.dtype is None for spec in specs):
-        raise OnnxModelError(shown, f"an input is no tensor; inputs: {listed(specs)}")
+        raise OnnxModelError(display_name, f"an input is no tensor; inputs: {listed(specs)}")
     if len({spec.n_fixed for spec in specs}) > 1:
-        raise OnnxModelError(shown, f"its inputs take different numbers of rows: {listed(specs)}")
+        raise OnnxModelError(
+            display_name, f"its inputs take different numbers of rows: {listed(specs)}"
+        )
     return list(specs)
 
 
 def choose_output(
-    specs: Sequence[TensorSpec], name: str | None, softmax: bool, shown: str
+    specs: Sequence[TensorSpec], name: str | None, softmax: bool, display_name: str
 ) -> TensorSpec:
     """Return the output that holds the probabilities: the named one, or the only candidate."""
     if name is not None:
-        spec = _find(specs, name, "output_name", "outputs", shown)
+        spec = _find(specs, name, "output_name", "outputs", display_name)
         if not (spec.is_map or (spec.dtype is not None and spec.dtype.kind == "f")):
             raise OnnxModelError(
-                shown, f"output_name={name!r} is no probabilities; outputs: {listed(specs)}"
+                display_name, f"output_name={name!r} is no probabilities; outputs: {listed(specs)}"
             )
         return spec
     # Numbers by row and class, where nets that end in a convolution leave axes of length one; or
@@ -280,7 +280,7 @@ def choose_output(
             return best[0]
     if len(candidates) != 1:
         raise OnnxModelError(
-            shown,
+            display_name,
             f"{len(candidates) or 'none'} of its outputs could be the probabilities; name one "
             f"with output_name: {listed(candidates or specs)}",
         )
@@ -288,10 +288,12 @@ def choose_output(
 
 
 def _find(
-    specs: Sequence[TensorSpec], name: str, parameter: str, what: str, shown: str
+    specs: Sequence[TensorSpec], name: str, parameter: str, what: str, display_name: str
 ) -> TensorSpec:
     """Return the input or output with a name, or raise."""
     for spec in specs:
         if spec.name == name:
             return spec
-    raise OnnxModelError(shown, f"{parameter}={name!r} is none of its {what}: {listed(specs)}")
+    raise OnnxModelError(
+        display_name, f"{parameter}={name!r} is none of its {what}: {listed(specs)}"
+    )

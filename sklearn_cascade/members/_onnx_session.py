@@ -31,18 +31,9 @@ _inherited: list = []
 _lock = threading.Lock()
 # The input whose labels, or label indices, a node passes on.
 _PASSED_ON = {
-    "Identity": 0,
-    "Cast": 0,
-    "Reshape": 0,
-    "Squeeze": 0,
-    "Unsqueeze": 0,
-    "Flatten": 0,
-    "Normalizer": 0,
-    "Softmax": 0,
-    "ZipMap": 0,
-    "LabelEncoder": 0,
-    "ArrayFeatureExtractor": 1,
-    "Gather": 1,
+    **dict.fromkeys(("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten"), 0),
+    **dict.fromkeys(("Normalizer", "Softmax", "ZipMap", "LabelEncoder"), 0),
+    **dict.fromkeys(("ArrayFeatureExtractor", "Gather"), 1),
 }
 _CLASS_LABELS = ("classlabels_int64s", "classlabels_ints", "classlabels_strings")
 
@@ -55,7 +46,7 @@ class OpenModel(NamedTuple):
     outputs: list[TensorSpec]
     labels: dict[str, list[list]]  # the class labels behind each output, nearest first
     metadata_labels: list | None  # the class labels in the file's metadata
-    shown: str  # the model in errors
+    display_name: str  # the model in errors
 
 
 def _start_anew() -> None:
@@ -84,15 +75,15 @@ def open_model(content: ModelBytes, providers, n_threads) -> OpenModel:
         while len(_open) > _MAX_IDLE:
             _open.popitem(last=False)
     # The cache identifies the model by its bytes, which may have been given under another name.
-    return found._replace(shown=content.shown)
+    return found._replace(display_name=content.display_name)
 
 
 def _opened(content: ModelBytes, providers: list, n_threads: int) -> OpenModel:
     """Return the model with a new session."""
     data = bytes(content.data)
-    proto = parse(content.data, content.shown)
+    proto = parse(content.data, content.display_name)
     # The runtime trusts the file, and damage can end the process.
-    check_model(proto, content.shown)
+    check_model(proto, content.display_name)
     runtime = onnx_package("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = n_threads
@@ -106,11 +97,13 @@ def _opened(content: ModelBytes, providers: list, n_threads: int) -> OpenModel:
         outputs = [TensorSpec.from_node(node) for node in session.get_outputs()]
     except Exception as error:
         raise OnnxModelError(
-            content.shown, f"onnxruntime cannot load it: {first_line(error)}"
+            content.display_name, f"onnxruntime cannot load it: {first_line(error)}"
         ) from error
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     labels = labels_by_output(proto)
-    return OpenModel(session, inputs, outputs, labels, labels_in_metadata(metadata), content.shown)
+    return OpenModel(
+        session, inputs, outputs, labels, labels_in_metadata(metadata), content.display_name
+    )
 
 
 def _check_providers(providers) -> list:

@@ -116,19 +116,9 @@ class PrefitClassifier(FittedClassifier):
                 f"predict_proba={self._function!r}; expected a function of X that returns "
                 f"class probabilities"
             )
-        n_samples, n_classes, name = n_rows(X), len(self._check_classes()), self._label()
+        n_samples, n_classes, name = n_rows(X), len(check_labels(self.classes)), self._label()
         proba = both_columns(self._function(X), n_samples, n_classes, name)
         return check_proba(proba, n_samples, n_classes, member=name, allow_abstain=allow_abstain)
-
-    def _check_classes(self):
-        """Return the classes, which have to be at least two different labels."""
-        classes = self.classes_
-        if classes.ndim != 1 or len(classes) < 2 or len(set(classes.tolist())) < len(classes):
-            raise ValueError(
-                f"classes={self.classes!r}; expected at least two different labels, one per "
-                f"column of the probabilities"
-            )
-        return classes
 
     def _label(self):
         """Return the name used in errors."""
@@ -163,6 +153,17 @@ class PrefitClassifier(FittedClassifier):
                 f"predict_proba={self._function!r} cannot: {error}. Use a function defined at the "
                 f"top level of a module, or an instance of a class that is"
             ) from error
+
+
+def check_labels(classes) -> np.ndarray:
+    """Return the classes as an array; raise unless they are at least two different labels."""
+    labels = np.asarray(classes)
+    if labels.ndim != 1 or len(labels) < 2 or len(set(labels.tolist())) < len(labels):
+        raise ValueError(
+            f"classes={classes!r}; expected at least two different labels, one per column of the "
+            f"probabilities"
+        )
+    return labels
 
 
 def both_columns(proba, n_samples, n_classes, name):

@@ -25,6 +25,7 @@ from sklearn_cascade import (
     PrefitClassifier,
     to_onnx,
 )
+from sklearn_cascade.core._confidence import CONFIDENCES
 from sklearn_cascade.exceptions import (
     ConversionError,
     InvalidProbabilitiesError,
@@ -121,6 +122,17 @@ def test_member_that_does_not_convert_is_named(member, kind, message, stage):
     name = ["first", "second"][stage]
     assert (caught.value.member, caught.value.stage, caught.value.kind) == (name, stage, kind)
     assert f"stage {stage} {name!r} ({kind}) cannot be exported" in str(caught.value)
+
+
+@pytest.mark.parametrize("combine", ["mean", "most_confident"])
+def test_confidence_without_onnx_operations_is_named(combine, monkeypatch):
+    """Check that a measure known to cascades alone is refused with those that a file can hold."""
+    monkeypatch.setitem(CONFIDENCES, "squared", lambda proba: (proba**2).sum(axis=1))
+    monkeypatch.setitem(CascadeClassifier._parameter_constraints, "confidence", [str])
+    fitted = cascade(confidence="squared", combine=combine)
+    expected = "confidence='squared' has no ONNX operations; expected one of max_proba, margin, "
+    with pytest.raises(ConversionError, match=expected):
+        to_onnx(fitted, X)
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_report_cannot_be_changed(report):
 
 
 def test_saving_of_free_members_is_no_error():
-    """Check that a first stage that costs nothing and answers all divides nothing by zero."""
+    """Check that a first stage that costs nothing and predicts all rows divides nothing by zero."""
     right = tables()[1]
     members = scripted(right, right)
     free = CascadeClassifier(members, thresholds=0.8, costs=[0, 9]).fit(X[:4], Y[:4]).certify(X, Y)

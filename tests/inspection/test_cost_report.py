@@ -78,9 +78,9 @@ def test_weights_enter_every_figure():
     half = half_interval(ROW_COSTS, weight)
     assert report.cost_interval == pytest.approx((163 / 21 - half, 163 / 21 + half))
     assert report.score == pytest.approx(13 / 21)
-    # Alone, a answers 0 0 0 1 1 0, b 0 1 1 0 0 0, c 0 0 1 0 0 1; ties fall to the first class.
+    # Alone, a predicts 0 0 0 1 1 0, b 0 1 1 0 0 0, c 0 0 1 0 0 1; ties fall to the first class.
     assert report.member_scores == pytest.approx((12 / 21, 16 / 21, 8 / 21))
-    # All together they answer 0 1 1 0 1 1.
+    # All together they predict 0 1 1 0 1 1.
     assert report.full_score == pytest.approx(15 / 21)
 
 
@@ -151,7 +151,7 @@ def test_member_that_fails_has_no_score_of_its_own():
     cascade = cascade_w(members, on_stage_error="keep_previous")
     with pytest.warns(StageFailedWarning, match="stage 1 failed, so 3 rows"):
         report = cascade.cost_report(X, Y)
-    # Rows 2, 3 and 5 keep the answers 0 1 0 of the first stage, all wrong.
+    # Rows 2, 3 and 5 keep the predictions 0 1 0 of the first stage, all wrong.
     assert report.exit_counts == (6, 0, 0)
     assert report.mean_cost == pytest.approx((3 * 1 + 3 * 5) / 6)
     assert report.score == 0.5
@@ -254,7 +254,7 @@ def test_unfitted_estimator_has_no_report():
 
 
 def test_dict_holds_none_where_a_figure_is_undefined():
-    """Check that a stage that answers no row has no score in the dict, which strict JSON takes."""
+    """Check that a stage at which no row exits has no score in the dict, ready for JSON."""
     cascade = CascadeClassifier(members_w(), thresholds=-np.inf).fit(numbered_rows(6), LABELS_W)
     values = cascade.cost_report(numbered_rows(6), LABELS_W).to_dict()
     assert values["exit_scores"] == [0.5, None, None]

@@ -81,7 +81,7 @@ def test_alone_means_the_truncated_ensemble(report, forest):
     assert [(row["name"], row["cost"], row["score"]) for row in alone] == list(
         zip(report.alone_names, COUNTS, expected, strict=True)
     )
-    # The last of them is the row without early exit; it is not told twice.
+    # The last of them is the row without early exit; it is not listed twice.
     assert not [row for row in report.rows() if row["kind"] == "no early exit"]
 
 
@@ -206,7 +206,7 @@ def test_dict_is_ready_for_json(labels):
 
 
 def test_frames_are_reported_by_their_names():
-    """Check that the ensemble is asked with the names it knows, without a warning."""
+    """Check that the ensemble is called with the names it knows, without a warning."""
     pandas = pytest.importorskip("pandas", reason="frames need pandas")
     frame = pandas.DataFrame(X, columns=[f"p{k}" for k in range(64)])
     fitted = RandomForestClassifier(30, random_state=0).fit(frame[:700], Y[:700])
@@ -280,11 +280,11 @@ def test_reporting_leaves_no_trace(hasty, forest):
 
 
 def test_failing_part_keeps_the_report():
-    """Check a later part that fails where answers are kept: the rows concerned are reported."""
-    sure = np.tile([[0.9, 0.1], [0.55, 0.45]], (5, 1))
+    """Check a later part that fails where outputs are kept: the rows concerned are reported."""
+    confident = np.tile([[0.9, 0.1], [0.55, 0.45]], (5, 1))
     rows, y = numbered_rows(10), np.arange(10) % 2
     vote = VotingClassifier([("a", GaussianNB()), ("b", GaussianNB())], voting="soft").fit(rows, y)
-    vote.estimators_ = [ScriptedMember(sure), FailingMember(sure)]
+    vote.estimators_ = [ScriptedMember(confident), FailingMember(confident)]
     cascade = CascadeClassifier.from_ensemble(vote, stopping="exact", costs=[1, 1])
     cascade = cascade.with_thresholds(0.5).set_params(on_stage_error="keep_previous")
     with pytest.warns(StageFailedWarning, match="members_1_2"):

@@ -37,21 +37,21 @@ def test_evidence_about_shares_is_fair_by_enumeration(n_calibration, share):
 def test_evidence_about_confidence_is_fair_by_enumeration(n_calibration):
     """Check the interval of the mean, and that evidence is at most 1 on average within it."""
     alpha, n_served, values = 0.2, 15, np.array([0.5, 1.0])
-    sure = np.linspace(0.01, 0.99, 25)
-    missed = np.zeros(len(sure))
+    shares = np.linspace(0.01, 0.99, 25)
+    missed = np.zeros(len(shares))
     for then in range(n_calibration + 1):
         confidence = np.repeat(values, [n_calibration - then, then])
         monitor = watch(rows(np.zeros(n_calibration, int), confidence), ["only"], alpha=alpha)
         known = monitor.summary()["confidence"]
         assert known["low"] <= known["then"] <= known["high"]
-        means = values[0] + sure * (values[1] - values[0])
+        means = values[0] + shares * (values[1] - values[0])
         outside = (means < known["low"]) | (means > known["high"])
-        missed += outside * binom.pmf(then, n_calibration, sure)
-        fair = np.zeros(len(sure))
+        missed += outside * binom.pmf(then, n_calibration, shares)
+        fair = np.zeros(len(shares))
         for now in range(n_served + 1):
             served = rows(np.zeros(n_served, int), np.repeat(values, [n_served - now, now]))
             evidence = monitor.reset().update(served).summary()["confidence"]["evidence"]
-            fair += evidence * binom.pmf(now, n_served, sure)
+            fair += evidence * binom.pmf(now, n_served, shares)
         assert np.all(fair[~outside] <= 1 + 1e-9)
     assert np.all(missed <= alpha / 2)
 
@@ -82,7 +82,7 @@ def test_rows_alike_seldom_raise_an_alarm_however_often_one_looks(n_calibration,
         ({"a": 8.5, "b": 1.5}, 1000),
         ({"shares": [0.4, 0.2, 0.4]}, 200),
     ],
-    ids=["five points", "less sure", "surer", "thirty points"],
+    ids=["five points", "less confident", "more confident", "thirty points"],
 )
 def test_drift_is_found_within_some_rows(change, n_samples):
     """Check, for 20 streams against 5,000 calibration rows, that each alarm comes in time."""

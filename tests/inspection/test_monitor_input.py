@@ -18,7 +18,7 @@ from tests.inspection.monitor_data import (
 
 @pytest.mark.parametrize("confidence", [1.0, 0.5, 1 + 1e-7])
 def test_constant_confidence_is_no_trouble(confidence):
-    """Check calibration rows that are all equally sure, also beyond 1 by rounding."""
+    """Check calibration rows that are all equally confident, also beyond 1 by rounding."""
     monitor = watch(rows([0] * 700 + [1] * 300, confidence), NAMES[:2])
     assert not monitor.update(rows([0] * 70 + [1] * 30, confidence)).drifted
     assert monitor.reset().update(rows([0] * 70 + [1] * 30, 0.75)).drifted
@@ -75,7 +75,7 @@ def test_wrong_batch_is_refused_and_leaves_no_trace(served, error, message):
     ],
 )
 def test_wrong_reference_is_refused(reference, names, error, message):
-    """Check that what tells nothing about calibration rows raises at once."""
+    """Check that what holds nothing about calibration rows raises at once."""
     with pytest.raises(error, match=message):
         ExitMonitor(reference, names=names)
 

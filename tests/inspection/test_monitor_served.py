@@ -54,8 +54,8 @@ def test_report_certificate_and_certified_cascade_tell_the_shares(watched_digits
     assert monitor.update(cascade.predict_details(16 - X)).drifted
     then = [stage["share_then"] for stage in ExitMonitor(report).summary()["stages"]]
     np.testing.assert_allclose(then, report.exit_rates, rtol=1e-12)
-    told = ExitMonitor(certified).summary()
-    assert [stage["share_then"] for stage in told["stages"]] == [
+    summary = ExitMonitor(certified).summary()
+    assert [stage["share_then"] for stage in summary["stages"]] == [
         stage["n_samples"] / certificate.n_certification for stage in certificate.stages
     ]
     assert [s["name"] for s in ExitMonitor(report, names=["a", "b"]).summary()["stages"]] == [

@@ -21,10 +21,10 @@ def test_order_of_rows_and_batches_does_not_matter():
     rng = np.random.default_rng(1)
     served = draw(rng, 300)
     kept = CascadePrediction(*(part.copy() for part in served))
-    whole, apart = watch().update(served), watch()
+    together, apart = watch().update(served), watch()
     for part in np.split(rng.permutation(300), [1, 40, 41, 200]):
         apart.update(CascadePrediction(*(values[part] for values in served)))
-    assert_same_figures(whole, apart)
+    assert_same_figures(together, apart)
     for before, after in zip(kept, served, strict=True):
         np.testing.assert_array_equal(before, after)
 

@@ -15,7 +15,7 @@ X = numbered_rows(60)
 
 
 def table(skill, silent=0.0):
-    """Return probabilities that lean to the truth; some rows are NaN."""
+    """Return probabilities that lean to the true label; some rows are NaN."""
     proba = np.eye(3)[Y] * skill + RNG.dirichlet(np.ones(3), 60) * (1 - skill)
     proba[RNG.random(60) < silent] = np.nan
     return proba
@@ -29,7 +29,7 @@ def two(silent=0.0):
 @pytest.mark.filterwarnings("ignore::sklearn_cascade.exceptions.AllAbstainedWarning")
 @pytest.mark.parametrize("scoring", ["accuracy", "neg_log_loss", "f1_macro"])
 def test_abstentions_count_as_the_class_shares(scoring):
-    """Check that members and the full ensemble are scored as they would answer alone."""
+    """Check that members and the full ensemble are scored as they would be alone."""
     members = two(silent=0.3)
     ensemble = AveragingEnsemble(members, allow_abstain=True).fit(X, Y)
     report = ensemble.cost_report(X, Y, scoring=scoring)
@@ -45,8 +45,8 @@ def test_log_loss_of_rows_that_lack_a_class():
     """Check that tuning, report and scorer agree where the rows do not show every class."""
     cascade = CascadeClassifier(two(), scoring="neg_log_loss", costs=[1, 5]).fit(X, Y)
     rows = Y < 2
-    truth = cascade.predict_proba(X[rows])[np.arange(rows.sum()), Y[rows]]
-    expected = pytest.approx(np.log(truth).mean(), rel=1e-12)
+    true_proba = cascade.predict_proba(X[rows])[np.arange(rows.sum()), Y[rows]]
+    expected = pytest.approx(np.log(true_proba).mean(), rel=1e-12)
     assert cascade.cost_report(X[rows], Y[rows]).score == expected
     assert make_cost_scorer("neg_log_loss")(cascade, X[rows], Y[rows]) == expected
     assert cascade.cost_report(X, Y).score == pytest.approx(cascade.tuned_score_, abs=1e-12)
@@ -64,9 +64,9 @@ class Poisoned(ScriptedMember):
 @pytest.mark.parametrize("on_stage_error", ["keep_previous", "raise"])
 def test_failure_on_rows_that_never_reach_a_stage_does_not_count(on_stage_error):
     """Check that the report shows the exits of predict_details, though the member alone failed."""
-    sure = table(0.2)
-    sure[0] = [1, 0, 0]
-    members = [("a", ScriptedMember(sure)), ("b", Poisoned(table(0.9)))]
+    confident = table(0.2)
+    confident[0] = [1, 0, 0]
+    members = [("a", ScriptedMember(confident)), ("b", Poisoned(table(0.9)))]
     cascade = CascadeClassifier(members, thresholds=0.95, on_stage_error=on_stage_error)
     details = cascade.fit(X, Y).predict_details(X)
     report = cascade.cost_report(X, Y)

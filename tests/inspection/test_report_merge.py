@@ -178,7 +178,7 @@ def test_member_that_failed_in_a_part_has_no_score():
     assert np.isfinite(second.member_scores).all()
     report = first.merge(second)
     assert np.isnan(report.member_scores[2])
-    # The rows of the part that failed keep the answer of the stage before, and paid for the call.
+    # The rows of the part that failed keep the output of the stage before; the call has its cost.
     assert report.exit_counts == (0, 3, 3)
     assert report.exit_costs[1] == sum(COSTS_W)
 

@@ -86,7 +86,7 @@ def test_costs_are_shown_to_three_digits(cost, unit, shown):
 
 
 def test_dash_stands_for_what_is_not_known():
-    """Check the line of a stage that answers no row."""
+    """Check the line of a stage at which no row exits."""
     report = cascade_w(thresholds=-np.inf).cost_report(X, Y)
     assert cells(report, "exit 1 b") == ["0", "0.0%", "5.00", "MFLOPs", "-"]
 

@@ -100,12 +100,12 @@ def test_any_scoring_may_be_weighed_against_cost():
     """Check scorers by name and a function of the form scorer(estimator, X, y)."""
     cascade = cascade_w(thresholds=-np.inf)
     proba = cascade.predict_proba(X_W)
-    answers = {
+    expected = {
         "neg_log_loss": -log_loss(Y_W, proba),
         "f1_macro": f1_score(Y_W, proba.argmax(axis=1), average="macro"),
         lambda estimator, X, y: estimator.predict(X).sum(): 2.0,
     }
-    for scoring, score in answers.items():
+    for scoring, score in expected.items():
         value = make_cost_scorer(scoring, cost_weight=0.5)(cascade, X_W, Y_W)
         assert value == pytest.approx(score - 0.5)
 
