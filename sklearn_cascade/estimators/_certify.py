@@ -7,7 +7,6 @@ report.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -317,8 +316,7 @@ def check_tuning_size(tuning_size: Any, n_kept: int) -> int:
     return int(size) if is_count else max(1, int(size * n_kept))
 
 
-@dataclass(frozen=True)
-class ReportWriter:
+class ReportWriter(NamedTuple):
     """Turns the counts of one certification into its report."""
 
     spec: CertificateSpec

@@ -7,7 +7,6 @@ predict for held-out rows; `choose_policy` takes these to tuning and returns the
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from numbers import Integral
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -188,7 +187,7 @@ def choose_policy(
         confidence = {name: found.confidence for name, found in fitted_confidences.items()}
         seconds = _confidence_seconds(fitted_confidences, held_out.proba, weights)
         if isinstance(cascade.costs, str):
-            members = replace(members, costs=members.costs + seconds)
+            members = members._replace(costs=members.costs + seconds)
     tuning = TuningFigures()
     if thresholds is None:
         tuned = tune_cascade(

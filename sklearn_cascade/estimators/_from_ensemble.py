@@ -100,7 +100,7 @@ def mark_additive_parts(fitted: FittedCascade) -> FittedMembers:
         weights = np.array(policy.weights)
         chained = np.allclose(shares / shares.sum(), weights / weights.sum(), rtol=1e-12)
     stages = tuple(stage._replace(is_additive=bool(chained)) for stage in members.stages)
-    return replace(members, stages=stages)
+    return members._replace(stages=stages)
 
 
 def compare_with_full_ensemble(

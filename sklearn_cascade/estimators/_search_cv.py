@@ -496,8 +496,7 @@ class CascadeSearchCV(CallbackSupportMixin, BaseCascade):
         return cascade._with_fitted(
             replace(
                 fitted,
-                members=replace(
-                    fitted.members,
+                members=fitted.members._replace(
                     costs=spec.costs if is_learned else fitted.members.costs,
                     cost_conditions=members.cost_conditions,
                 ),

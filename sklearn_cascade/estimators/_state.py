@@ -1,11 +1,11 @@
-"""What a fit finds: frozen dataclasses, built once, and the read-only attributes that show them."""
+"""What a fit finds, built once and never changed, and the read-only attributes that show it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from sklearn_cascade.estimators._routing import Policy, Stage
 from sklearn_cascade.inspection._certification_report import CertificationReport
 
 
-@dataclass(frozen=True)
-class FittedMembers:
+class FittedMembers(NamedTuple):
     """The fitted members of a cascade, an ensemble or a search, and what they cost."""
 
     stages: tuple[Stage, ...]
@@ -32,8 +31,7 @@ class FittedMembers:
         return [stage.name for stage in self.stages]
 
 
-@dataclass(frozen=True)
-class TuningFigures:
+class TuningFigures(NamedTuple):
     """Score and mean cost on the held-out rows; for parts of one ensemble, its disagreement."""
 
     score: float | None = None
@@ -44,8 +42,7 @@ class TuningFigures:
     disagreement_bound: float | None = None
 
 
-@dataclass(frozen=True)
-class FitRecord:
+class FitRecord(NamedTuple):
     """What a certificate has to know of a fit.
 
     The hashes (n_hashed,) of the rows that it used, None where they cannot be told; and what the
@@ -61,7 +58,10 @@ class FitRecord:
         return None if kept is None else StagePredictions(**kept)
 
 
-@dataclass(frozen=True)
+_NO_TUNING, _NO_RECORD = TuningFigures(), FitRecord()
+
+
+@dataclass(frozen=True, eq=False)
 class FittedCascade:
     """All that the fit of a cascade finds.
 
@@ -71,21 +71,19 @@ class FittedCascade:
     members: FittedMembers
     policy: Policy
     confidence_seconds: np.ndarray | None = None  # (n_stages,), of a learned confidence
-    tuning: TuningFigures = TuningFigures()
-    record: FitRecord = FitRecord()
+    tuning: TuningFigures = _NO_TUNING
+    record: FitRecord = _NO_RECORD
     certificate: CertificationReport | None = None
 
 
-@dataclass(frozen=True)
-class FittedEnsemble:
+class FittedEnsemble(NamedTuple):
     """All that the fit of an averaging ensemble finds."""
 
     members: FittedMembers
     weights: np.ndarray  # (n_stages,)
 
 
-@dataclass(frozen=True)
-class FittedSearch:
+class FittedSearch(NamedTuple):
     """The members that a search fitted on all rows, none without refit, and the rows it used."""
 
     members: FittedMembers
