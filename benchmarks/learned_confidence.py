@@ -13,7 +13,8 @@ from benchmarks import learned_confidence_validity
 from benchmarks.learned_confidence_overhead import print_overhead
 from benchmarks.published_pools import Pool, best_single, load_pools
 from benchmarks.tables import print_header, print_line, spread
-from sklearn_cascade.search._cross_fit import cross_fit_choice, training_rows
+from sklearn_cascade.core._samples import training_rows
+from sklearn_cascade.search._cross_fit import cross_fit_choice
 from sklearn_cascade.search._predictions import check_predictions
 from sklearn_cascade.search._strategy import Options, run_search, validate_options
 
@@ -113,7 +114,7 @@ def _search(tuning: Pool, test: Pool, confidence: str, max_stages: int) -> list[
         verbose=0,
     )
     options = validate_options(predictions, options, fold=fold, sample=sample)
-    parts, others = training_rows(fold, sample)
+    parts, others = zip(*training_rows(fold, sample), strict=True)
     front, *fronts = run_search(predictions, options, "", rows=[None, *others], names=tuning.names)
     single = best_single(front)
     aims = [{"max_score_loss": 0.0}, {"max_cost": single.mean_cost}]

@@ -1,8 +1,8 @@
-"""Samples as arrays: the columns of their labels, an even choice of them, timed calls."""
+"""Samples as arrays: columns of labels, an even choice, rows outside folds; and timed calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -20,6 +20,15 @@ def label_columns(y: Any, classes: np.ndarray) -> NDArray[np.intp]:
 def evenly_spaced(n_items: int, n_kept: int) -> NDArray[np.intp]:
     """Return `n_kept` positions among `n_items`, at most all, first and last included."""
     return np.linspace(0, n_items - 1, min(n_items, n_kept)).astype(np.intp)
+
+
+def training_rows(
+    fold: np.ndarray, sample: np.ndarray
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield the rows of each fold, and the rows of all other samples, which choose for it."""
+    for test_fold in np.unique(fold):
+        rows = np.flatnonzero(fold == test_fold)
+        yield rows, np.flatnonzero(~np.isin(sample, sample[rows]))
 
 
 def time_calls(

@@ -338,11 +338,11 @@ def choose_policy(
             class_shares=members.class_shares,
             **folds,
         )
-        if not tuned.reaches_floor:
+        if not tuned.reaches_target:
             warn_caller(
                 f"combine={cascade.combine!r} reaches {tuned.score:.6g} on held-out rows at best; "
-                f"{tuned.floor:.6g} is reached by one member alone, hence by combine='last' or "
-                f"'auto'",
+                f"{tuned.target_score:.6g} is reached by one member alone, hence by combine='last' "
+                f"or 'auto'",
                 ScoreNotReachedWarning,
             )
         combine, thresholds = tuned.combine, np.array(tuned.thresholds)

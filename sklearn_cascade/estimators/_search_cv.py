@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_cascade._compat import CallbackSupportMixin, FitTasks, StrOptions, with_callbacks
 from sklearn_cascade.core._combination import COMBINATIONS
 from sklearn_cascade.core._confidence import CONFIDENCES
+from sklearn_cascade.core._samples import training_rows
 from sklearn_cascade.core._scoring import check_scoring, score_probabilities
 from sklearn_cascade.estimators._base import BaseCascade, active_members
 from sklearn_cascade.estimators._cascade import CascadeClassifier
@@ -25,7 +26,6 @@ from sklearn_cascade.search._cross_fit import (
     add_cross_fitted_scores,
     cross_fit_choice,
     replay,
-    training_rows,
     tuned_candidates,
 )
 from sklearn_cascade.search._front import OperatingPoint, ParetoFront, check_constraints
@@ -442,10 +442,12 @@ class CascadeSearchCV(CallbackSupportMixin, BaseCascade):
         counted = slice(None) if predictions.counted is None else predictions.counted
         fold, sample = held_out.fold[counted], held_out.samples[counted]
         # No row is scored by a choice it had a part in, also where folds overlap.
-        parts, others = training_rows(fold, sample)
+        parts, others = zip(*training_rows(fold, sample), strict=True)
         options = Options(**{name: getattr(self, name) for name in Options._fields})
-        billed = isinstance(self.costs, str)
-        options = validate_options(predictions, options, fold=fold, sample=sample, billed=billed)
+        costs_in_seconds = isinstance(self.costs, str)
+        options = validate_options(
+            predictions, options, fold=fold, sample=sample, costs_in_seconds=costs_in_seconds
+        )
         cross_fitted = all(len(rows) for rows in others)
         self.front_, *fronts = run_search(
             predictions,

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn_cascade.core._combination import COMBINATIONS
 from sklearn_cascade.core._costs import within_limit, worst_case_cost
 from sklearn_cascade.core._pareto import non_dominated, round_score
-from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels
+from sklearn_cascade.search._pool_confidence import PoolConfidenceModels, SearchConfidence
 from sklearn_cascade.search._predictions import PoolPredictions
 
 # The models behind an output, ascending; or a combination and the models in running order.
@@ -65,7 +65,7 @@ def make_cascade(
     predictions: PoolPredictions,
     combine: str,
     members: tuple[int, ...],
-    confidence: Confidence = "max_proba",
+    confidence: SearchConfidence = "max_proba",
 ) -> Candidate:
     """Return one cascade; a learned confidence depends on more, and may add to its costs."""
     costs, learned = predictions.stage_costs(members), isinstance(confidence, PoolConfidenceModels)

@@ -65,14 +65,6 @@ def _shuffled_folds(n_samples: int, n_folds: int) -> np.ndarray:
     return np.random.default_rng(0).permutation(n_samples) % n_folds
 
 
-def training_rows(
-    fold: np.ndarray, sample: np.ndarray
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return the rows of each fold, and the rows of other samples, which choose for it."""
-    parts = [np.flatnonzero(fold == k) for k in np.unique(fold)]
-    return parts, [np.flatnonzero(~np.isin(sample, sample[part])) for part in parts]
-
-
 def add_cross_fitted_scores(
     predictions: PoolPredictions,
     options: Options,
@@ -168,7 +160,7 @@ def replay(
             for p in np.flatnonzero(wanted[i]).tolist():
                 subset = subsets[p]
                 stage, value = _exit(statistics, *tuned[i], parts[p])
-                score[i, p] = _weighted_sum(value, subset.value_weight, subset.value_scale)
+                score[i, p] = _weighted_sum(value, subset.score_weight, subset.score_scale)
                 cost[i, p] = _weighted_sum(paid[stage], subset.row_weight, subset.row_scale)
     if not is_additive(options.scoring):
         for i, (candidate, thresholds) in enumerate(tuned):

@@ -19,7 +19,7 @@ from sklearn_cascade.search._candidates import (
     join,
     sort_candidates,
 )
-from sklearn_cascade.search._pool_confidence import Confidence
+from sklearn_cascade.search._pool_confidence import SearchConfidence
 from sklearn_cascade.search._predictions import PoolPredictions, RowSubset, subset_rows
 from sklearn_cascade.search._statistics import (
     Statistics,
@@ -50,7 +50,7 @@ class Settings(NamedTuple):
     combinations: tuple[str, ...]
     max_stages: int
     order: str
-    confidence: Confidence
+    confidence: SearchConfidence
     n_thresholds: int  # at each stage, besides "never"
     scoring: str  # a sum over rows
     max_worst_cost: float | None
@@ -427,7 +427,7 @@ class ThresholdCounts:
     def _add_rows(self, histogram: ThresholdHistogram, candidate: Candidate) -> None:
         """Add the rows to the sums of one candidate, before its first stage."""
         values = [self._value[self._index[key]] for key in candidate.output_keys]
-        histogram.add_rows(values, self._subset.value_weight, self._subset.row_weight)
+        histogram.add_rows(values, self._subset.score_weight, self._subset.row_weight)
 
 
 def collect_for(

@@ -18,7 +18,7 @@ from sklearn_cascade.exceptions import InfeasibleConstraintError
 from sklearn_cascade.inspection._cost_report import CascadePrediction
 from sklearn_cascade.inspection._tables import Table, format_cost
 from sklearn_cascade.search._candidates import Candidate
-from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels
+from sklearn_cascade.search._pool_confidence import PoolConfidenceModels, SearchConfidence
 from sklearn_cascade.search._predictions import PoolPredictions, exit_outputs, make_combiner
 
 if TYPE_CHECKING:
@@ -265,11 +265,11 @@ class ParetoFront(Sequence[OperatingPoint]):
         by_score = bool(constraints) and min_score is None and max_score_loss is None
         good = np.ones(len(self), dtype=bool)
         if not by_score:
-            floors = [] if min_score is None else [min_score]
+            targets = [] if min_score is None else [min_score]
             if max_score_loss is not None or min_score is None:
                 best_single = max(point.score for point in self if point.kind == "single")
-                floors.append(best_single - (max_score_loss or 0.0))
-            good = self.score >= max(floors) - 10.0**-SCORE_DECIMALS
+                targets.append(best_single - (max_score_loss or 0.0))
+            good = self.score >= max(targets) - 10.0**-SCORE_DECIMALS
         if (good & affordable).any():
             return self._first(good & affordable, by_score)
         if not nearest:
@@ -602,7 +602,7 @@ def make_evaluator(
     predictions: PoolPredictions,
     names: Sequence[str],
     candidates: Sequence[Candidate],
-    confidence: Confidence,
+    confidence: SearchConfidence,
     *,
     with_confidences: bool,
 ) -> FrontEvaluator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,19 +17,21 @@ from sklearn_cascade.tuning._fit_confidence import (
     LearnedConfidence,
     TrainingData,
     confidence_seconds,
-    fit,
+    fit_stage_confidence,
 )
 
 # Rows that are learned from at most: some thirty weights gain nothing from more.
 _MAX_ROWS = 200_000
 _BLOCK_ROWS = 2**14
+# Of any candidate of a search.
+SearchConfidence: TypeAlias = "str | Callable | PoolConfidenceModels"
 
 
 class PoolConfidenceModels:
     """Estimate the probability that the output after some models of a pool is right.
 
     `fold` and `sample` (n_samples,) are the fold of each row, and which sample it is where folds
-    overlap; `billed` says whether costs are seconds, so that those of the confidence are added.
+    overlap. With `costs_in_seconds` the seconds of the confidence are added to the costs.
     """
 
     def __init__(
@@ -39,11 +41,11 @@ class PoolConfidenceModels:
         fold: np.ndarray,
         sample: np.ndarray,
         *,
-        billed: bool = False,
+        costs_in_seconds: bool = False,
     ) -> None:
         self._predictions, self._learned = predictions, learned
         self._fold, self._sample = fold, sample
-        self._billed = billed
+        self._costs_in_seconds = costs_in_seconds
         self._seconds: float | None = None
         self._fitted: dict[tuple, FittedConfidence] = {}
         # Threads that need the same model wait for the first of them to fit it.
@@ -60,7 +62,7 @@ class PoolConfidenceModels:
 
     def costs(self, combine: str, n_stages: int) -> np.ndarray:
         """Return what the confidence adds to the cost of each stage: shape (n_stages,)."""
-        return self.seconds(combine, n_stages) if self._billed else np.zeros(n_stages)
+        return self.seconds(combine, n_stages) if self._costs_in_seconds else np.zeros(n_stages)
 
     def seconds(self, combine: str, n_stages: int) -> np.ndarray:
         """Return the seconds of the confidence for a row after each stage: shape (n_stages,).
@@ -87,7 +89,7 @@ class PoolConfidenceModels:
             if key not in self._fitted:
                 data = self._training_data(combine, members)
                 n_labels = self._predictions.n_labels
-                self._fitted[key] = fit(self._learned.estimator, data, n_labels)
+                self._fitted[key] = fit_stage_confidence(self._learned.estimator, data, n_labels)
             return self._fitted[key]
 
     def _training_data(self, combine: str, members: Sequence[int]) -> TrainingData:
@@ -116,12 +118,13 @@ class PoolConfidenceModels:
         )
 
 
-# Of any candidate of a search.
-Confidence = str | Callable | PoolConfidenceModels
-
-
 def confidence_of(
-    confidence: Confidence, combine: str, members: Sequence[int], rows: slice, *, is_gate: bool
+    confidence: SearchConfidence,
+    combine: str,
+    members: Sequence[int],
+    rows: slice,
+    *,
+    is_gate: bool,
 ) -> Any:
     """Return the confidence of some rows once `members` have run; None where it is not needed."""
     if not isinstance(confidence, PoolConfidenceModels):

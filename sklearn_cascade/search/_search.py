@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sklearn_cascade.core._costs import DEFAULT_COST_UNITS
+from sklearn_cascade.core._samples import training_rows
 from sklearn_cascade.core._validation import check_sample_weight, numbers_by_name
 from sklearn_cascade.inspection._latency import MeasuredCosts
-from sklearn_cascade.search._cross_fit import add_cross_fitted_scores, choose_folds, training_rows
+from sklearn_cascade.search._cross_fit import add_cross_fitted_scores, choose_folds
 from sklearn_cascade.search._front import ParetoFront
 from sklearn_cascade.search._predictions import check_predictions
 from sklearn_cascade.search._strategy import Options, run_search, validate_options
@@ -185,16 +186,18 @@ def search_cascades(
     cross_fitted, fold = choose_folds(cv, predictions, options)
     sample = np.arange(predictions.n_samples)
     # Seconds of a learned confidence can be added to no other unit.
-    billed = isinstance(costs, MeasuredCosts) and predictions.has_proba
-    options = validate_options(predictions, options, fold=fold, sample=sample, billed=billed)
+    costs_in_seconds = isinstance(costs, MeasuredCosts) and predictions.has_proba
+    options = validate_options(
+        predictions, options, fold=fold, sample=sample, costs_in_seconds=costs_in_seconds
+    )
 
     # Search all rows and, for cross-fitted scores, those outside of each fold.
-    parts, others = training_rows(fold, sample) if cross_fitted else ([], [])
+    folds = list(training_rows(fold, sample)) if cross_fitted else []
     front, *fold_fronts = run_search(
         predictions,
         options,
         cost_unit or getattr(costs, "unit", None) or DEFAULT_COST_UNITS["given"],
-        rows=[None, *others],
+        rows=[None, *(others for _, others in folds)],
         names=names,
         train_costs=train_costs,
     )
@@ -202,6 +205,7 @@ def search_cascades(
     # Cross-fit: choose without each fold, and evaluate on it.
     if not cross_fitted:
         return front
+    parts = [rows for rows, _ in folds]
     return add_cross_fitted_scores(predictions, options, front, fold_fronts, parts)
 
 

@@ -14,7 +14,11 @@ from sklearn_cascade.core._combination import LabelCombiner, ProbaCombiner
 from sklearn_cascade.core._confidence import compute_confidence
 from sklearn_cascade.core._scoring import is_count, sample_scores
 from sklearn_cascade.search._candidates import Key
-from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels, confidence_of
+from sklearn_cascade.search._pool_confidence import (
+    PoolConfidenceModels,
+    SearchConfidence,
+    confidence_of,
+)
 from sklearn_cascade.search._predictions import PoolPredictions
 
 # Probabilities of one model in one block: running sums stay in the cache.
@@ -45,7 +49,7 @@ def collect_statistics(
     other_keys: Sequence[Key],
     blocks: Sequence[slice],
     *,
-    confidence: Confidence,
+    confidence: SearchConfidence,
     scoring: str,
     n_jobs: int,
 ) -> Statistics:
@@ -87,7 +91,7 @@ class _Reader(ABC):
         self,
         predictions: PoolPredictions,
         statistics: Statistics,
-        confidence: Confidence,
+        confidence: SearchConfidence,
         scoring: str,
     ) -> None:
         self._predictions, self._statistics = predictions, statistics

@@ -39,7 +39,11 @@ from sklearn_cascade.search._front import (
     make_evaluator,
 )
 from sklearn_cascade.search._greedy import search_greedily
-from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels, confidence_of
+from sklearn_cascade.search._pool_confidence import (
+    PoolConfidenceModels,
+    SearchConfidence,
+    confidence_of,
+)
 from sklearn_cascade.search._predictions import PoolPredictions, exit_outputs
 from sklearn_cascade.search._statistics import blocks_of
 from sklearn_cascade.tuning._fit_confidence import LearnedConfidence, as_learned_confidence
@@ -64,7 +68,7 @@ class Options(NamedTuple):
     max_stages: int
     order: str
     combine: str
-    confidence: Confidence | LearnedConfidence
+    confidence: SearchConfidence | LearnedConfidence
     n_thresholds: int
     method: str
     scoring: str | Callable
@@ -79,13 +83,12 @@ def validate_options(
     *,
     fold: np.ndarray,
     sample: np.ndarray,
-    billed: bool = False,
+    costs_in_seconds: bool = False,
 ) -> Options:
     """Check the options, and replace a learned confidence by the models of the pool.
 
     `fold` and `sample` (n_samples,) are the fold of each row, and which sample it is where folds
-    overlap; `billed` says whether costs are seconds, so that those of a learned confidence are
-    added to them.
+    overlap; with `costs_in_seconds` those of a learned confidence are added to the costs.
     """
     learned = as_learned_confidence(options.confidence)
     check_one_of("order", options.order, ("cost", "any"))
@@ -118,7 +121,9 @@ def validate_options(
     if learned is None:
         return options
     return options._replace(
-        confidence=PoolConfidenceModels(predictions, learned, fold, sample, billed=billed)
+        confidence=PoolConfidenceModels(
+            predictions, learned, fold, sample, costs_in_seconds=costs_in_seconds
+        )
     )
 
 
@@ -191,7 +196,7 @@ def _search(
     )
     counts = count_cascades(predictions.n_models, settings.max_stages, settings.order)
     n_cascades = len(settings.combinations) * sum(count for _, count in counts)
-    progress.say(
+    progress.report(
         f"{predictions.n_models} models, {predictions.n_samples:,} rows, {n_cascades:,} cascades: "
         f"{'greedy' if greedy else 'exhaustive'} (all of them: about {seconds:.0f} s on one core)"
     )
@@ -226,7 +231,7 @@ class Progress:
         self._lock = Lock()
         self._done, self._total, self._task = 0, 0, ""
 
-    def say(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """Print a line."""
         if self._verbose:
             print(f"[search_cascades] {text}", flush=True)
@@ -240,7 +245,7 @@ class Progress:
         with self._lock:
             before, self._done = self._done, self._done + 1
             if self._total >= 10 and 10 * self._done // self._total > 10 * before // self._total:
-                self.say(f"{self._task}: {self._done:,} of {self._total:,}")
+                self.report(f"{self._task}: {self._done:,} of {self._total:,}")
 
 
 def _search_near_front(
@@ -271,7 +276,7 @@ def _search_near_front(
         ensembles = [candidate for candidate in first.candidates if not candidate.exits]
         sets = _sets_near_front(predictions, settings, first)
         n_evaluated = first.n_evaluated
-    progress.say(f"{len(sets):,} sets of models are searched with the confidence asked for")
+    progress.report(f"{len(sets):,} sets of models are searched with the confidence asked for")
     cascades = [
         make_cascade(predictions, combine, members, settings.confidence)
         for members in sets
@@ -331,7 +336,7 @@ def predict(
     predictions: PoolPredictions,
     candidate: Candidate,
     thresholds: Sequence[float],
-    confidence: Confidence | LearnedConfidence,
+    confidence: SearchConfidence | LearnedConfidence,
 ) -> np.ndarray:
     """Return the outputs of one candidate for all rows: (n_samples, n_classes), or columns."""
     combine, members = candidate.combine, candidate.members

@@ -20,7 +20,7 @@ from sklearn_cascade.core._learned_confidence import (
     confidence_features,
     proba_columns,
 )
-from sklearn_cascade.core._samples import time_calls
+from sklearn_cascade.core._samples import time_calls, training_rows
 
 # With fewer rows a learner of a dozen features learns nothing.
 MIN_ROWS = 100
@@ -113,14 +113,13 @@ def fit_confidences(
         if combination not in combinations:
             continue
         combine = "mean" if combination == "mean" else "last"
-        rest = (sample_weight, fold, sample)
         stages = list(
             islice(
-                _stage_training_data(proba, y, combine, weights, rest),
+                _stage_training_data(proba, y, combine, weights, sample_weight, fold, sample),
                 len(proba) - (combination != "most_confident"),
             )
         )
-        fits = [fit(learned.estimator, data, proba[0].shape[1]) for data in stages]
+        fits = [fit_stage_confidence(learned.estimator, data, proba[0].shape[1]) for data in stages]
         held_out = [
             fitted.held_out(fold).predict(data.columns, data.label, data.previous)
             for data, fitted in zip(stages, fits, strict=True)
@@ -139,15 +138,15 @@ def _stage_training_data(
     y: np.ndarray,
     combine: str,
     weights: Sequence[float],
-    rest: tuple[np.ndarray, np.ndarray, np.ndarray],
+    *row_data: np.ndarray,
 ) -> Iterator[TrainingData]:
-    """Yield the training data after each stage; `rest` is weight, fold and sample of each row."""
+    """Yield the training data after each stage; `row_data`: weight, fold and sample of each row."""
     combiner = ProbaCombiner(combine, remember=True)
     rules = [None] * len(proba)
     for combined, _ in combine_stages(combiner, proba, rules, weights, n_gates=0):
         label = combined.argmax(axis=1)
         previous = combiner.previous_outputs()
-        yield TrainingData(proba_columns(combined), label, previous, label == y, *rest)
+        yield TrainingData(proba_columns(combined), label, previous, label == y, *row_data)
 
 
 class TrainingData(NamedTuple):
@@ -181,7 +180,7 @@ class FittedConfidence(NamedTuple):
         return CrossFittedConfidence({k: self.by_fold.get(k, self.model) for k in folds}, fold)
 
 
-def fit(learner: Any, data: TrainingData, n_classes: int) -> FittedConfidence:
+def fit_stage_confidence(learner: Any, data: TrainingData, n_classes: int) -> FittedConfidence:
     """Fit a learner on all rows, and on all folds but one; None is a logistic regression.
 
     An error if there are fewer than 100 rows, or if no rows are left outside a fold.
@@ -193,12 +192,13 @@ def fit(learner: Any, data: TrainingData, n_classes: int) -> FittedConfidence:
             f"{MIN_ROWS}, or one of the other confidences, which learn nothing"
         )
     model, by_fold = _fit_model(learner, data.take(counted), n_classes), {}
-    for held_out in np.unique(data.fold).tolist():
-        in_fold = data.fold == held_out
-        others = counted & ~in_fold & ~np.isin(data.sample, data.sample[in_fold])
-        if not others.any():
+    for test_rows, others in training_rows(data.fold, data.sample):
+        others = others[counted[others]]
+        if not len(others):
             raise ValueError("confidence='learned' needs at least two folds of other rows")
-        by_fold[held_out] = _fit_model(learner, data.take(others), n_classes, start=model)
+        by_fold[int(data.fold[test_rows[0]])] = _fit_model(
+            learner, data.take(others), n_classes, start=model
+        )
     return FittedConfidence(model, by_fold)
 
 

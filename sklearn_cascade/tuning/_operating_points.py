@@ -1,4 +1,7 @@
-"""Operating points of one cascade: the cheapest that reaches a score, and a Pareto front."""
+"""Operating points of one cascade: the cheapest that reaches a score, and a Pareto front.
+
+They are `ThresholdPoint`s; the `OperatingPoint` of a search, with members, is in search/_front.py.
+"""
 
 from __future__ import annotations
 
@@ -27,33 +30,33 @@ class ThresholdPoint(NamedTuple):
     score: float
     cost: float
 
-    def rank(self, floor: float) -> tuple[float, ...]:
-        """Return a key for sorting: points that reach the floor, then cheap, then good ones.
+    def rank(self, target: float) -> tuple[float, ...]:
+        """Return a key for sorting: points that reach the target, then cheap, then good ones.
 
-        Short of the floor the score decides before the cost. Rounded, so that sums taken in
+        Short of the target the score decides before the cost. Rounded, so that sums taken in
         another order rank the same.
         """
         cost = float(f"{self.cost:.10g}")
         score = round(self.score, SCORE_DECIMALS)
-        if self.score >= floor - TOLERANCE:
+        if self.score >= target - TOLERANCE:
             return (1, -cost, score)
         return (0, score, -cost)
 
 
-def cheapest_point(statistics: StageStatistics, floor: float) -> ThresholdPoint:
-    """Return the cheapest thresholds whose score reaches the floor, else those of the best score.
+def cheapest_point(statistics: StageStatistics, target: float) -> ThresholdPoint:
+    """Return the cheapest thresholds whose score reaches the target, else those of the best score.
 
     Of at least two stages. Up to four stages every vector of a grid is tried, then finer grids
     around the best one; with more stages, three thresholds at a time.
     """
-    # Start from all rows at one stage, so that the floor is reached where one of these reaches it.
+    # Start from all rows at one stage, so that the target is reached where one of these reaches it.
     starts = [
         ThresholdPoint(v, *statistics.evaluate(v)) for v in reversed(single_exits(statistics))
     ]
-    found = [_improve(statistics, max(starts, key=lambda point: point.rank(floor)), floor)]
+    found = [_improve(statistics, max(starts, key=lambda point: point.rank(target)), target)]
     if statistics.n_stages - 1 > _WINDOW:
-        found.append(_improve(statistics, starts[0], floor))
-    return max(found, key=lambda point: point.rank(floor))
+        found.append(_improve(statistics, starts[0], target))
+    return max(found, key=lambda point: point.rank(target))
 
 
 def single_exits(statistics: StageStatistics) -> list[tuple[float, ...]]:
@@ -62,7 +65,7 @@ def single_exits(statistics: StageStatistics) -> list[tuple[float, ...]]:
     return [(np.inf,) * k + (-np.inf,) * (last - k) for k in range(last + 1)]
 
 
-def _improve(statistics: StageStatistics, best: ThresholdPoint, floor: float) -> ThresholdPoint:
+def _improve(statistics: StageStatistics, best: ThresholdPoint, target: float) -> ThresholdPoint:
     """Return the best point found from one by sweeping windows of stages, ever more finely."""
     n_thresholds = statistics.n_stages - 1
     # Later passes refine, so a coarser start is enough where many windows are swept.
@@ -76,9 +79,9 @@ def _improve(statistics: StageStatistics, best: ThresholdPoint, floor: float) ->
                 candidates[k] if k in window else np.array([best.thresholds[k]])
                 for k in range(n_thresholds)
             ]
-            found = _cheapest_in_grid(*sweep_flat(statistics, trial), trial, floor)
-            best = max(best, found, key=lambda point: point.rank(floor))
-        if best.rank(floor) == before.rank(floor):
+            found = _cheapest_in_grid(*sweep_flat(statistics, trial), trial, target)
+            best = max(best, found, key=lambda point: point.rank(target))
+        if best.rank(target) == before.rank(target):
             break
         candidates = _grid_around(statistics, best.thresholds, candidates)
     return best
@@ -138,13 +141,13 @@ def _grid_around(
 
 
 def _cheapest_in_grid(
-    score: np.ndarray, cost: np.ndarray, candidates: Sequence[np.ndarray], floor: float
+    score: np.ndarray, cost: np.ndarray, candidates: Sequence[np.ndarray], target: float
 ) -> ThresholdPoint:
-    """Return the cheapest point that reaches the floor.
+    """Return the cheapest point that reaches the target.
 
     Among equals that of the best score, and then of the highest thresholds.
     """
-    able = np.flatnonzero(score >= min(floor, score.max()) - TOLERANCE)
+    able = np.flatnonzero(score >= min(target, score.max()) - TOLERANCE)
     lowest = cost[able].min()
     cheap = able[cost[able] <= lowest + TOLERANCE * abs(lowest)]
     best = cheap[score[cheap] >= score[cheap].max() - TOLERANCE]

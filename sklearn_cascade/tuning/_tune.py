@@ -10,6 +10,7 @@ import numpy as np
 
 from sklearn_cascade.core._combination import COMBINATIONS, fill_abstained
 from sklearn_cascade.core._costs import cumulative_costs
+from sklearn_cascade.core._samples import training_rows
 from sklearn_cascade.core._scoring import is_additive, score_contributions, score_probabilities
 from sklearn_cascade.tuning._operating_points import (
     TOLERANCE,
@@ -28,8 +29,8 @@ class TuningResult(NamedTuple):
     """What tuning chose, with its score and cost: on the tuning rows, and cross-fitted.
 
     On the rows that chose the thresholds score and cost are optimistic. The cross-fitted ones
-    come from each fold with what the other folds choose. `floor` is the score to reach: the best
-    of any stage alone and of the cascade without early exits.
+    come from each fold with what the other folds choose. `target_score` is the score to reach: the
+    best of any stage alone and of the cascade without early exits.
     """
 
     combine: str  # "mean", "last" or "most_confident"
@@ -38,12 +39,12 @@ class TuningResult(NamedTuple):
     cost: float
     cross_fitted_score: float
     cross_fitted_cost: float
-    floor: float
+    target_score: float
 
     @property
-    def reaches_floor(self) -> bool:
+    def reaches_target(self) -> bool:
         """Whether the score to reach was reached."""
-        return self.score >= self.floor - TOLERANCE
+        return self.score >= self.target_score - TOLERANCE
 
 
 def tune_cascade(
@@ -91,7 +92,7 @@ def tune_cascade(
         weights=weights,
         scoring=scoring,
     )
-    combination, point, floor = selector.choose(np.arange(len(y)))
+    combination, point, target = selector.choose(np.arange(len(y)))
     cross_fitted_score, cross_fitted_cost = _cross_fit(selector, fold, sample)
     return TuningResult(
         combination,
@@ -101,7 +102,7 @@ def tune_cascade(
         point.cost,
         round(cross_fitted_score, 12),
         cross_fitted_cost,
-        floor,
+        target,
     )
 
 
@@ -122,9 +123,7 @@ def _cross_fit(
     """Choose on all folds but one, apply that to the one, and pool score and cost of all folds."""
     stage = np.empty(len(fold), dtype=int)
     combination = np.empty(len(fold), dtype=object)
-    for held_out in np.unique(fold):
-        rows = np.flatnonzero(fold == held_out)
-        others = np.flatnonzero((fold != held_out) & ~np.isin(sample, sample[rows]))
+    for rows, others in training_rows(fold, sample):
         if not len(others):
             return float("nan"), float("nan")
         chosen, point, _ = selector.choose(others)
@@ -166,11 +165,11 @@ class CombinationSelector(ABC):
     statistics: dict[str, StageStatistics]  # by combination
 
     @abstractmethod
-    def floor(self, rows: np.ndarray) -> float:
+    def target_score(self, rows: np.ndarray) -> float:
         """Return the best score of any stage alone and of no early exit."""
 
     @abstractmethod
-    def points(self, combination: str, rows: np.ndarray, floor: float) -> list[ThresholdPoint]:
+    def points(self, combination: str, rows: np.ndarray, target: float) -> list[ThresholdPoint]:
         """Return the points of one combination worth comparing."""
 
     @abstractmethod
@@ -178,15 +177,15 @@ class CombinationSelector(ABC):
         """Return the score of all rows, each with a combination and an exit stage of its own."""
 
     def choose(self, rows: np.ndarray) -> tuple[str, ThresholdPoint, float]:
-        """Return the best combination, its best point, and the floor."""
-        floor = self.floor(rows)
+        """Return the best combination, its best point, and the target."""
+        target = self.target_score(rows)
         found = [
-            (point.rank(floor), -position, combination, point)
+            (point.rank(target), -position, combination, point)
             for position, combination in enumerate(self.statistics)
-            for point in self.points(combination, rows, floor)
+            for point in self.points(combination, rows, target)
         ]
         _, _, combination, point = max(found, key=lambda entry: entry[:2])
-        return combination, point, floor
+        return combination, point, target
 
 
 def _make_selector(
@@ -240,17 +239,21 @@ class _AdditiveSelector(CombinationSelector):
             ]
         )
 
-    def floor(self, rows: np.ndarray) -> float:
-        full = [statistics.gain[-1, rows].sum() for statistics in self.statistics.values()]
+    def target_score(self, rows: np.ndarray) -> float:
+        full = [statistics.contribution[-1, rows].sum() for statistics in self.statistics.values()]
         return float(max(*full, *self.alone[:, rows].sum(axis=1)))
 
-    def points(self, combination: str, rows: np.ndarray, floor: float) -> list[ThresholdPoint]:
-        return [cheapest_point(self.statistics[combination].take(rows), floor)]
+    def points(self, combination: str, rows: np.ndarray, target: float) -> list[ThresholdPoint]:
+        return [cheapest_point(self.statistics[combination].take(rows), target)]
 
     def pooled_score(self, combination: np.ndarray, stage: np.ndarray) -> float:
         rows = np.arange(len(stage))
-        gains = {name: each.gain[stage, rows] for name, each in self.statistics.items()}
-        return float(sum(gain[combination == name].sum() for name, gain in gains.items()))
+        return float(
+            sum(
+                statistics.contribution[stage, rows][combination == name].sum()
+                for name, statistics in self.statistics.items()
+            )
+        )
 
 
 class _ScorerSelector(CombinationSelector):
@@ -272,11 +275,11 @@ class _ScorerSelector(CombinationSelector):
         self.scoring = scoring
         self.alone = data.alone()
 
-    def floor(self, rows: np.ndarray) -> float:
+    def target_score(self, rows: np.ndarray) -> float:
         full = [prefixes[-1] for prefixes in self.combined.values()]
         return max(self._score(proba[rows], rows) for proba in (*full, *self.alone))
 
-    def points(self, combination: str, rows: np.ndarray, floor: float) -> list[ThresholdPoint]:
+    def points(self, combination: str, rows: np.ndarray, target: float) -> list[ThresholdPoint]:
         statistics = self.statistics[combination].take(rows)
         vectors = [point.thresholds for point in front_points(statistics, _N_SCORED_POINTS)]
         by_cost = [(statistics.evaluate(v)[1], v) for v in {*vectors, *single_exits(statistics)}]
@@ -285,7 +288,7 @@ class _ScorerSelector(CombinationSelector):
             proba = self._at_exit(combination, statistics.exit_stages(thresholds), rows)
             points.append(ThresholdPoint(thresholds, self._score(proba, rows), cost))
             # More expensive points cannot be better.
-            if points[-1].score >= floor - TOLERANCE:
+            if points[-1].score >= target - TOLERANCE:
                 break
         return points
 

@@ -12,7 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from sklearn_cascade import LearnedConfidence, search_cascades
 from sklearn_cascade.core._learned_confidence import pair_columns
-from sklearn_cascade.tuning._fit_confidence import TrainingData, fit
+from sklearn_cascade.tuning._fit_confidence import TrainingData, fit_stage_confidence
 from tests.search.pools import as_pairs, draw_pool
 
 
@@ -263,7 +263,7 @@ def test_shares_of_many_classes_are_not_taken_for_knowledge():
     rest = np.ones(n_samples), np.arange(n_samples) % 5, np.arange(n_samples)
     correct = rng.random(n_samples) < 0.5
     data = TrainingData(pair_columns(confidence), label, [], correct, *rest)
-    stage = fit(None, data, n_classes).model
+    stage = fit_stage_confidence(None, data, n_classes).model
     estimate = stage.predict(pair_columns(np.full(n_classes, 0.5)), np.arange(n_classes), [])
     assert np.std(estimate) < 0.03
     assert np.std(stage.table) > 0.05

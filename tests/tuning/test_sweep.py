@@ -25,7 +25,7 @@ def row_by_row(statistics, vector):
             if k == statistics.n_stages - 1 or statistics.confidence[k, i] >= effective_threshold(
                 vector[k]
             ):
-                score += statistics.gain[k, i]
+                score += statistics.contribution[k, i]
                 break
     return score, cost
 
@@ -79,7 +79,7 @@ def test_sweep_lets_a_row_on_its_boundary_exit():
     boundary = effective_threshold(0.6)
     statistics = StageStatistics(
         confidence=np.array([[boundary, np.nextafter(boundary, 0), np.nan]]),
-        gain=np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]),
+        contribution=np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]),
         costs=np.array([1.0, 10.0]),
         sample_weight=np.array([0.5, 0.25, 0.25]),
     )
@@ -99,7 +99,12 @@ def test_sweep_leaves_the_statistics_as_they_were():
     """Check that nothing handed in is written to."""
     statistics = default_statistics(STAGES, TRUTH, COSTS)
     candidates = [np.array([0.5, 0.75, np.inf]), np.array([0.65])]
-    arrays = (statistics.confidence, statistics.gain, statistics.costs, statistics.sample_weight)
+    arrays = (
+        statistics.confidence,
+        statistics.contribution,
+        statistics.costs,
+        statistics.sample_weight,
+    )
     for array in (*arrays, *candidates):
         array.flags.writeable = False
     first = sweep_thresholds(statistics, candidates)

@@ -77,12 +77,12 @@ def test_tuning_does_no_harm(drawn):
     """Check that "auto" is not below any stage alone or all combined, nor costs more than all."""
     proba, y, costs = drawn
     tuned = tune(proba, y, costs)
-    floor = best_without_exits(proba, y, "accuracy", None)
-    assert tuned.floor == pytest.approx(floor, **CLOSE)
-    assert tuned.reaches_floor
+    target_score = best_without_exits(proba, y, "accuracy", None)
+    assert tuned.target_score == pytest.approx(target_score, **CLOSE)
+    assert tuned.reaches_target
     output, stage = apply_thresholds(proba, tuned.combine, tuned.thresholds)
     assert accuracy_score(y, output.argmax(axis=1)) == pytest.approx(tuned.score, **CLOSE)
-    assert tuned.score >= floor - 1e-9
+    assert tuned.score >= target_score - 1e-9
     assert row_costs(stage, costs).mean() == pytest.approx(tuned.cost, **CLOSE)
     assert costs[0] - 1e-9 <= tuned.cost <= costs.sum() + 1e-9
 
@@ -96,7 +96,7 @@ def test_duplicate_of_a_stage_is_never_worth_running(combine, n_copies):
     assert tuned.cost == pytest.approx(2.0, **CLOSE)
     assert tuned.cross_fitted_cost == pytest.approx(2.0, **CLOSE)
     assert tuned.score == pytest.approx(accuracy_score(y, proba[0].argmax(axis=1)), **CLOSE)
-    assert tuned.reaches_floor
+    assert tuned.reaches_target
 
 
 def test_auto_combines_by_the_last_where_the_mean_hurts():
@@ -106,14 +106,14 @@ def test_auto_combines_by_the_last_where_the_mean_hurts():
     proba = binary(loud, np.where(y == 1, 0.6, 0.4))
     tuned = tune(proba, y, [1.0, 5.0])
     assert tuned.combine == "last"
-    assert tuned.reaches_floor
+    assert tuned.reaches_target
     assert (tuned.score, tuned.cost) == pytest.approx((1.0, 6.0), **CLOSE)
     forced = tune(proba, y, [1.0, 5.0], combine="mean")
     assert forced.combine == "mean"
-    assert not forced.reaches_floor
+    assert not forced.reaches_target
     # The best the mean can do is the first stage alone.
     assert (forced.score, forced.cost) == pytest.approx((0.5, 1.0), **CLOSE)
-    assert forced.floor == pytest.approx(1.0)
+    assert forced.target_score == pytest.approx(1.0)
 
 
 def test_auto_combines_by_the_mean_where_it_helps():
@@ -129,13 +129,15 @@ def test_auto_combines_by_the_mean_where_it_helps():
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("scoring", [*ADDITIVE, *OTHER], ids=str)
 def test_every_scoring_is_reached_and_truly_reported(scoring, weighted):
-    """Check floor, score and cost against the scorer applied to the outputs."""
+    """Check target, score and cost against the scorer applied to the outputs."""
     proba, y, weight = informative(n_classes=2)
     weight = weight if weighted else None
     rows = np.ones(len(y)) if weight is None else weight
     tuned = tune(proba, y, [1.0, 3.0, 9.0], scoring=scoring, sample_weight=rows)
-    assert tuned.floor == pytest.approx(best_without_exits(proba, y, scoring, weight), **CLOSE)
-    assert tuned.reaches_floor
+    assert tuned.target_score == pytest.approx(
+        best_without_exits(proba, y, scoring, weight), **CLOSE
+    )
+    assert tuned.reaches_target
     output, stage = apply_thresholds(proba, tuned.combine, tuned.thresholds)
     expected = score_probabilities(scoring, output, y, np.arange(2), weight)
     assert tuned.score == pytest.approx(expected, **CLOSE)
@@ -157,8 +159,8 @@ def test_scorers_reach_a_middle_stage_that_accuracy_would_skip():
     assert np.argmax(f1) == 1
     assert np.argmin(right) == 1
     tuned = tune(proba, y, [1.0, 1.0, 1.0], scoring="f1_macro")
-    assert tuned.floor == pytest.approx(max(f1), **CLOSE)
-    assert tuned.reaches_floor
+    assert tuned.target_score == pytest.approx(max(f1), **CLOSE)
+    assert tuned.reaches_target
     assert tuned.score >= max(f1) - 1e-9
     assert tuned.cost == pytest.approx(2.0, **CLOSE)
 
@@ -236,7 +238,7 @@ def test_single_fold_has_no_cross_fitted_estimate():
 
 def figures(tuned):
     """Return the numbers of a tuning result, thresholds first."""
-    scores = [tuned.score, tuned.cross_fitted_score, tuned.floor]
+    scores = [tuned.score, tuned.cross_fitted_score, tuned.target_score]
     return [*tuned.thresholds, *scores, tuned.cost, tuned.cross_fitted_cost]
 
 
@@ -305,4 +307,4 @@ def test_tuning_many_stages_does_no_harm(seed):
     y = rng.integers(3, size=120)
     skill = rng.uniform(0.1, 0.5, size=7)
     proba = [np.eye(3)[y] * s + rng.dirichlet(np.ones(3) / 2, 120) * (1 - s) for s in skill]
-    assert tune(proba, y, np.arange(1.0, 8.0)).reaches_floor
+    assert tune(proba, y, np.arange(1.0, 8.0)).reaches_target
