@@ -444,10 +444,8 @@ class CascadeSearchCV(CallbackSupportMixin, BaseCascade):
         # No row is scored by a choice it had a part in, also where folds overlap.
         parts, others = zip(*training_rows(fold, sample), strict=True)
         options = Options(**{name: getattr(self, name) for name in Options._fields})
-        costs_in_seconds = isinstance(self.costs, str)
-        options = validate_options(
-            predictions, options, fold=fold, sample=sample, costs_in_seconds=costs_in_seconds
-        )
+        seconds = isinstance(self.costs, str)
+        options = validate_options(predictions, options, fold, sample, costs_in_seconds=seconds)
         cross_fitted = all(len(rows) for rows in others)
         self.front_, *fronts = run_search(
             predictions,

@@ -18,7 +18,7 @@ from sklearn_cascade.exceptions import InfeasibleConstraintError
 from sklearn_cascade.inspection._cost_report import CascadePrediction
 from sklearn_cascade.inspection._tables import Table, format_cost
 from sklearn_cascade.search._candidates import Candidate
-from sklearn_cascade.search._pool_confidence import PoolConfidenceModels, SearchConfidence
+from sklearn_cascade.search._pool_confidence import AnyConfidence, PoolConfidenceModels
 from sklearn_cascade.search._predictions import PoolPredictions, exit_outputs, make_combiner
 
 if TYPE_CHECKING:
@@ -477,12 +477,12 @@ def _table_of(front: ParetoFront) -> Table:
         for kind in ("single", "ensemble", "cascade")
     }
     counts = [
-        f"{len(some):,} {'single model' if kind == 'single' else kind}{'s' * (len(some) != 1)}"
-        for kind, some in by_kind.items()
+        f"{len(points):,} {'single model' if kind == 'single' else kind}{'s' * (len(points) != 1)}"
+        for kind, points in by_kind.items()
     ]
     title = f"{', '.join(counts)}; {front.n_evaluated:,} threshold vectors evaluated"
     groups = np.flatnonzero(front.non_dominated), np.array(by_kind["single"], dtype=int)
-    shown = {i for some in groups for i in some[evenly_spaced(len(some), _N_SHOWN)].tolist()}
+    shown = {i for group in groups for i in group[evenly_spaced(len(group), _N_SHOWN)].tolist()}
     cross_fitted = any(point.cross_fitted_score is not None for point in front)
     scores = [front.scoring, *["cross-fitted"] * cross_fitted]
     header = ["", "members", "thresholds", *scores, "mean cost", "worst case"]
@@ -602,7 +602,7 @@ def make_evaluator(
     predictions: PoolPredictions,
     names: Sequence[str],
     candidates: Sequence[Candidate],
-    confidence: SearchConfidence,
+    confidence: AnyConfidence,
     *,
     with_confidences: bool,
 ) -> FrontEvaluator:

@@ -77,9 +77,9 @@ def search_greedily(
         if len(models) > _N_SHORTLISTED:
             uses = Counter(model for cascade in cascades for model in cascade.members)
             models = sorted(sorted(uses, key=lambda model: (-uses[model], model))[:_N_SHORTLISTED])
-        some = enumerate_candidates(predictions, settings, models)
+        shortlist = enumerate_candidates(predictions, settings, models)
         shortlisted = evaluate_candidates(
-            predictions, settings, progress=progress, rows=[subset], candidates=some
+            predictions, settings, progress=progress, rows=[subset], candidates=shortlist
         )
         parts += [refined, (shortlisted.candidates, shortlisted.found[0])]
         n_evaluated += archive.n_evaluated + count + shortlisted.n_evaluated
@@ -116,7 +116,7 @@ def build_archive(
     archive.add_pairs()
     done: set[CandidateCascade] = set()
     for _ in range(_N_ROUNDS):
-        starts = _spread([some for some in archive.cascades() if some not in done], _N_STARTS)
+        starts = _spread([c for c in archive.cascades() if c not in done], _N_STARTS)
         progress.start("cascades varied", len(starts))
         for cascade in starts:
             archive.add_neighbours(cascade)
@@ -250,7 +250,7 @@ def refine(
 ) -> tuple[tuple[list[Candidate], EvaluatedCandidates], int]:
     """Evaluate cascades of the archive on all rows, at finer thresholds, and count the vectors."""
     members = dict.fromkeys(cascade.members for cascade in cascades)
-    candidates = [make_cascade(predictions, "last", some) for some in members]
+    candidates = [make_cascade(predictions, "last", models) for models in members]
     candidates = sort_candidates(predictions, candidates)
     index = {candidate.members: i for i, candidate in enumerate(candidates)}
     thresholds = np.full((len(cascades), max(1, settings.max_stages - 1)), np.nan)
@@ -277,13 +277,13 @@ def merge(
     def identity(candidate: Candidate) -> tuple:
         return candidate.combine, candidate.members, candidate.exits
 
-    distinct = {identity(candidate): candidate for some, _ in parts for candidate in some}
+    distinct = {identity(candidate): candidate for part, _ in parts for candidate in part}
     candidates = sort_candidates(predictions, list(distinct.values()))
     index = {identity(candidate): i for i, candidate in enumerate(candidates)}
     n_stages = max(len(candidate.members) for candidate in candidates)
     merged = []
-    for some, found in parts:
-        positions = np.array([index[identity(candidate)] for candidate in some], dtype=int)
+    for part, found in parts:
+        positions = np.array([index[identity(candidate)] for candidate in part], dtype=int)
         # All parts get columns for as many stages.
         missing = n_stages - found.exit_rates.shape[1]
         empty = np.full((len(found.candidate), missing), np.nan)
@@ -416,9 +416,9 @@ class ParetoArchive:
             going = going.reshape(N_LEVELS, n_after) @ cumulative_costs(costs[position + 1 :])
             score[i] = cascade.score + kept.sum() - kept.cumsum()
             earlier = stage < position
-            paid = cumulative_costs(costs[:position])[stage[earlier]] @ pool.row_share[earlier]
+            before = cumulative_costs(costs[:position])[stage[earlier]] @ pool.row_share[earlier]
             entry = costs[: position + 1].sum() * row_share.sum()
-            cost[i] = paid + entry + going.cumsum()
+            cost[i] = before + entry + going.cumsum()
 
         def describe(cell: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
             i, level = divmod(cell, N_LEVELS)
@@ -522,7 +522,7 @@ def quantize(
             scoring="accuracy",
             n_jobs=settings.n_jobs,
         )
-        correct[start : models.stop] = statistics.value[:, rows]
+        correct[start : models.stop] = statistics.sample_score[:, rows]
         for model in models:
             confidence = statistics.confidence[model - start, rows]
             weight = subset.row_weight

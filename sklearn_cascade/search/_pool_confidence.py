@@ -23,8 +23,8 @@ from sklearn_cascade.tuning._fit_confidence import (
 # Rows that are learned from at most: some thirty weights gain nothing from more.
 _MAX_ROWS = 200_000
 _BLOCK_ROWS = 2**14
-# Of any candidate of a search.
-SearchConfidence: TypeAlias = "str | Callable | PoolConfidenceModels"
+# How the confidence of any candidate of a search is computed.
+AnyConfidence: TypeAlias = "str | Callable | PoolConfidenceModels"
 
 
 class PoolConfidenceModels:
@@ -40,7 +40,6 @@ class PoolConfidenceModels:
         learned: LearnedConfidence,
         fold: np.ndarray,
         sample: np.ndarray,
-        *,
         costs_in_seconds: bool = False,
     ) -> None:
         self._predictions, self._learned = predictions, learned
@@ -119,12 +118,7 @@ class PoolConfidenceModels:
 
 
 def confidence_of(
-    confidence: SearchConfidence,
-    combine: str,
-    members: Sequence[int],
-    rows: slice,
-    *,
-    is_gate: bool,
+    confidence: AnyConfidence, combine: str, members: Sequence[int], rows: slice, *, is_gate: bool
 ) -> Any:
     """Return the confidence of some rows once `members` have run; None where it is not needed."""
     if not isinstance(confidence, PoolConfidenceModels):

@@ -94,7 +94,7 @@ class PoolPredictions(NamedTuple):
         """Return a combiner to which what `read` returns can be added."""
         return make_combiner(combine, has_proba=self.has_proba, remember=remember)
 
-    def values(self, scoring: str, outputs: np.ndarray, rows: slice) -> np.ndarray:
+    def sample_scores(self, scoring: str, outputs: np.ndarray, rows: slice) -> np.ndarray:
         """Return what combined outputs are worth before the weight of the row: (n_rows,)."""
         if self.has_proba:
             return sample_scores(scoring, outputs, self.y[rows])

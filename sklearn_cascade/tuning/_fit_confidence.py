@@ -192,13 +192,12 @@ def fit_stage_confidence(learner: Any, data: TrainingData, n_classes: int) -> Fi
             f"{MIN_ROWS}, or one of the other confidences, which learn nothing"
         )
     model, by_fold = _fit_model(learner, data.take(counted), n_classes), {}
-    for test_rows, others in training_rows(data.fold, data.sample):
+    for rows, others in training_rows(data.fold, data.sample):
         others = others[counted[others]]
         if not len(others):
             raise ValueError("confidence='learned' needs at least two folds of other rows")
-        by_fold[int(data.fold[test_rows[0]])] = _fit_model(
-            learner, data.take(others), n_classes, start=model
-        )
+        test_fold = int(data.fold[rows[0]])
+        by_fold[test_fold] = _fit_model(learner, data.take(others), n_classes, start=model)
     return FittedConfidence(model, by_fold)
 
 
@@ -247,8 +246,8 @@ def _fit_features(data: TrainingData, n_classes: int) -> np.ndarray:
     parts = [np.flatnonzero(data.fold == fold) for fold in folds]
     features = []
     for fold, part in zip(folds, parts, strict=True):
-        table, some = _class_table(data.take(data.fold != fold), n_classes), data.take(part)
-        features.append(confidence_features(some.columns, some.label, some.previous, table))
+        table, subset = _class_table(data.take(data.fold != fold), n_classes), data.take(part)
+        features.append(confidence_features(subset.columns, subset.label, subset.previous, table))
     return np.concatenate(features)[np.argsort(np.concatenate(parts))]
 
 

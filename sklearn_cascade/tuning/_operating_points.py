@@ -87,7 +87,7 @@ def _improve(statistics: StageStatistics, best: ThresholdPoint, target: float) -
     return best
 
 
-def front_points(statistics: StageStatistics, n_points: int) -> list[ThresholdPoint]:
+def pareto_points(statistics: StageStatistics, n_points: int) -> list[ThresholdPoint]:
     """Return at most `n_points` non-dominated points of one grid, by rising cost, evenly thinned.
 
     Of at least two stages.

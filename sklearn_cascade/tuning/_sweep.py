@@ -94,9 +94,8 @@ def stage_statistics(
         for k, (combined, confidence_k) in enumerate(combined_stages):
             if confidence_k is not None:
                 confidences[k, rows] = confidence_k
-            contribution[k, rows] = sample_scores(
-                scoring, fill_abstained(combined, class_shares), y[rows]
-            )
+            filled = fill_abstained(combined, class_shares)
+            contribution[k, rows] = sample_scores(scoring, filled, y[rows])
     contribution *= score_weights(scoring, y, sample_weight)
     share = sample_weight / sample_weight.sum()
     return StageStatistics(confidences, contribution, np.asarray(costs, dtype=np.float64), share)
@@ -124,23 +123,14 @@ def _stage_rules(confidence: Any, n_stages: int, rows: slice = slice(None)) -> l
     return known + [None] * (n_stages - len(known))
 
 
-def sweep_thresholds(
-    statistics: StageStatistics, candidates: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return score and mean cost of every combination of candidate thresholds.
-
-    `candidates` holds ascending thresholds for each stage but the last, with infinities allowed
-    at the ends. Both results have the shape (len(candidates[0]), ..., len(candidates[-1])).
-    """
-    shape = [len(thresholds) for thresholds in candidates]
-    score, cost = sweep_flat(statistics, candidates)
-    return score.reshape(shape), cost.reshape(shape)
-
-
 def sweep_flat(
     statistics: StageStatistics, candidates: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same as flat arrays, for any number of stages."""
+    """Return score and mean cost of every combination of candidate thresholds, as flat arrays.
+
+    `candidates` holds ascending thresholds for each stage but the last, with infinities allowed
+    at the ends; the last of them changes fastest. For any number of stages.
+    """
     histogram = ThresholdHistogram()
     histogram.add_rows(statistics.contribution, row_weight=statistics.sample_weight)
     for confidence, thresholds in zip(statistics.confidence, candidates, strict=True):
@@ -168,7 +158,7 @@ class SweepResult(NamedTuple):
 class ThresholdHistogram:
     """Histograms of the rows over the thresholds they pass; rows may be added in parts.
 
-    Add rows, then each stage but the last in turn. All values are multiplied by `score_scale`,
+    Add rows, then each stage but the last in turn. All scores are multiplied by `score_scale`,
     and all counts of rows by `row_scale`, in the end: sums of whole numbers stay exact until then.
     """
 
@@ -185,18 +175,18 @@ class ThresholdHistogram:
 
     def add_rows(
         self,
-        values: Sequence[np.ndarray] | np.ndarray,
+        scores: Sequence[np.ndarray] | np.ndarray,
         score_weight: np.ndarray | None = None,
         row_weight: np.ndarray | None = None,
     ) -> None:
         """Add rows before the first stage.
 
-        `values` holds, for each stage, what a row is worth if it exits there (n_samples,). The
+        `scores` holds, for each stage, what a row is worth if it exits there (n_samples,). The
         weights (n_samples,), of rows in the score and in the cost, are one where None.
         """
-        n_samples = len(values[0])
-        self._values, self._weights = values, (score_weight, row_weight)
-        self._first += values[0].sum() if score_weight is None else values[0] @ score_weight
+        n_samples = len(scores[0])
+        self._scores, self._weights = scores, (score_weight, row_weight)
+        self._first += scores[0].sum() if score_weight is None else scores[0] @ score_weight
         self._total += n_samples if row_weight is None else row_weight.sum()
         self._stage = 0
         self._cell = np.zeros(n_samples, dtype=np.intp)
@@ -215,7 +205,7 @@ class ThresholdHistogram:
             self._cell, passed = self._cell[kept], passed[kept]
         self._cell = self._cell * n_levels + passed
         k, rows, (score_weight, row_weight) = self._stage, self.rows, self._weights
-        step = self._values[k + 1][rows] - self._values[k][rows]
+        step = self._scores[k + 1][rows] - self._scores[k][rows]
         if score_weight is not None:
             step = step * score_weight[rows]
         share = None if row_weight is None else row_weight[rows]
@@ -227,7 +217,7 @@ class ThresholdHistogram:
 
     def clear(self) -> None:
         """Forget the rows added last; their sums stay."""
-        del self._values, self._weights, self._cell, self.rows
+        del self._scores, self._weights, self._cell, self.rows
 
     def result(self, costs: np.ndarray) -> SweepResult:
         """Return score and mean cost of every combination, from the cost of each stage."""

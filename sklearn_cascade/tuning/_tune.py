@@ -16,12 +16,12 @@ from sklearn_cascade.tuning._operating_points import (
     TOLERANCE,
     ThresholdPoint,
     cheapest_point,
-    front_points,
+    pareto_points,
     single_exits,
 )
 from sklearn_cascade.tuning._sweep import StageStatistics, prefix_probabilities, stage_statistics
 
-# A scorer that is not a sum over rows is applied to this many points of the accuracy front.
+# A scorer that is not a sum over rows is applied to this many points of the Pareto front.
 _N_SCORED_POINTS = 64
 
 
@@ -248,16 +248,12 @@ class _AdditiveSelector(CombinationSelector):
 
     def pooled_score(self, combination: np.ndarray, stage: np.ndarray) -> float:
         rows = np.arange(len(stage))
-        return float(
-            sum(
-                statistics.contribution[stage, rows][combination == name].sum()
-                for name, statistics in self.statistics.items()
-            )
-        )
+        added = {name: s.contribution[stage, rows] for name, s in self.statistics.items()}
+        return float(sum(part[combination == name].sum() for name, part in added.items()))
 
 
 class _ScorerSelector(CombinationSelector):
-    """For any other scorer: applied to points of the accuracy front, and to all rows at one stage.
+    """For any other scorer: applied to points of the Pareto front, and to all rows at one stage.
 
     `combined` holds, by combination, the probabilities after each stage (n_samples, n_classes).
     """
@@ -281,7 +277,7 @@ class _ScorerSelector(CombinationSelector):
 
     def points(self, combination: str, rows: np.ndarray, target: float) -> list[ThresholdPoint]:
         statistics = self.statistics[combination].take(rows)
-        vectors = [point.thresholds for point in front_points(statistics, _N_SCORED_POINTS)]
+        vectors = [point.thresholds for point in pareto_points(statistics, _N_SCORED_POINTS)]
         by_cost = [(statistics.evaluate(v)[1], v) for v in {*vectors, *single_exits(statistics)}]
         points = []
         for cost, thresholds in sorted(by_cost):

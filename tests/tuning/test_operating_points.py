@@ -13,10 +13,10 @@ from sklearn_cascade.tuning._operating_points import (
     N_LEVELS,
     ThresholdPoint,
     cheapest_point,
-    front_points,
+    pareto_points,
     threshold_grid,
 )
-from sklearn_cascade.tuning._sweep import StageStatistics, sweep_thresholds
+from sklearn_cascade.tuning._sweep import StageStatistics, sweep_flat
 from tests.strategies import statistics_of_stages
 from tests.tuning.test_stage_statistics import default_statistics
 
@@ -155,14 +155,14 @@ def test_many_stages_of_one_model_stop_at_once():
 @settings(max_examples=40, deadline=None)
 def test_front_is_ascending_and_undominated(statistics):
     """Check that the front rises in both figures, and that no vector of its grid beats it."""
-    points = front_points(statistics, 10**6)
+    points = pareto_points(statistics, 10**6)
     score = np.array([point.score for point in points])
     cost = np.array([point.cost for point in points])
     assert (np.diff(cost) >= 0).all()
     assert (np.diff(score) > 0).all()
     for point in points:
         np.testing.assert_allclose(statistics.evaluate(point.thresholds), point[1:], **CLOSE)
-    all_scores, all_costs = sweep_thresholds(statistics, threshold_grid(statistics, N_LEVELS))
+    all_scores, all_costs = sweep_flat(statistics, threshold_grid(statistics, N_LEVELS))
     for point in points:
         as_cheap = all_costs <= point.cost + 1e-12
         assert all_scores[as_cheap].max() <= point.score + 1e-9
@@ -175,20 +175,20 @@ def test_front_is_ascending_and_undominated(statistics):
 def test_front_is_thinned_from_end_to_end():
     """Check that a thinned front keeps its cheapest and its best point, and points of its own."""
     statistics = many_stages(4)
-    full = front_points(statistics, 10**6)
+    full = pareto_points(statistics, 10**6)
     assert len(full) > 10
-    thin = front_points(statistics, 5)
+    thin = pareto_points(statistics, 5)
     assert len(thin) == 5
     assert set(thin) <= set(full)
     assert (thin[0], thin[-1]) == (full[0], full[-1])
-    assert front_points(statistics, 1) == [full[0]]
+    assert pareto_points(statistics, 1) == [full[0]]
 
 
 @pytest.mark.parametrize("n_stages", [9, 30])
 def test_front_of_many_stages_stays_feasible(n_stages):
     """Check that many stages get a coarse front of true points, within numpy's dimensions."""
     statistics = many_stages(n_stages, n_samples=60)
-    points = front_points(statistics, 20)
+    points = pareto_points(statistics, 20)
     assert 2 <= len(points) <= 20
     assert points[0].cost == pytest.approx(statistics.costs[0])
     for point in points:

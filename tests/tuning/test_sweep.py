@@ -10,10 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_cascade.core._thresholds import effective_threshold
-from sklearn_cascade.tuning._sweep import StageStatistics, sweep_thresholds
+from sklearn_cascade.tuning._sweep import StageStatistics, sweep_flat
 from tests.core.test_costs import COSTS, STAGES, TABLE, TRUTH
 from tests.strategies import statistics_of_stages, thresholds
 from tests.tuning.test_stage_statistics import default_statistics
+
+
+def sweep_thresholds(statistics, candidates):
+    """Return score and cost of every combination, with one axis for each stage but the last."""
+    shape = [len(thresholds) for thresholds in candidates]
+    return tuple(part.reshape(shape) for part in sweep_flat(statistics, candidates))
 
 
 def row_by_row(statistics, vector):

@@ -199,8 +199,8 @@ def test_cross_fitted_estimate_is_tuning_on_the_other_folds(combine):
     costs, fold = [1.0, 3.0, 9.0], np.random.default_rng(0).integers(3, size=90)
     tuned = tune(proba, y, costs, combine=combine, fold=fold, sample_weight=weight)
     right, paid = np.empty(90), np.empty(90)
-    for held_out in range(3):
-        rest, rows = fold != held_out, fold == held_out
+    for test_fold in range(3):
+        rest, rows = fold != test_fold, fold == test_fold
         others = [stage[rest] for stage in proba]
         part = tune(others, y[rest], costs, combine=combine, sample_weight=weight[rest])
         held = [stage[rows] for stage in proba]
