@@ -117,10 +117,10 @@ class PoolConfidenceModels:
         )
 
 
-def confidence_of(
+def rule_for(
     confidence: AnyConfidence, combine: str, members: Sequence[int], rows: slice, *, is_gate: bool
 ) -> Any:
-    """Return the confidence of some rows once `members` have run; None where it is not needed."""
+    """Return the confidence rule of some rows once `members` have run; None where not needed."""
     if not isinstance(confidence, PoolConfidenceModels):
         return confidence
     if is_gate or combine == "most_confident":

@@ -14,11 +14,7 @@ from sklearn_cascade.core._combination import LabelCombiner, ProbaCombiner
 from sklearn_cascade.core._confidence import compute_confidence
 from sklearn_cascade.core._scoring import is_count, sample_scores
 from sklearn_cascade.search._candidates import Key
-from sklearn_cascade.search._pool_confidence import (
-    AnyConfidence,
-    PoolConfidenceModels,
-    confidence_of,
-)
+from sklearn_cascade.search._pool_confidence import AnyConfidence, PoolConfidenceModels, rule_for
 from sklearn_cascade.search._predictions import PoolPredictions
 
 # Probabilities of one model in one block: running sums stay in the cache.
@@ -189,15 +185,12 @@ class _OrderedReader(_Reader):
             longer = (*path, model)
             row = index.get(longer)
             is_gate = row is not None and row < len(gate_confidence)
-            confidence = confidence_of(
-                self._confidence, longer[0], longer[1:], block, is_gate=is_gate
-            )
+            confidence = rule_for(self._confidence, longer[0], longer[1:], block, is_gate=is_gate)
             branch = combiner.copy()
             outputs = branch.add(read(model), 1.0, confidence)
             if row is not None:
-                sample_score[row, target] = self._predictions.sample_scores(
-                    self._scoring, outputs, block
-                )
+                scores = self._predictions.sample_scores(self._scoring, outputs, block)
+                sample_score[row, target] = scores
             if is_gate:
                 gate_confidence[row, target] = branch.confidence(confidence)
             self._visit(longer, branch, read, block, target)

@@ -39,11 +39,7 @@ from sklearn_cascade.search._front import (
     make_evaluator,
 )
 from sklearn_cascade.search._greedy import search_greedily
-from sklearn_cascade.search._pool_confidence import (
-    AnyConfidence,
-    PoolConfidenceModels,
-    confidence_of,
-)
+from sklearn_cascade.search._pool_confidence import AnyConfidence, PoolConfidenceModels, rule_for
 from sklearn_cascade.search._predictions import PoolPredictions, exit_outputs
 from sklearn_cascade.search._statistics import blocks_of
 from sklearn_cascade.tuning._fit_confidence import LearnedConfidence, as_learned_confidence
@@ -229,7 +225,7 @@ def _search_near_front(
     progress: Progress,
     rows: Sequence[np.ndarray | None],
 ) -> SearchResult:
-    """Search all sets of models with a cheap confidence, then those near the front as asked.
+    """Search all sets of models cheaply, then those near the Pareto front as the settings ask.
 
     `search`, exhaustive or greedy, runs first, with "mean" and "last" only. Small pools skip it.
     """
@@ -318,7 +314,7 @@ def predict(
     parts = []
     for block in blocks_of(predictions, len(members)):
         confidences = [
-            confidence_of(confidence, combine, members[: k + 1], block, is_gate=k < len(thresholds))
+            rule_for(confidence, combine, members[: k + 1], block, is_gate=k < len(thresholds))
             for k in range(len(members))
         ]
         outputs = (predictions.read(model, block) for model in members)
