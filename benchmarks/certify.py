@@ -22,7 +22,7 @@ from sklearn_cascade.certification._fixed_sequence import (
 )
 from sklearn_cascade.core._samples import time_calls
 from sklearn_cascade.core._thresholds import candidate_thresholds
-from sklearn_cascade.tuning._sweep import StageStatistics, prefix_probabilities, sweep_thresholds
+from sklearn_cascade.tuning._sweep import StageStatistics, prefix_probabilities, sweep_flat
 
 EPSILON = 0.01
 SIZES = (500, 2000, 10_000)
@@ -198,7 +198,7 @@ def best_saving(truth: PairedOutcomes, epsilon: float) -> float:
         for values in truth.confidence
     ]
     statistics = StageStatistics(truth.confidence, gain, truth.costs, shares)
-    gained, cost = sweep_thresholds(statistics, grid)
+    gained, cost = sweep_flat(statistics, grid)
     return float(1 - cost[gained >= -epsilon * truth.n_samples].min() / truth.costs.sum())
 
 

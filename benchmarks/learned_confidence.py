@@ -114,7 +114,7 @@ def _search(tuning: Pool, test: Pool, confidence: str, max_stages: int) -> list[
         verbose=0,
     )
     options = validate_options(predictions, options, fold=fold, sample=sample)
-    parts, others = training_rows(fold, sample)
+    parts, others = zip(*training_rows(fold, sample), strict=True)
     front, *fronts = run_search(predictions, options, "", rows=[None, *others], names=tuning.names)
     single = best_single(front)
     aims = [{"max_score_loss": 0.0}, {"max_cost": single.mean_cost}]

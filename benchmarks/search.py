@@ -139,7 +139,7 @@ def plain_evaluation(statistics, counts, candidates, settings, n_vectors):
             statistics.confidence[statistics.position[key]] for key in candidate.gate_keys
         ]
         value = np.array(
-            [statistics.value[statistics.position[key]] for key in candidate.output_keys]
+            [statistics.sample_score[statistics.position[key]] for key in candidate.output_keys]
         )
         start = perf_counter()
         stage = exit_stages(confidence, thresholds)

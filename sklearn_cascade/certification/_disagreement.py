@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import beta
 
+from sklearn_cascade.certification._noninferiority import binomial_upper_bound
 from sklearn_cascade.core._thresholds import exit_stages
 
 # Vote margins in standard errors, tried from above; nothing ever exits beyond the first.
@@ -52,15 +52,3 @@ def tune_margin(
             break
         passed = TunedMargin(threshold, count / n_samples, bound)
     return passed
-
-
-def binomial_upper_bound(count: int, n_samples: int, delta: float) -> float:
-    """Return the upper confidence limit of a share (Clopper and Pearson, 1934)."""
-    if count >= n_samples:
-        return 1.0
-    return float(beta.ppf(1 - delta, count + 1, n_samples - count))
-
-
-def min_binomial_samples(epsilon: float, delta: float) -> int:
-    """Return the fewest rows that can bound a share by `epsilon`, with none counted."""
-    return int(np.ceil(np.log(delta) / np.log1p(-epsilon)))

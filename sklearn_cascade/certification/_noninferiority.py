@@ -1,4 +1,4 @@
-"""Noninferiority from two counts: p-value, upper bound, and the fewest rows that certify."""
+"""Noninferiority from two counts: p-value, upper bound, fewest rows; and binomial limits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import bdtr, gammaln, xlog1py, xlogy
+from scipy.stats import beta
 
-from sklearn_cascade.certification._disagreement import min_binomial_samples
 from sklearn_cascade.core._validation import check_share
 
 # Down to this delta the number of rows has a closed form.
@@ -229,7 +229,7 @@ def score_statistic(
 
     With the rate of corrections estimated under the null hypothesis
     P(regression) = P(correction) + epsilon (the form of Tango, 1998). It rises in `regressions`
-    and never rises in `corrections`; very negative values speak against the null hypothesis.
+    and never rises in `corrections`; very negative values are evidence against the null hypothesis.
     """
     regressions = np.asarray(regressions, dtype=float)
     corrections = np.asarray(corrections, dtype=float)
@@ -311,12 +311,6 @@ def _sizes(rates: np.ndarray, tau: float, n: int, epsilon: float) -> np.ndarray:
     return sizes
 
 
-def binomial_cdf(k: ArrayLike, n: ArrayLike, rate: float) -> np.ndarray:
-    """Return the binomial probability of `k` or fewer, which is zero for negative `k`."""
-    # The checks of scipy.stats take longer than this, and it is called thousands of times.
-    return np.where(np.asarray(k) < 0, 0.0, bdtr(np.maximum(k, 0), n, rate))
-
-
 def _most_regressions(corrections: np.ndarray, tau: float, n: int, epsilon: float) -> np.ndarray:
     """Return, for each number of corrections, the most regressions with a statistic up to `tau`.
 
@@ -331,7 +325,25 @@ def _most_regressions(corrections: np.ndarray, tau: float, n: int, epsilon: floa
     return low
 
 
+def binomial_cdf(k: ArrayLike, n: ArrayLike, rate: float) -> np.ndarray:
+    """Return the binomial probability of `k` or fewer, which is zero for negative `k`."""
+    # The checks of scipy.stats take longer than this, and it is called thousands of times.
+    return np.where(np.asarray(k) < 0, 0.0, bdtr(np.maximum(k, 0), n, rate))
+
+
 def _binomial_pmf(k: np.ndarray, n: int, rate: float) -> np.ndarray:
     """Return binomial probabilities."""
     log_choices = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
     return np.exp(log_choices + xlogy(k, rate) + xlog1py(n - k, -rate))
+
+
+def binomial_upper_bound(count: int, n_samples: int, delta: float) -> float:
+    """Return the upper confidence limit of a share (Clopper and Pearson, 1934)."""
+    if count >= n_samples:
+        return 1.0
+    return float(beta.ppf(1 - delta, count + 1, n_samples - count))
+
+
+def min_binomial_samples(epsilon: float, delta: float) -> int:
+    """Return the fewest rows that can bound a share by `epsilon`, with none counted."""
+    return int(np.ceil(np.log(delta) / np.log1p(-epsilon)))

@@ -167,9 +167,9 @@ class ProbaCombiner:
         if self.proba is _NOTHING_YET:
             self._confidence = confidence
             return proba
-        wins = is_more_confident(confidence, self._confidence)
-        self._confidence = np.where(wins, confidence, self._confidence)
-        return np.where(wins[:, None], proba, self.proba)
+        is_better = is_more_confident(confidence, self._confidence)
+        self._confidence = np.where(is_better, confidence, self._confidence)
+        return np.where(is_better[:, None], proba, self.proba)
 
     def _apply(self, rule: Any, proba: np.ndarray) -> np.ndarray:
         """Return the confidence of probabilities by a rule: shape (n_samples,)."""
@@ -214,9 +214,9 @@ class LabelCombiner:
         # A new list, because copies share the old one.
         self._outputs = [*self._outputs, pair]
         if self._combine == "most_confident" and self.label is not _NOTHING_YET:
-            wins = is_more_confident(own_confidence, self._confidence)
-            own_confidence = np.where(wins, own_confidence, self._confidence)
-            label = np.where(wins, label, self.label)
+            is_better = is_more_confident(own_confidence, self._confidence)
+            own_confidence = np.where(is_better, own_confidence, self._confidence)
+            label = np.where(is_better, label, self.label)
         self._confidence, self.label = own_confidence, label
         return label
 
@@ -242,7 +242,7 @@ def combine_stages(
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Add the stages one by one; yield the combination so far and its confidence (n_samples,).
 
-    A gate is the point after a stage where rows may exit: the confidence is computed after the
+    A gate is the point after a stage where rows may exit; the confidence is computed after the
     first `n_gates` stages, and None after the others.
     """
     for k, output in enumerate(outputs):

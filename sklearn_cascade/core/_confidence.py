@@ -18,6 +18,34 @@ _BLOCK_SIZE = 2**16
 _TIE_SLACK = 2e-5
 
 
+def compute_confidence(proba: np.ndarray, confidence: str | Callable) -> np.ndarray:
+    """Return the confidence of each row of probabilities, larger is more confident: (n_samples,).
+
+    ``"max_proba"`` is the largest probability, ``"margin"`` the largest minus the second largest,
+    ``"entropy"`` one minus the entropy over its maximum, log(n_classes); all lie in [0, 1]. A
+    callable gets `proba` (n_samples, n_classes) and returns one number per row. A row of NaN has
+    a confidence of NaN.
+    """
+    if not callable(confidence):
+        return CONFIDENCES[confidence](proba)
+    values = np.asarray(confidence(proba), dtype=np.float64)
+    if values.shape != (proba.shape[0],):
+        raise ValueError(
+            f"confidence={confidence!r} returned shape {values.shape}; expected one number per "
+            f"row: ({proba.shape[0]},)"
+        )
+    # Infinity is reserved for the threshold that nothing reaches.
+    return np.minimum(values, np.finfo(np.float64).max)
+
+
+def is_more_confident(later: np.ndarray, earlier: np.ndarray) -> np.ndarray:
+    """Return where a later stage is at least as confident as an earlier one: (n_samples,).
+
+    NaN, the confidence of a stage that abstains, gives way to any other.
+    """
+    return (later >= earlier) | np.isnan(earlier)
+
+
 def _max_proba(proba: np.ndarray) -> np.ndarray:
     """Return the largest probability of each row."""
     return np.maximum.reduce(proba, axis=1)
@@ -58,34 +86,6 @@ def _by_block(function: Callable[[np.ndarray], np.ndarray], proba: np.ndarray) -
 
 
 CONFIDENCES = {"max_proba": _max_proba, "margin": _margin, "entropy": _entropy}
-
-
-def compute_confidence(proba: np.ndarray, confidence: str | Callable) -> np.ndarray:
-    """Return the confidence of each row of probabilities, larger is more confident: (n_samples,).
-
-    ``"max_proba"`` is the largest probability, ``"margin"`` the largest minus the second largest,
-    ``"entropy"`` one minus the entropy over its maximum, log(n_classes); all lie in [0, 1]. A
-    callable gets `proba` (n_samples, n_classes) and returns one number per row. A row of NaN has
-    a confidence of NaN.
-    """
-    if not callable(confidence):
-        return CONFIDENCES[confidence](proba)
-    values = np.asarray(confidence(proba), dtype=np.float64)
-    if values.shape != (proba.shape[0],):
-        raise ValueError(
-            f"confidence={confidence!r} returned shape {values.shape}; expected one number per "
-            f"row: ({proba.shape[0]},)"
-        )
-    # Infinity is reserved for the threshold that nothing reaches.
-    return np.minimum(values, np.finfo(np.float64).max)
-
-
-def is_more_confident(later: np.ndarray, earlier: np.ndarray) -> np.ndarray:
-    """Return where a later stage is at least as confident as an earlier one: (n_samples,).
-
-    NaN, the confidence of a stage that abstains, gives way to any other.
-    """
-    return (later >= earlier) | np.isnan(earlier)
 
 
 def stage_confidences(confidence: str | Callable, weights: Sequence[float]) -> list[Any]:
@@ -137,6 +137,7 @@ def vote_margin(votes: ArrayLike, k: float, n_members: float) -> np.ndarray:
     return gap / np.sqrt(variance * (1 / k - 1 / n_members))
 
 
+# Margins as thresholds: at these the label of all members cannot, or hardly can, be another.
 def exact_margins(weight_run: np.ndarray, weight: float) -> np.ndarray:
     """Return, per stage, the margin at which the remaining members cannot change the label.
 
@@ -144,7 +145,7 @@ def exact_margins(weight_run: np.ndarray, weight: float) -> np.ndarray:
     `weight` that of all members. The result (n_stages - 1,) is thresholds for the confidence
     "margin", infinite where no margin is large enough.
     """
-    # A margin as large as what is left may end in a tie, which another class may win.
+    # A margin as large as what is left may end in a tie, after which the label may be another.
     return _as_thresholds((weight - weight_run) / weight_run + _TIE_SLACK)
 
 

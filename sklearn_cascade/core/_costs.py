@@ -10,7 +10,7 @@ DEFAULT_COST_UNITS = {"given": "cost units", "counted": "stages"}
 
 
 def cumulative_costs(costs: ArrayLike) -> np.ndarray:
-    """Return what a row has paid once each stage has run: shape (n_stages,)."""
+    """Return the cost of a row once each stage has run: shape (n_stages,)."""
     return np.cumsum(np.asarray(costs, dtype=np.float64))
 
 

@@ -1,7 +1,7 @@
-"""`ConfidenceModel`, a learned confidence once fitted: the probability that an output is correct.
+"""Fitted confidence models, which estimate the probability that an output is correct.
 
-It is fitted in ``tuning/_fit_confidence.py``, which also has `LearnedConfidence`, what a user
-passes. Here are its features and its predictions.
+`ConfidenceModel` is what is fitted after one stage, `CrossFittedConfidence` one for each fold.
+`LearnedConfidence`, which a user passes, and the fitting are in ``tuning/_fit_confidence.py``.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class CrossFittedConfidence(NamedTuple):
     ) -> np.ndarray:
         """Return the same for an output given by its columns and its class."""
         confidence = np.empty(len(label))
-        for held_out in np.unique(self.fold):
-            rows = np.flatnonzero(self.fold == held_out)
-            confidence[rows] = self.by_fold[int(held_out)].predict(
+        for test_fold in np.unique(self.fold):
+            rows = np.flatnonzero(self.fold == test_fold)
+            confidence[rows] = self.by_fold[int(test_fold)].predict(
                 [column[rows] for column in columns],
                 label[rows],
                 [(confidence_k[rows], label_k[rows]) for confidence_k, label_k in previous],

@@ -1,8 +1,8 @@
-"""Samples as arrays: the columns of their labels, an even choice of them, timed calls."""
+"""Samples as arrays: columns of labels, an even choice, rows outside folds; and timed calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -24,13 +24,11 @@ def evenly_spaced(n_items: int, n_kept: int) -> NDArray[np.intp]:
 
 def training_rows(
     fold: np.ndarray, sample: np.ndarray
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return the rows of each fold in rising order, and the rows that may choose for it.
-
-    These are the rows of all samples that the fold does not test: folds may overlap.
-    """
-    parts = [np.flatnonzero(fold == k) for k in np.unique(fold)]
-    return parts, [np.flatnonzero(~np.isin(sample, sample[part])) for part in parts]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield the rows of each fold, and the rows of all other samples, which choose for it."""
+    for test_fold in np.unique(fold):
+        rows = np.flatnonzero(fold == test_fold)
+        yield rows, np.flatnonzero(~np.isin(sample, sample[rows]))
 
 
 def time_calls(

@@ -14,45 +14,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn_cascade.core._samples import label_columns
 
 
-def _is_correct(proba: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return one where the most probable class is the true one, else zero."""
-    return (proba.argmax(axis=1) == y).astype(np.float64)
-
-
-def _log_of_truth(proba: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the log-probability of the true class, clipped as scikit-learn does."""
-    eps = np.finfo(np.float64).eps
-    return np.asarray(np.log(np.clip(proba[np.arange(len(y)), y], eps, 1 - eps)))
-
-
-def _brier(proba: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the negative squared distance to the true class."""
-    truth = proba[np.arange(len(y)), y]
-    distance = np.einsum("ij,ij->i", proba, proba) - 2 * truth + 1
-    # scikit-learn halves the binary score, so that it is the error of one probability.
-    return -distance * (0.5 if proba.shape[1] == 2 else 1.0)
-
-
-def _weight_of_rows(y: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
-    """Weight rows as given."""
-    return sample_weight
-
-
-def _weight_of_classes(y: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
-    """Weight rows so that all classes that occur count the same."""
-    of_class = np.bincount(y, weights=sample_weight)
-    return sample_weight / np.maximum(of_class[y], np.finfo(float).tiny)
-
-
-# What a row is worth by its output, and its weight in the score.
-ADDITIVE_SCORINGS = {
-    "accuracy": (_is_correct, _weight_of_rows),
-    "balanced_accuracy": (_is_correct, _weight_of_classes),
-    "neg_log_loss": (_log_of_truth, _weight_of_rows),
-    "neg_brier_score": (_brier, _weight_of_rows),
-}
-
-
 def score_contributions(
     scoring: str, proba: np.ndarray, y: np.ndarray, sample_weight: np.ndarray
 ) -> np.ndarray:
@@ -147,6 +108,45 @@ def score_labels(
             f"scoring={scoring!r} wants probabilities, and only confidences and labels were "
             f"recorded; expected a scorer of labels, such as 'accuracy' or 'f1_macro'"
         ) from error
+
+
+def _is_correct(proba: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return one where the most probable class is the true one, else zero."""
+    return (proba.argmax(axis=1) == y).astype(np.float64)
+
+
+def _log_of_truth(proba: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the log-probability of the true class, clipped as scikit-learn does."""
+    eps = np.finfo(np.float64).eps
+    return np.asarray(np.log(np.clip(proba[np.arange(len(y)), y], eps, 1 - eps)))
+
+
+def _brier(proba: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the negative squared distance to the true class."""
+    truth = proba[np.arange(len(y)), y]
+    distance = np.einsum("ij,ij->i", proba, proba) - 2 * truth + 1
+    # scikit-learn halves the binary score, so that it is the error of one probability.
+    return -distance * (0.5 if proba.shape[1] == 2 else 1.0)
+
+
+def _weight_of_rows(y: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+    """Weight rows as given."""
+    return sample_weight
+
+
+def _weight_of_classes(y: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+    """Weight rows so that all classes that occur count the same."""
+    of_class = np.bincount(y, weights=sample_weight)
+    return sample_weight / np.maximum(of_class[y], np.finfo(float).tiny)
+
+
+# What a row is worth by its output, and its weight in the score.
+ADDITIVE_SCORINGS = {
+    "accuracy": (_is_correct, _weight_of_rows),
+    "balanced_accuracy": (_is_correct, _weight_of_classes),
+    "neg_log_loss": (_log_of_truth, _weight_of_rows),
+    "neg_brier_score": (_brier, _weight_of_rows),
+}
 
 
 def _apply(

@@ -14,9 +14,9 @@ _MIN_TOLERANCE = 1e-6
 def exits(confidence: np.ndarray, threshold: float) -> np.ndarray:
     """Return which rows exit: those whose confidence reaches the threshold (n_samples,).
 
-    The comparison that decides every exit: prediction calls it, and the sweep of thresholds and
-    the ONNX graphs compare with the same `effective_threshold`. A threshold of infinity lets no
-    row exit, minus infinity every row; a confidence of NaN never exits.
+    The comparison is defined here, with `effective_threshold`; `tuning._sweep.count_passed` and the
+    GreaterOrEqual nodes of an ONNX file use the same number. A threshold of infinity lets no row
+    exit, minus infinity every row; a confidence of NaN never exits.
     """
     return confidence >= _cached_effective_threshold(threshold)
 

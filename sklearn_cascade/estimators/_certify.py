@@ -15,7 +15,6 @@ from scipy.stats import t as student
 from sklearn.utils import assert_all_finite, check_random_state
 
 from sklearn_cascade._compat import take_rows
-from sklearn_cascade.certification._disagreement import binomial_upper_bound
 from sklearn_cascade.certification._fixed_sequence import (
     RISKS,
     PairedOutcomes,
@@ -29,6 +28,7 @@ from sklearn_cascade.certification._fixed_sequence import (
     threshold_path,
     worst_reference,
 )
+from sklearn_cascade.certification._noninferiority import binomial_upper_bound
 from sklearn_cascade.core._combination import ProbaCombiner, combine_stages
 from sklearn_cascade.core._costs import cumulative_costs, row_costs, within_limit
 from sklearn_cascade.core._samples import evenly_spaced, label_columns

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from sklearn_cascade.certification._disagreement import min_binomial_samples, tune_margin
+from sklearn_cascade.certification._disagreement import tune_margin
+from sklearn_cascade.certification._noninferiority import min_binomial_samples
 from sklearn_cascade.core._confidence import compute_confidence, exact_margins, serfling_margins
 from sklearn_cascade.core._validation import check_share
 from sklearn_cascade.estimators._base import check_thresholds, resolve_costs, resolve_weights

@@ -442,7 +442,7 @@ class CascadeSearchCV(CallbackSupportMixin, BaseCascade):
         counted = slice(None) if predictions.counted is None else predictions.counted
         fold, sample = held_out.fold[counted], held_out.samples[counted]
         # No row is scored by a choice it had a part in, also where folds overlap.
-        parts, others = training_rows(fold, sample)
+        parts, others = zip(*training_rows(fold, sample), strict=True)
         options = Options(**{name: getattr(self, name) for name in Options._fields})
         costs_in_seconds = isinstance(self.costs, str)
         options = validate_options(

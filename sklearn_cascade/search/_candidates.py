@@ -12,7 +12,7 @@ import numpy as np
 from sklearn_cascade.core._combination import COMBINATIONS
 from sklearn_cascade.core._costs import within_limit, worst_case_cost
 from sklearn_cascade.core._pareto import non_dominated, round_score
-from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels
+from sklearn_cascade.search._pool_confidence import AnyConfidence, PoolConfidenceModels
 from sklearn_cascade.search._predictions import PoolPredictions
 
 # The models behind an output, ascending; or a combination and the models in running order.
@@ -65,7 +65,7 @@ def make_cascade(
     predictions: PoolPredictions,
     combine: str,
     members: tuple[int, ...],
-    confidence: Confidence = "max_proba",
+    confidence: AnyConfidence = "max_proba",
 ) -> Candidate:
     """Return one cascade; a learned confidence depends on more, and may add to its costs."""
     costs, learned = predictions.stage_costs(members), isinstance(confidence, PoolConfidenceModels)
@@ -120,7 +120,7 @@ def within_worst_cost(
     candidates: Sequence[Candidate], max_worst_cost: float | None
 ) -> list[Candidate]:
     """Return the candidates whose worst-case cost is within the limit."""
-    return [some for some in candidates if within_limit(some.worst_cost, max_worst_cost)]
+    return [c for c in candidates if within_limit(c.worst_cost, max_worst_cost)]
 
 
 def sort_candidates(
@@ -159,7 +159,7 @@ class EvaluatedCandidates(NamedTuple):
         """Return some of the points."""
         return EvaluatedCandidates(*(column[points] for column in self))
 
-    def front(self) -> np.ndarray:
+    def non_dominated(self) -> np.ndarray:
         """Return the points that no other dominates in score and mean cost, by rising cost."""
         n_points = len(self.candidate)
         score, rank = round_score(self.score), np.arange(n_points)

@@ -156,12 +156,12 @@ def replay(
     for batch in batches_by_rows(predictions, settings, candidates, subsets):
         statistics = collect_for(predictions, settings, [candidates[i] for i in batch])
         for i in batch:
-            paid = cumulative_costs(candidates[i].exit_costs)
+            stage_cost = cumulative_costs(candidates[i].exit_costs)
             for p in np.flatnonzero(wanted[i]).tolist():
                 subset = subsets[p]
-                stage, value = _exit(statistics, *tuned[i], parts[p])
-                score[i, p] = _weighted_sum(value, subset.value_weight, subset.value_scale)
-                cost[i, p] = _weighted_sum(paid[stage], subset.row_weight, subset.row_scale)
+                stage, scores = _exit(statistics, *tuned[i], parts[p])
+                score[i, p] = _weighted_sum(scores, subset.score_weight, subset.score_scale)
+                cost[i, p] = _weighted_sum(stage_cost[stage], subset.row_weight, subset.row_scale)
     if not is_additive(options.scoring):
         for i, (candidate, thresholds) in enumerate(tuned):
             outputs = predict(predictions, candidate, thresholds, options.confidence)
@@ -173,13 +173,13 @@ def replay(
 def _exit(
     statistics: Statistics, candidate: Candidate, thresholds: Sequence[float], rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the stage at which each row exits, and the value of its output there: (n_rows,)."""
+    """Return the stage at which each row exits, and the score of its output there: (n_rows,)."""
     stage = np.zeros(len(rows), dtype=int)
     if candidate.gate_keys:
         gates = [statistics.position[key] for key in candidate.gate_keys]
         stage = exit_stages([statistics.confidence[gate][rows] for gate in gates], thresholds)
     outputs = np.array([statistics.position[key] for key in candidate.output_keys])
-    return stage, statistics.value[outputs[stage], rows]
+    return stage, statistics.sample_score[outputs[stage], rows]
 
 
 def _weighted_sum(values: np.ndarray, weight: np.ndarray | None, scale: float) -> float:

@@ -19,7 +19,7 @@ from sklearn_cascade.search._candidates import (
     join,
     sort_candidates,
 )
-from sklearn_cascade.search._pool_confidence import Confidence
+from sklearn_cascade.search._pool_confidence import AnyConfidence
 from sklearn_cascade.search._predictions import PoolPredictions, RowSubset, subset_rows
 from sklearn_cascade.search._statistics import (
     Statistics,
@@ -50,7 +50,7 @@ class Settings(NamedTuple):
     combinations: tuple[str, ...]
     max_stages: int
     order: str
-    confidence: Confidence
+    confidence: AnyConfidence
     n_thresholds: int  # at each stage, besides "never"
     scoring: str  # a sum over rows
     max_worst_cost: float | None
@@ -64,7 +64,7 @@ class Settings(NamedTuple):
 
     def gates(self, candidates: Sequence[Candidate]) -> list[tuple[Key, int]]:
         """Return the keys by which rows exit early, with the number of thresholds of each."""
-        return [(key, self.n_levels(some)) for some in candidates for key in some.gate_keys]
+        return [(key, self.n_levels(c)) for c in candidates for key in c.gate_keys]
 
 
 class SearchResult(NamedTuple):
@@ -133,9 +133,9 @@ def evaluate_points(
     subset, n_evaluated = subset_rows(predictions, settings.scoring, rows), 0
     parts = [Collector(candidates).result()]
     for batch in batches_by_rows(predictions, settings, candidates, [subset]):
-        some = [candidates[index] for index in batch]
-        counts = ThresholdCounts(collect_for(predictions, settings, some), subset)
-        counts.count([(key, n_levels) for one in some for key in one.gate_keys], settings.n_jobs)
+        chosen = [candidates[index] for index in batch]
+        counts = ThresholdCounts(collect_for(predictions, settings, chosen), subset)
+        counts.count([(key, n_levels) for c in chosen for key in c.gate_keys], settings.n_jobs)
         near = points.take(np.isin(points.candidate, batch))
         found, count = refine_points(counts, candidates, near, lambda _: n_levels, settings.n_jobs)
         parts.append(found)
@@ -152,11 +152,11 @@ def _search_at_once(
     tick: Callable[[], None],
 ) -> Iterator[tuple[EvaluatedCandidates, int]]:
     """Yield what a batch reaches on each subset, and the number of vectors evaluated."""
-    some, n_jobs = [candidates[index] for index in batch], settings.n_jobs
-    statistics = collect_for(predictions, settings, some)
+    chosen, n_jobs = [candidates[index] for index in batch], settings.n_jobs
+    statistics = collect_for(predictions, settings, chosen)
     for subset in subsets:
         counts = ThresholdCounts(statistics, subset)
-        counts.count(settings.gates(some), n_jobs)
+        counts.count(settings.gates(chosen), n_jobs)
         found, count = sweep_candidates(counts, candidates, batch, settings.n_levels, n_jobs, tick)
         finer, more = refine_points(counts, candidates, found, settings.n_levels, n_jobs)
         yield join([found, finer]), count + more
@@ -171,36 +171,36 @@ def _search_in_row_blocks(
     tick: Callable[[], None],
 ) -> Iterator[tuple[EvaluatedCandidates, int]]:
     """Do the same, one block of rows after the other; without finer thresholds."""
-    some = [candidates[index] for index in batch]
-    n_models, gates = len(_models_of(some)), settings.gates(some)
+    chosen = [candidates[index] for index in batch]
+    n_models, gates = len(_models_of(chosen)), settings.gates(chosen)
     statistics_bytes, held, row_bytes = _statistics_bytes(settings, subsets), set[Any](), 0
-    for candidate in some:
+    for candidate in chosen:
         row_bytes += statistics_bytes(candidate, held)
         held.update(required_statistics(candidate))
     n_rows = min(MAX_ROWS, max(1, settings.max_bytes // row_bytes))
     # Thresholds come from evenly spaced blocks of so many rows.
     blocks = blocks_of(predictions, n_models)[:: -(-predictions.n_samples // n_rows)]
     sample = np.concatenate([np.arange(block.start, block.stop) for block in blocks])
-    statistics = collect_for(predictions, settings, some, blocks)
+    statistics = collect_for(predictions, settings, chosen, blocks)
     grids = []
     for subset in subsets:
         counts = ThresholdCounts(statistics, subset.among(sample))
         counts.count(gates, settings.n_jobs)
         grids.append(counts.grids)
     # The sums of each candidate grow, and no rows are kept.
-    sums = [[ThresholdHistogram(*subset.scales) for _ in some] for subset in subsets]
+    sums = [[ThresholdHistogram(*subset.scales) for _ in chosen] for subset in subsets]
     for start in range(0, predictions.n_samples, n_rows):
         stop = min(start + n_rows, predictions.n_samples)
         blocks = blocks_of(predictions, n_models, start, stop)
-        statistics = collect_for(predictions, settings, some, blocks)
+        statistics = collect_for(predictions, settings, chosen, blocks)
         for subset, subset_grids, subset_sums in zip(subsets, grids, sums, strict=True):
             counts = ThresholdCounts(statistics, subset.between(start, stop))
             counts.count(gates, settings.n_jobs, subset_grids)
-            for candidate, histogram in zip(some, subset_sums, strict=True):
+            for candidate, histogram in zip(chosen, subset_sums, strict=True):
                 counts.add_to(histogram, candidate, settings.n_levels(candidate))
     for subset_grids, subset_sums in zip(grids, sums, strict=True):
         collector = Collector(candidates)
-        for index, candidate, histogram in zip(batch, some, subset_sums, strict=True):
+        for index, candidate, histogram in zip(batch, chosen, subset_sums, strict=True):
             n_levels = settings.n_levels(candidate)
             thresholds = [subset_grids[key, n_levels] for key in candidate.gate_keys]
             collector.add(index, histogram.result(candidate.exit_costs), thresholds)
@@ -262,7 +262,7 @@ def _collect_in_threads(
     parts = [(indices[start::n_jobs], collector) for start, collector in enumerate(collectors)]
     map_in_threads(lambda part: sweep(*part), parts, n_jobs)
     found = join([collector.result() for collector in collectors])
-    return pareto_optimal(candidates, found), sum(one.n_evaluated for one in collectors)
+    return pareto_optimal(candidates, found), sum(collector.n_evaluated for collector in collectors)
 
 
 def pareto_optimal(
@@ -353,7 +353,7 @@ class ThresholdCounts:
         self._index = statistics.position
         rows = slice(None) if subset.rows is None else subset.rows
         self._confidence = statistics.confidence[:, rows]
-        self._value = statistics.value[:, rows]
+        self._sample_score = statistics.sample_score[:, rows]
         self.grids: Grids = {}
         self._passed: dict[tuple[Key, int], np.ndarray] = {}
 
@@ -426,8 +426,8 @@ class ThresholdCounts:
 
     def _add_rows(self, histogram: ThresholdHistogram, candidate: Candidate) -> None:
         """Add the rows to the sums of one candidate, before its first stage."""
-        values = [self._value[self._index[key]] for key in candidate.output_keys]
-        histogram.add_rows(values, self._subset.value_weight, self._subset.row_weight)
+        scores = [self._sample_score[self._index[key]] for key in candidate.output_keys]
+        histogram.add_rows(scores, self._subset.score_weight, self._subset.row_weight)
 
 
 def collect_for(
@@ -437,7 +437,7 @@ def collect_for(
     blocks: Sequence[slice] | None = None,
 ) -> Statistics:
     """Return the statistics that some candidates need, of some blocks of rows, by default all."""
-    needed = dict.fromkeys(need for one in candidates for need in required_statistics(one))
+    needed = dict.fromkeys(need for c in candidates for need in required_statistics(c))
     gate_keys = [key for key, is_gate in needed if is_gate]
     other_keys = [key for key, is_gate in needed if not is_gate and (key, True) not in needed]
     return collect_statistics(

@@ -18,7 +18,7 @@ from sklearn_cascade.exceptions import InfeasibleConstraintError
 from sklearn_cascade.inspection._cost_report import CascadePrediction
 from sklearn_cascade.inspection._tables import Table, format_cost
 from sklearn_cascade.search._candidates import Candidate
-from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels
+from sklearn_cascade.search._pool_confidence import AnyConfidence, PoolConfidenceModels
 from sklearn_cascade.search._predictions import PoolPredictions, exit_outputs, make_combiner
 
 if TYPE_CHECKING:
@@ -265,11 +265,11 @@ class ParetoFront(Sequence[OperatingPoint]):
         by_score = bool(constraints) and min_score is None and max_score_loss is None
         good = np.ones(len(self), dtype=bool)
         if not by_score:
-            floors = [] if min_score is None else [min_score]
+            targets = [] if min_score is None else [min_score]
             if max_score_loss is not None or min_score is None:
                 best_single = max(point.score for point in self if point.kind == "single")
-                floors.append(best_single - (max_score_loss or 0.0))
-            good = self.score >= max(floors) - 10.0**-SCORE_DECIMALS
+                targets.append(best_single - (max_score_loss or 0.0))
+            good = self.score >= max(targets) - 10.0**-SCORE_DECIMALS
         if (good & affordable).any():
             return self._first(good & affordable, by_score)
         if not nearest:
@@ -477,12 +477,12 @@ def _table_of(front: ParetoFront) -> Table:
         for kind in ("single", "ensemble", "cascade")
     }
     counts = [
-        f"{len(some):,} {'single model' if kind == 'single' else kind}{'s' * (len(some) != 1)}"
-        for kind, some in by_kind.items()
+        f"{len(points):,} {'single model' if kind == 'single' else kind}{'s' * (len(points) != 1)}"
+        for kind, points in by_kind.items()
     ]
     title = f"{', '.join(counts)}; {front.n_evaluated:,} threshold vectors evaluated"
     groups = np.flatnonzero(front.non_dominated), np.array(by_kind["single"], dtype=int)
-    shown = {i for some in groups for i in some[evenly_spaced(len(some), _N_SHOWN)].tolist()}
+    shown = {i for group in groups for i in group[evenly_spaced(len(group), _N_SHOWN)].tolist()}
     cross_fitted = any(point.cross_fitted_score is not None for point in front)
     scores = [front.scoring, *["cross-fitted"] * cross_fitted]
     header = ["", "members", "thresholds", *scores, "mean cost", "worst case"]
@@ -602,7 +602,7 @@ def make_evaluator(
     predictions: PoolPredictions,
     names: Sequence[str],
     candidates: Sequence[Candidate],
-    confidence: Confidence,
+    confidence: AnyConfidence,
     *,
     with_confidences: bool,
 ) -> FrontEvaluator:

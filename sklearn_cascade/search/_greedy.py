@@ -77,9 +77,9 @@ def search_greedily(
         if len(models) > _N_SHORTLISTED:
             uses = Counter(model for cascade in cascades for model in cascade.members)
             models = sorted(sorted(uses, key=lambda model: (-uses[model], model))[:_N_SHORTLISTED])
-        some = enumerate_candidates(predictions, settings, models)
+        shortlist = enumerate_candidates(predictions, settings, models)
         shortlisted = evaluate_candidates(
-            predictions, settings, progress=progress, rows=[subset], candidates=some
+            predictions, settings, progress=progress, rows=[subset], candidates=shortlist
         )
         parts += [refined, (shortlisted.candidates, shortlisted.found[0])]
         n_evaluated += archive.n_evaluated + count + shortlisted.n_evaluated
@@ -112,11 +112,11 @@ def build_archive(
         return archive
     for members, levels in _greedy_cascades(pool, settings, progress):
         archive.add(members, levels)
-    progress.say(f"{pool.n_models * (pool.n_models - 1) // 2:,} pairs")
+    progress.report(f"{pool.n_models * (pool.n_models - 1) // 2:,} pairs")
     archive.add_pairs()
     done: set[CandidateCascade] = set()
     for _ in range(_N_ROUNDS):
-        starts = _spread([some for some in archive.cascades() if some not in done], _N_STARTS)
+        starts = _spread([c for c in archive.cascades() if c not in done], _N_STARTS)
         progress.start("cascades varied", len(starts))
         for cascade in starts:
             archive.add_neighbours(cascade)
@@ -219,7 +219,7 @@ def _next_stages(
 ) -> list[_NextStage]:
     """Return the models that may come next, each at its lowest threshold."""
     needed = float(tolerance) * pool.correct[reference, rows]
-    value_share, row_share = pool.value_share[rows], pool.row_share[rows]
+    score_share, row_share = pool.score_share[rows], pool.row_share[rows]
     spent = sum(pool.stage_costs(used)) if used else 0.0
     found = []
     for model in range(pool.n_models):
@@ -229,7 +229,7 @@ def _next_stages(
         if not within_limit(spent + cost, max_worst_cost):
             continue
         level = pool.level[model, rows]
-        surplus = (pool.correct[model, rows] - needed) * value_share
+        surplus = (pool.correct[model, rows] - needed) * score_share
         # Entry l: the sum over the rows of level l and above.
         surplus = np.bincount(level, surplus)[::-1].cumsum()[::-1]
         exiting = np.bincount(level, row_share)[::-1].cumsum()[::-1]
@@ -250,7 +250,7 @@ def refine(
 ) -> tuple[tuple[list[Candidate], EvaluatedCandidates], int]:
     """Evaluate cascades of the archive on all rows, at finer thresholds, and count the vectors."""
     members = dict.fromkeys(cascade.members for cascade in cascades)
-    candidates = [make_cascade(predictions, "last", some) for some in members]
+    candidates = [make_cascade(predictions, "last", models) for models in members]
     candidates = sort_candidates(predictions, candidates)
     index = {candidate.members: i for i, candidate in enumerate(candidates)}
     thresholds = np.full((len(cascades), max(1, settings.max_stages - 1)), np.nan)
@@ -277,13 +277,13 @@ def merge(
     def identity(candidate: Candidate) -> tuple:
         return candidate.combine, candidate.members, candidate.exits
 
-    distinct = {identity(candidate): candidate for some, _ in parts for candidate in some}
+    distinct = {identity(candidate): candidate for part, _ in parts for candidate in part}
     candidates = sort_candidates(predictions, list(distinct.values()))
     index = {identity(candidate): i for i, candidate in enumerate(candidates)}
     n_stages = max(len(candidate.members) for candidate in candidates)
     merged = []
-    for some, found in parts:
-        positions = np.array([index[identity(candidate)] for candidate in some], dtype=int)
+    for part, found in parts:
+        positions = np.array([index[identity(candidate)] for candidate in part], dtype=int)
         # All parts get columns for as many stages.
         missing = n_stages - found.exit_rates.shape[1]
         empty = np.full((len(found.candidate), missing), np.nan)
@@ -330,7 +330,7 @@ class ParetoArchive:
         self._pareto_set = ParetoSet(self._highest)
         self._cascades: list[CandidateCascade] = []
         # What each model adds to the score on each row: (n_samples, n_models).
-        self._value = np.ascontiguousarray((pool.correct * pool.value_share).T)
+        self._value = np.ascontiguousarray((pool.correct * pool.score_share).T)
 
     def cascades(self) -> list[CandidateCascade]:
         """Return the cascades on the Pareto front, cheapest first."""
@@ -402,23 +402,23 @@ class ParetoArchive:
         rows = np.flatnonzero(stage >= position)
         after = stage[rows] - position
         n_after = len(members) - position
-        value_share, row_share = pool.value_share[rows], pool.row_share[rows]
+        score_share, row_share = pool.score_share[rows], pool.row_share[rows]
         correct = pool.correct[np.asarray(members)[stage[rows]], rows]
         score, cost = np.empty((2, len(models), N_LEVELS))
         for i, model in enumerate(models):
             level = pool.level[model, rows]
             costs = pool.stage_costs((*members[:position], model, *members[position:]))
             gain = pool.correct[model, rows].astype(np.int8) - correct.astype(np.int8)
-            kept = np.bincount(level, gain * value_share, minlength=N_LEVELS)
+            kept = np.bincount(level, gain * score_share, minlength=N_LEVELS)
             # Rows of each level, by the stage at which they exit if they go on.
             cell = level.astype(np.intp) * n_after + after
             going = np.bincount(cell, row_share, minlength=N_LEVELS * n_after)
             going = going.reshape(N_LEVELS, n_after) @ cumulative_costs(costs[position + 1 :])
             score[i] = cascade.score + kept.sum() - kept.cumsum()
             earlier = stage < position
-            paid = cumulative_costs(costs[:position])[stage[earlier]] @ pool.row_share[earlier]
+            before = cumulative_costs(costs[:position])[stage[earlier]] @ pool.row_share[earlier]
             entry = costs[: position + 1].sum() * row_share.sum()
-            cost[i] = paid + entry + going.cumsum()
+            cost[i] = before + entry + going.cumsum()
 
         def describe(cell: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
             i, level = divmod(cell, N_LEVELS)
@@ -466,7 +466,7 @@ class QuantizedPool(NamedTuple):
     level: np.ndarray  # uint8 (n_models, n_samples), how many thresholds a row would exit at
     correct: np.ndarray  # uint8 (n_models, n_samples), whether the model's label is the true one
     grids: list[np.ndarray]  # thresholds of each model, ascending; "never" is the last
-    value_share: np.ndarray  # (n_samples,), what each row counts in the score; sums to one
+    score_share: np.ndarray  # (n_samples,), what each row counts in the score; sums to one
     row_share: np.ndarray  # (n_samples,), what each row counts in the mean cost; sums to one
     stage_costs: Callable[[Sequence[int]], np.ndarray]  # members to the cost of each stage
 
@@ -487,7 +487,7 @@ class QuantizedPool(NamedTuple):
         stage = self.exit_stages(members, levels)
         correct = self.correct[np.asarray(members)[stage], np.arange(len(stage))]
         cost = cumulative_costs(self.stage_costs(members))[stage]
-        return float(correct @ self.value_share), float(cost @ self.row_share)
+        return float(correct @ self.score_share), float(cost @ self.row_share)
 
     def thresholds(self, members: Sequence[int], levels: Sequence[int]) -> tuple[float, ...]:
         """Return the thresholds of one cascade."""
@@ -522,17 +522,17 @@ def quantize(
             scoring="accuracy",
             n_jobs=settings.n_jobs,
         )
-        correct[start : models.stop] = statistics.value[:, rows]
+        correct[start : models.stop] = statistics.sample_score[:, rows]
         for model in models:
             confidence = statistics.confidence[model - start, rows]
             weight = subset.row_weight
             finite = candidate_thresholds(confidence, N_LEVELS - 1, sample_weight=weight)
             grids.append(np.append(finite, np.inf))
             level[model] = count_passed(confidence, grids[-1])
-    value_share, row_share = (
+    score_share, row_share = (
         np.full(n_rows, scale) if weight is None else weight * scale
         for weight, scale in zip(
-            (subset.value_weight, subset.row_weight), subset.scales, strict=True
+            (subset.score_weight, subset.row_weight), subset.scales, strict=True
         )
     )
-    return QuantizedPool(level, correct, grids, value_share, row_share, predictions.stage_costs)
+    return QuantizedPool(level, correct, grids, score_share, row_share, predictions.stage_costs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from sklearn_cascade.tuning._fit_confidence import (
 # Rows that are learned from at most: some thirty weights gain nothing from more.
 _MAX_ROWS = 200_000
 _BLOCK_ROWS = 2**14
+# How the confidence of any candidate of a search is computed.
+AnyConfidence: TypeAlias = "str | Callable | PoolConfidenceModels"
 
 
 class PoolConfidenceModels:
@@ -38,7 +40,6 @@ class PoolConfidenceModels:
         learned: LearnedConfidence,
         fold: np.ndarray,
         sample: np.ndarray,
-        *,
         costs_in_seconds: bool = False,
     ) -> None:
         self._predictions, self._learned = predictions, learned
@@ -116,14 +117,10 @@ class PoolConfidenceModels:
         )
 
 
-# Of any candidate of a search.
-Confidence = str | Callable | PoolConfidenceModels
-
-
-def confidence_of(
-    confidence: Confidence, combine: str, members: Sequence[int], rows: slice, *, is_gate: bool
+def rule_for(
+    confidence: AnyConfidence, combine: str, members: Sequence[int], rows: slice, *, is_gate: bool
 ) -> Any:
-    """Return the confidence of some rows once `members` have run; None where it is not needed."""
+    """Return the confidence rule of some rows once `members` have run; None where not needed."""
     if not isinstance(confidence, PoolConfidenceModels):
         return confidence
     if is_gate or combine == "most_confident":

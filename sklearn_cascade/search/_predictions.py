@@ -94,7 +94,7 @@ class PoolPredictions(NamedTuple):
         """Return a combiner to which what `read` returns can be added."""
         return make_combiner(combine, has_proba=self.has_proba, remember=remember)
 
-    def values(self, scoring: str, outputs: np.ndarray, rows: slice) -> np.ndarray:
+    def sample_scores(self, scoring: str, outputs: np.ndarray, rows: slice) -> np.ndarray:
         """Return what combined outputs are worth before the weight of the row: (n_rows,)."""
         if self.has_proba:
             return sample_scores(scoring, outputs, self.y[rows])
@@ -170,15 +170,15 @@ class RowSubset(NamedTuple):
     """Some rows, and what each counts in the score and in the mean cost."""
 
     rows: np.ndarray | None  # (n_rows,), ascending; None: all
-    value_weight: np.ndarray | None  # (n_rows,), weights in the score; None: one each
+    score_weight: np.ndarray | None  # (n_rows,), weights in the score; None: one each
     row_weight: np.ndarray | None  # (n_rows,), weights in the mean cost; None: one each
-    value_scale: float  # the weighted sums are multiplied by these
+    score_scale: float  # the weighted sums are multiplied by these
     row_scale: float
 
     @property
     def scales(self) -> tuple[float, float]:
         """Both scales."""
-        return self.value_scale, self.row_scale
+        return self.score_scale, self.row_scale
 
     def among(self, sample: np.ndarray) -> RowSubset:
         """Return the part of it that is in a sample of rows, as positions in the sample."""
@@ -198,7 +198,7 @@ class RowSubset(NamedTuple):
         """Return a subset of other rows with part of the weights."""
         return self._replace(
             rows=rows,
-            value_weight=None if self.value_weight is None else self.value_weight[part],
+            score_weight=None if self.score_weight is None else self.score_weight[part],
             row_weight=None if self.row_weight is None else self.row_weight[part],
         )
 

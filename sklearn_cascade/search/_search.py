@@ -99,7 +99,7 @@ def search_cascades(
         otherwise.
     scoring : str or callable, default="accuracy"
         "accuracy", "balanced_accuracy", "neg_log_loss" and "neg_brier_score" are searched
-        exactly; any other scorer is applied to the accuracy front.
+        exactly; any other scorer is applied to the Pareto front.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows.
     max_worst_cost : float, default=None
@@ -186,13 +186,12 @@ def search_cascades(
     cross_fitted, fold = choose_folds(cv, predictions, options)
     sample = np.arange(predictions.n_samples)
     # Seconds of a learned confidence can be added to no other unit.
-    costs_in_seconds = isinstance(costs, MeasuredCosts) and predictions.has_proba
-    options = validate_options(
-        predictions, options, fold=fold, sample=sample, costs_in_seconds=costs_in_seconds
-    )
+    seconds = isinstance(costs, MeasuredCosts) and predictions.has_proba
+    options = validate_options(predictions, options, fold, sample, costs_in_seconds=seconds)
 
     # Search all rows and, for cross-fitted scores, those outside of each fold.
-    parts, others = training_rows(fold, sample) if cross_fitted else ([], [])
+    pairs = training_rows(fold, sample) if cross_fitted else ()
+    parts, others = [list(rows) for rows in zip(*pairs, strict=True)] or ([], [])
     front, *fold_fronts = run_search(
         predictions,
         options,

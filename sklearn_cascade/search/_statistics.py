@@ -1,4 +1,4 @@
-"""Confidence and value of the output after each set of models, over many rows at once."""
+"""Confidence and score of the output after each set of models, over many rows at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn_cascade.core._combination import LabelCombiner, ProbaCombiner
 from sklearn_cascade.core._confidence import compute_confidence
 from sklearn_cascade.core._scoring import is_count, sample_scores
 from sklearn_cascade.search._candidates import Key
-from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels, confidence_of
+from sklearn_cascade.search._pool_confidence import AnyConfidence, PoolConfidenceModels, rule_for
 from sklearn_cascade.search._predictions import PoolPredictions
 
 # Probabilities of one model in one block: running sums stay in the cache.
@@ -26,7 +26,7 @@ class Statistics(NamedTuple):
 
     position: dict[Key, int]  # row of each key in the arrays; those with a confidence come first
     confidence: np.ndarray  # (n_gates, n_samples)
-    value: np.ndarray  # (n_keys, n_samples), of the output, before the weight of the row
+    sample_score: np.ndarray  # (n_keys, n_samples), of the output, before the row's weight
 
 
 def blocks_of(
@@ -45,7 +45,7 @@ def collect_statistics(
     other_keys: Sequence[Key],
     blocks: Sequence[slice],
     *,
-    confidence: Confidence,
+    confidence: AnyConfidence,
     scoring: str,
     n_jobs: int,
 ) -> Statistics:
@@ -87,7 +87,7 @@ class _Reader(ABC):
         self,
         predictions: PoolPredictions,
         statistics: Statistics,
-        confidence: Confidence,
+        confidence: AnyConfidence,
         scoring: str,
     ) -> None:
         self._predictions, self._statistics = predictions, statistics
@@ -104,10 +104,10 @@ class _LabelReader(_Reader):
     """Reads recorded confidences and labels of single models."""
 
     def read(self, block: slice, target: slice) -> None:
-        index, gate_confidence, value = self._statistics
+        index, gate_confidence, sample_score = self._statistics
         for key in self._keys:
             confidence, label = self._predictions.read(int(key[0]), block)
-            value[index[key], target] = label == self._predictions.y[block]
+            sample_score[index[key], target] = label == self._predictions.y[block]
             if index[key] < len(gate_confidence):
                 gate_confidence[index[key], target] = confidence
 
@@ -141,18 +141,18 @@ class _SetReader(_Reader):
     def _write(
         self, total: np.ndarray, weight: Any, y: np.ndarray, row: int, target: slice
     ) -> None:
-        """Write down confidence and value of the mean, which is total / weight."""
-        _, gate_confidence, value = self._statistics
+        """Write down confidence and score of the mean, which is total / weight."""
+        _, gate_confidence, sample_score = self._statistics
         is_gate = row < len(gate_confidence)
         if self._confidence == "max_proba" and is_count(self._scoring):
             # One pass finds the label, and its probability is the largest.
             label = total.argmax(axis=1)
-            value[row, target] = label == y
+            sample_score[row, target] = label == y
             if is_gate:
                 gate_confidence[row, target] = total[np.arange(len(y)), label] / weight
             return
         mean = total if weight == 1.0 else total / weight
-        value[row, target] = sample_scores(self._scoring, mean, y)
+        sample_score[row, target] = sample_scores(self._scoring, mean, y)
         if is_gate:
             assert not isinstance(self._confidence, PoolConfidenceModels)
             gate_confidence[row, target] = compute_confidence(mean, self._confidence)
@@ -180,18 +180,17 @@ class _OrderedReader(_Reader):
         target: slice,
     ) -> None:
         """Add each further model to the stages on the path."""
-        index, gate_confidence, value = self._statistics
+        index, gate_confidence, sample_score = self._statistics
         for model in self._children.get(path, ()):
             longer = (*path, model)
             row = index.get(longer)
             is_gate = row is not None and row < len(gate_confidence)
-            confidence = confidence_of(
-                self._confidence, longer[0], longer[1:], block, is_gate=is_gate
-            )
+            confidence = rule_for(self._confidence, longer[0], longer[1:], block, is_gate=is_gate)
             branch = combiner.copy()
             outputs = branch.add(read(model), 1.0, confidence)
             if row is not None:
-                value[row, target] = self._predictions.values(self._scoring, outputs, block)
+                scores = self._predictions.sample_scores(self._scoring, outputs, block)
+                sample_score[row, target] = scores
             if is_gate:
                 gate_confidence[row, target] = branch.confidence(confidence)
             self._visit(longer, branch, read, block, target)

@@ -39,7 +39,7 @@ from sklearn_cascade.search._front import (
     make_evaluator,
 )
 from sklearn_cascade.search._greedy import search_greedily
-from sklearn_cascade.search._pool_confidence import Confidence, PoolConfidenceModels, confidence_of
+from sklearn_cascade.search._pool_confidence import AnyConfidence, PoolConfidenceModels, rule_for
 from sklearn_cascade.search._predictions import PoolPredictions, exit_outputs
 from sklearn_cascade.search._statistics import blocks_of
 from sklearn_cascade.tuning._fit_confidence import LearnedConfidence, as_learned_confidence
@@ -52,95 +52,10 @@ _PROBABILITIES_PER_SECOND = 2e9
 _ROWS_PER_SECOND = 1e8
 # Sets of models searched with a confidence that is expensive; of larger pools only these.
 _MAX_SETS = 40
-# All cascades of so many models are among them, the ones that the front uses most.
+# All cascades of so many models are among them, the ones that the Pareto front uses most.
 _N_USED_MOST = 4
 # Cascades to which a scorer that is no sum over rows is applied, at most.
 _MAX_SCORED = 256
-
-
-class Options(NamedTuple):
-    """Parameters of a search, as in `search_cascades`."""
-
-    max_stages: int
-    order: str
-    combine: str
-    confidence: Confidence | LearnedConfidence
-    n_thresholds: int
-    method: str
-    scoring: str | Callable
-    max_worst_cost: float | None
-    n_jobs: int | None
-    verbose: int
-
-
-def validate_options(
-    predictions: PoolPredictions,
-    options: Options,
-    *,
-    fold: np.ndarray,
-    sample: np.ndarray,
-    costs_in_seconds: bool = False,
-) -> Options:
-    """Check the options, and replace a learned confidence by the models of the pool.
-
-    `fold` and `sample` (n_samples,) are the fold of each row, and which sample it is where folds
-    overlap. With `costs_in_seconds` the seconds of a learned confidence are added to the costs.
-    """
-    learned = as_learned_confidence(options.confidence)
-    check_one_of("order", options.order, ("cost", "any"))
-    check_one_of("method", options.method, ("auto", "exhaustive", "greedy"))
-    check_one_of("combine", options.combine, ("auto", *COMBINATIONS))
-    if not callable(options.confidence) and learned is None:
-        check_one_of("confidence", options.confidence, (*CONFIDENCES, "learned"))
-    for name in ("max_stages", "n_thresholds"):
-        value = getattr(options, name)
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name}={value!r}; expected an integer of at least 1")
-    check_constraints(max_worst_cost=options.max_worst_cost)
-    check_scoring(options.scoring, weighted=predictions.sample_weight is not None)
-    if not predictions.has_proba:
-        without = "proba holds confidences and labels, no probabilities"
-        if options.combine == "mean":
-            raise ValueError(
-                f"combine='mean', but {without}; expected 'last', 'most_confident' or 'auto'"
-            )
-        if options.confidence != "max_proba" and learned is None:
-            raise ValueError(
-                f"confidence={options.confidence!r}, but {without}; the confidences recorded are "
-                f"used: leave the parameter as it is, or let 'learned' start from them"
-            )
-        if options.scoring in ("neg_log_loss", "neg_brier_score"):
-            raise ValueError(
-                f"scoring={options.scoring!r}, but {without}; expected 'accuracy', "
-                f"'balanced_accuracy' or another scorer of labels"
-            )
-    if learned is None:
-        return options
-    return options._replace(
-        confidence=PoolConfidenceModels(
-            predictions, learned, fold, sample, costs_in_seconds=costs_in_seconds
-        )
-    )
-
-
-def settings_of(predictions: PoolPredictions, options: Options) -> Settings:
-    """Return what the search needs of the options."""
-    combinations = combinations_to_try(
-        options.combine, comparable=isinstance(options.confidence, PoolConfidenceModels)
-    )
-    if not predictions.has_proba:
-        combinations = tuple(combine for combine in combinations if combine != "mean")
-    return Settings(
-        combinations=combinations,
-        max_stages=options.max_stages,
-        order=options.order,
-        confidence=options.confidence,
-        n_thresholds=options.n_thresholds,
-        scoring=str(options.scoring) if is_additive(options.scoring) else "accuracy",
-        max_worst_cost=options.max_worst_cost,
-        # An engine counts the cores of its whole cluster; threads run here.
-        n_jobs=min(effective_n_jobs(options.n_jobs), cpu_count()),
-    )
 
 
 def run_search(
@@ -181,6 +96,89 @@ def run_search(
     return fronts
 
 
+class Options(NamedTuple):
+    """Parameters of a search, as in `search_cascades`."""
+
+    max_stages: int
+    order: str
+    combine: str
+    confidence: AnyConfidence | LearnedConfidence
+    n_thresholds: int
+    method: str
+    scoring: str | Callable
+    max_worst_cost: float | None
+    n_jobs: int | None
+    verbose: int
+
+
+def validate_options(
+    predictions: PoolPredictions,
+    options: Options,
+    fold: np.ndarray,
+    sample: np.ndarray,
+    *,
+    costs_in_seconds: bool = False,
+) -> Options:
+    """Check the options, and replace a learned confidence by the models of the pool.
+
+    `fold` and `sample` (n_samples,) are the fold of each row, and which sample it is where folds
+    overlap; with `costs_in_seconds` those of a learned confidence are added to the costs.
+    """
+    learned = as_learned_confidence(options.confidence)
+    check_one_of("order", options.order, ("cost", "any"))
+    check_one_of("method", options.method, ("auto", "exhaustive", "greedy"))
+    check_one_of("combine", options.combine, ("auto", *COMBINATIONS))
+    if not callable(options.confidence) and learned is None:
+        check_one_of("confidence", options.confidence, (*CONFIDENCES, "learned"))
+    for name in ("max_stages", "n_thresholds"):
+        value = getattr(options, name)
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name}={value!r}; expected an integer of at least 1")
+    check_constraints(max_worst_cost=options.max_worst_cost)
+    check_scoring(options.scoring, weighted=predictions.sample_weight is not None)
+    if not predictions.has_proba:
+        without = "proba holds confidences and labels, no probabilities"
+        if options.combine == "mean":
+            raise ValueError(
+                f"combine='mean', but {without}; expected 'last', 'most_confident' or 'auto'"
+            )
+        if options.confidence != "max_proba" and learned is None:
+            raise ValueError(
+                f"confidence={options.confidence!r}, but {without}; the confidences recorded are "
+                f"used: leave the parameter as it is, or let 'learned' start from them"
+            )
+        if options.scoring in ("neg_log_loss", "neg_brier_score"):
+            raise ValueError(
+                f"scoring={options.scoring!r}, but {without}; expected 'accuracy', "
+                f"'balanced_accuracy' or another scorer of labels"
+            )
+    if learned is None:
+        return options
+    return options._replace(
+        confidence=PoolConfidenceModels(predictions, learned, fold, sample, costs_in_seconds)
+    )
+
+
+def settings_of(predictions: PoolPredictions, options: Options) -> Settings:
+    """Return what the search needs of the options."""
+    combinations = combinations_to_try(
+        options.combine, comparable=isinstance(options.confidence, PoolConfidenceModels)
+    )
+    if not predictions.has_proba:
+        combinations = tuple(combine for combine in combinations if combine != "mean")
+    return Settings(
+        combinations=combinations,
+        max_stages=options.max_stages,
+        order=options.order,
+        confidence=options.confidence,
+        n_thresholds=options.n_thresholds,
+        scoring=str(options.scoring) if is_additive(options.scoring) else "accuracy",
+        max_worst_cost=options.max_worst_cost,
+        # An engine counts the cores of its whole cluster; threads run here.
+        n_jobs=min(effective_n_jobs(options.n_jobs), cpu_count()),
+    )
+
+
 def _search(
     predictions: PoolPredictions, options: Options, rows: Sequence[np.ndarray | None]
 ) -> SearchResult:
@@ -192,7 +190,7 @@ def _search(
     )
     counts = count_cascades(predictions.n_models, settings.max_stages, settings.order)
     n_cascades = len(settings.combinations) * sum(count for _, count in counts)
-    progress.say(
+    progress.report(
         f"{predictions.n_models} models, {predictions.n_samples:,} rows, {n_cascades:,} cascades: "
         f"{'greedy' if greedy else 'exhaustive'} (all of them: about {seconds:.0f} s on one core)"
     )
@@ -211,37 +209,12 @@ def estimate_seconds(predictions: PoolPredictions, settings: Settings) -> float:
     seconds = 0.0
     for n_stages, count in count_cascades(n_models, settings.max_stages, settings.order):
         vectors = min(n_levels ** (n_stages - 1), MAX_CELLS)
-        each = vectors / _VECTORS_PER_SECOND + n_stages * n_samples / _ROWS_PER_SECOND
-        seconds += len(settings.combinations) * count * each
+        per_cascade = vectors / _VECTORS_PER_SECOND + n_stages * n_samples / _ROWS_PER_SECOND
+        seconds += len(settings.combinations) * count * per_cascade
     n_sets = n_models
     if predictions.has_proba:
         n_sets += sum(count for _, count in count_cascades(n_models, settings.max_stages, "cost"))
     return seconds + n_sets * n_samples * len(predictions.classes) / _PROBABILITIES_PER_SECOND
-
-
-class Progress:
-    """Prints how far a search is, once for every tenth of it; nothing where `verbose` is 0."""
-
-    def __init__(self, verbose: int) -> None:
-        self._verbose = verbose
-        self._lock = Lock()
-        self._done, self._total, self._task = 0, 0, ""
-
-    def say(self, text: str) -> None:
-        """Print a line."""
-        if self._verbose:
-            print(f"[search_cascades] {text}", flush=True)
-
-    def start(self, task: str, total: int) -> None:
-        """Start counting anew."""
-        self._done, self._total, self._task = 0, total, task
-
-    def tick(self) -> None:
-        """Count one more; threads may call it at any time."""
-        with self._lock:
-            before, self._done = self._done, self._done + 1
-            if self._total >= 10 and 10 * self._done // self._total > 10 * before // self._total:
-                self.say(f"{self._task}: {self._done:,} of {self._total:,}")
 
 
 def _search_near_front(
@@ -252,7 +225,7 @@ def _search_near_front(
     progress: Progress,
     rows: Sequence[np.ndarray | None],
 ) -> SearchResult:
-    """Search all sets of models with a cheap confidence, then those near the front with the real.
+    """Search all sets of models cheaply, then those near the Pareto front as the settings ask.
 
     `search`, exhaustive or greedy, runs first, with "mean" and "last" only. Small pools skip it.
     """
@@ -272,7 +245,7 @@ def _search_near_front(
         ensembles = [candidate for candidate in first.candidates if not candidate.exits]
         sets = _sets_near_front(predictions, settings, first)
         n_evaluated = first.n_evaluated
-    progress.say(f"{len(sets):,} sets of models are searched with the confidence asked for")
+    progress.report(f"{len(sets):,} sets of models are searched with the confidence asked for")
     cascades = [
         make_cascade(predictions, combine, members, settings.confidence)
         for members in sets
@@ -288,17 +261,17 @@ def _search_near_front(
 def _sets_near_front(
     predictions: PoolPredictions, settings: Settings, first: SearchResult
 ) -> list[tuple[int, ...]]:
-    """Return the members of all cascades of the models used most, and of some on the front."""
+    """Return the members of all cascades of the models used most, and of some optimal ones."""
     found = first.found[0]
-    on_front = [first.candidates[index] for index in found.candidate[found.front()]]
-    uses = Counter(model for candidate in on_front for model in candidate.members)
-    most = sorted(sorted(uses, key=lambda model: (-uses[model], model))[:_N_USED_MOST])
+    optimal = [first.candidates[index] for index in found.candidate[found.non_dominated()]]
+    uses = Counter(model for candidate in optimal for model in candidate.members)
+    models = sorted(sorted(uses, key=lambda model: (-uses[model], model))[:_N_USED_MOST])
     cascades = enumerate_cascades(
-        predictions, ("last",), settings.max_stages, settings.order, models=most
+        predictions, ("last",), settings.max_stages, settings.order, models=models
     )
     chosen = [cascade.members for cascade in cascades]
-    on_front = [candidate for candidate in on_front if candidate.exits]
-    others = [one for one in dict.fromkeys(c.members for c in on_front) if one not in set(chosen)]
+    optimal = [candidate for candidate in optimal if candidate.exits]
+    others = [m for m in dict.fromkeys(c.members for c in optimal) if m not in set(chosen)]
     n_others = max(0, _MAX_SETS - len(chosen))
     return [*chosen, *(others[i] for i in evenly_spaced(len(others), n_others))]
 
@@ -310,12 +283,12 @@ def _rescore(
     found: EvaluatedCandidates,
     rows: np.ndarray | None,
 ) -> EvaluatedCandidates:
-    """Return points of the accuracy front with their score by another scorer on some rows.
+    """Return points of the Pareto front with their score by another scorer on some rows.
 
     Single models, ensembles, and the best of evenly spaced cascades.
     """
     exits = np.array([candidates[index].exits for index in found.candidate])
-    front = found.front()
+    front = found.non_dominated()
     front = front[exits[front]]
     front = front[evenly_spaced(len(front), _MAX_SCORED)]
     found = found.take(np.union1d(np.flatnonzero(~exits), front))
@@ -332,7 +305,7 @@ def predict(
     predictions: PoolPredictions,
     candidate: Candidate,
     thresholds: Sequence[float],
-    confidence: Confidence | LearnedConfidence,
+    confidence: AnyConfidence | LearnedConfidence,
 ) -> np.ndarray:
     """Return the outputs of one candidate for all rows: (n_samples, n_classes), or columns."""
     combine, members = candidate.combine, candidate.members
@@ -341,7 +314,7 @@ def predict(
     parts = []
     for block in blocks_of(predictions, len(members)):
         confidences = [
-            confidence_of(confidence, combine, members[: k + 1], block, is_gate=k < len(thresholds))
+            rule_for(confidence, combine, members[: k + 1], block, is_gate=k < len(thresholds))
             for k in range(len(members))
         ]
         outputs = (predictions.read(model, block) for model in members)
@@ -376,3 +349,28 @@ def _operating_points(
             )
         )
     return points
+
+
+class Progress:
+    """Prints how far a search is, once for every tenth of it; nothing where `verbose` is 0."""
+
+    def __init__(self, verbose: int) -> None:
+        self._verbose = verbose
+        self._lock = Lock()
+        self._done, self._total, self._task = 0, 0, ""
+
+    def report(self, text: str) -> None:
+        """Print a line."""
+        if self._verbose:
+            print(f"[search_cascades] {text}", flush=True)
+
+    def start(self, task: str, total: int) -> None:
+        """Start counting anew."""
+        self._done, self._total, self._task = 0, total, task
+
+    def tick(self) -> None:
+        """Count one more; threads may call it at any time."""
+        with self._lock:
+            before, self._done = self._done, self._done + 1
+            if self._total >= 10 and 10 * self._done // self._total > 10 * before // self._total:
+                self.report(f"{self._task}: {self._done:,} of {self._total:,}")

@@ -113,10 +113,9 @@ def fit_confidences(
         if combination not in combinations:
             continue
         combine = "mean" if combination == "mean" else "last"
-        rest = (sample_weight, fold, sample)
         stages = list(
             islice(
-                _stage_training_data(proba, y, combine, weights, rest),
+                _stage_training_data(proba, y, combine, weights, sample_weight, fold, sample),
                 len(proba) - (combination != "most_confident"),
             )
         )
@@ -139,15 +138,15 @@ def _stage_training_data(
     y: np.ndarray,
     combine: str,
     weights: Sequence[float],
-    rest: tuple[np.ndarray, np.ndarray, np.ndarray],
+    *row_data: np.ndarray,
 ) -> Iterator[TrainingData]:
-    """Yield the training data after each stage; `rest` is weight, fold and sample of each row."""
+    """Yield the training data after each stage; `row_data`: weight, fold and sample of each row."""
     combiner = ProbaCombiner(combine, remember=True)
     rules = [None] * len(proba)
     for combined, _ in combine_stages(combiner, proba, rules, weights, n_gates=0):
         label = combined.argmax(axis=1)
         previous = combiner.previous_outputs()
-        yield TrainingData(proba_columns(combined), label, previous, label == y, *rest)
+        yield TrainingData(proba_columns(combined), label, previous, label == y, *row_data)
 
 
 class TrainingData(NamedTuple):
@@ -193,13 +192,11 @@ def fit_stage_confidence(learner: Any, data: TrainingData, n_classes: int) -> Fi
             f"{MIN_ROWS}, or one of the other confidences, which learn nothing"
         )
     model, by_fold = _fit_model(learner, data.take(counted), n_classes), {}
-    folds = zip(
-        np.unique(data.fold).tolist(), training_rows(data.fold, data.sample)[1], strict=True
-    )
-    for test_fold, others in folds:
+    for rows, others in training_rows(data.fold, data.sample):
         others = others[counted[others]]
         if not len(others):
             raise ValueError("confidence='learned' needs at least two folds of other rows")
+        test_fold = int(data.fold[rows[0]])
         by_fold[test_fold] = _fit_model(learner, data.take(others), n_classes, start=model)
     return FittedConfidence(model, by_fold)
 
@@ -249,8 +246,8 @@ def _fit_features(data: TrainingData, n_classes: int) -> np.ndarray:
     parts = [np.flatnonzero(data.fold == fold) for fold in folds]
     features = []
     for fold, part in zip(folds, parts, strict=True):
-        table, some = _class_table(data.take(data.fold != fold), n_classes), data.take(part)
-        features.append(confidence_features(some.columns, some.label, some.previous, table))
+        table, subset = _class_table(data.take(data.fold != fold), n_classes), data.take(part)
+        features.append(confidence_features(subset.columns, subset.label, subset.previous, table))
     return np.concatenate(features)[np.argsort(np.concatenate(parts))]
 
 

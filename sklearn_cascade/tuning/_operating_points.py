@@ -1,7 +1,6 @@
 """Operating points of one cascade: the cheapest that reaches a score, and a Pareto front.
 
-A `ThresholdPoint` is a vector of thresholds with its score and cost. The public `OperatingPoint`, a
-row of the search's table, is in ``search/_front.py``.
+They are `ThresholdPoint`s; the `OperatingPoint` of a search, with members, is in search/_front.py.
 """
 
 from __future__ import annotations
@@ -31,35 +30,33 @@ class ThresholdPoint(NamedTuple):
     score: float
     cost: float
 
-    def rank(self, target_score: float) -> tuple[float, ...]:
-        """Return a key for sorting: points that reach the target score, then cheap, then good ones.
+    def rank(self, target: float) -> tuple[float, ...]:
+        """Return a key for sorting: points that reach the target, then cheap, then good ones.
 
-        Short of the target score the score decides before the cost. Rounded, so that sums taken in
+        Short of the target the score decides before the cost. Rounded, so that sums taken in
         another order rank the same.
         """
         cost = float(f"{self.cost:.10g}")
         score = round(self.score, SCORE_DECIMALS)
-        if self.score >= target_score - TOLERANCE:
+        if self.score >= target - TOLERANCE:
             return (1, -cost, score)
         return (0, score, -cost)
 
 
-def cheapest_point(statistics: StageStatistics, target_score: float) -> ThresholdPoint:
-    """Return the cheapest thresholds whose score reaches the target, else those of the best.
+def cheapest_point(statistics: StageStatistics, target: float) -> ThresholdPoint:
+    """Return the cheapest thresholds whose score reaches the target, else those of the best score.
 
     Of at least two stages. Up to four stages every vector of a grid is tried, then finer grids
     around the best one; with more stages, three thresholds at a time.
     """
-    # Start from all rows at one stage, so that the target is reached where one of these does.
+    # Start from all rows at one stage, so that the target is reached where one of these reaches it.
     starts = [
         ThresholdPoint(v, *statistics.evaluate(v)) for v in reversed(single_exits(statistics))
     ]
-    found = [
-        _improve(statistics, max(starts, key=lambda point: point.rank(target_score)), target_score)
-    ]
+    found = [_improve(statistics, max(starts, key=lambda point: point.rank(target)), target)]
     if statistics.n_stages - 1 > _WINDOW:
-        found.append(_improve(statistics, starts[0], target_score))
-    return max(found, key=lambda point: point.rank(target_score))
+        found.append(_improve(statistics, starts[0], target))
+    return max(found, key=lambda point: point.rank(target))
 
 
 def single_exits(statistics: StageStatistics) -> list[tuple[float, ...]]:
@@ -68,9 +65,7 @@ def single_exits(statistics: StageStatistics) -> list[tuple[float, ...]]:
     return [(np.inf,) * k + (-np.inf,) * (last - k) for k in range(last + 1)]
 
 
-def _improve(
-    statistics: StageStatistics, best: ThresholdPoint, target_score: float
-) -> ThresholdPoint:
+def _improve(statistics: StageStatistics, best: ThresholdPoint, target: float) -> ThresholdPoint:
     """Return the best point found from one by sweeping windows of stages, ever more finely."""
     n_thresholds = statistics.n_stages - 1
     # Later passes refine, so a coarser start is enough where many windows are swept.
@@ -84,15 +79,15 @@ def _improve(
                 candidates[k] if k in window else np.array([best.thresholds[k]])
                 for k in range(n_thresholds)
             ]
-            found = _cheapest_in_grid(*sweep_flat(statistics, trial), trial, target_score)
-            best = max(best, found, key=lambda point: point.rank(target_score))
-        if best.rank(target_score) == before.rank(target_score):
+            found = _cheapest_in_grid(*sweep_flat(statistics, trial), trial, target)
+            best = max(best, found, key=lambda point: point.rank(target))
+        if best.rank(target) == before.rank(target):
             break
         candidates = _grid_around(statistics, best.thresholds, candidates)
     return best
 
 
-def front_points(statistics: StageStatistics, n_points: int) -> list[ThresholdPoint]:
+def pareto_points(statistics: StageStatistics, n_points: int) -> list[ThresholdPoint]:
     """Return at most `n_points` non-dominated points of one grid, by rising cost, evenly thinned.
 
     Of at least two stages.
@@ -146,13 +141,13 @@ def _grid_around(
 
 
 def _cheapest_in_grid(
-    score: np.ndarray, cost: np.ndarray, candidates: Sequence[np.ndarray], target_score: float
+    score: np.ndarray, cost: np.ndarray, candidates: Sequence[np.ndarray], target: float
 ) -> ThresholdPoint:
-    """Return the cheapest point that reaches the target score.
+    """Return the cheapest point that reaches the target.
 
     Among equals that of the best score, and then of the highest thresholds.
     """
-    able = np.flatnonzero(score >= min(target_score, score.max()) - TOLERANCE)
+    able = np.flatnonzero(score >= min(target, score.max()) - TOLERANCE)
     lowest = cost[able].min()
     cheap = able[cost[able] <= lowest + TOLERANCE * abs(lowest)]
     best = cheap[score[cheap] >= score[cheap].max() - TOLERANCE]

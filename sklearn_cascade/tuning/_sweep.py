@@ -23,10 +23,10 @@ _BLOCK_SIZE = 2**16
 
 
 class StageStatistics(NamedTuple):
-    """Confidence, gain and cost of the stages of one cascade on held-out rows."""
+    """Confidence, score contribution and cost of the stages of one cascade on held-out rows."""
 
     confidence: np.ndarray  # (n_stages - 1, n_samples), after each stage but the last
-    gain: np.ndarray  # (n_stages, n_samples), added to the score by exit at each stage
+    contribution: np.ndarray  # (n_stages, n_samples), added to the score by exit at each stage
     costs: np.ndarray  # (n_stages,), of one row in each stage
     sample_weight: np.ndarray  # (n_samples,), of all rows together one
 
@@ -39,21 +39,21 @@ class StageStatistics(NamedTuple):
         """Return the statistics of some of the rows; their weights stay as they are."""
         return self._replace(
             confidence=self.confidence[:, rows],
-            gain=self.gain[:, rows],
+            contribution=self.contribution[:, rows],
             sample_weight=self.sample_weight[rows],
         )
 
     def exit_stages(self, thresholds: Sequence[float]) -> np.ndarray:
         """Return the stage at which each row exits: shape (n_samples,)."""
         if self.n_stages == 1:
-            return np.zeros(self.gain.shape[1], dtype=int)
+            return np.zeros(self.contribution.shape[1], dtype=int)
         return exit_stages(self.confidence, thresholds)
 
     def evaluate(self, thresholds: Sequence[float]) -> tuple[float, float]:
         """Return the score and the mean cost at one vector of thresholds, row by row."""
         stage = self.exit_stages(thresholds)
-        gain = self.gain[stage, np.arange(len(stage))].sum()
-        return float(gain), float(cumulative_costs(self.costs)[stage] @ self.sample_weight)
+        contribution = self.contribution[stage, np.arange(len(stage))].sum()
+        return float(contribution), float(cumulative_costs(self.costs)[stage] @ self.sample_weight)
 
 
 def stage_statistics(
@@ -79,7 +79,7 @@ def stage_statistics(
     """
     n_stages, n_samples, n_classes = len(proba), len(y), proba[0].shape[1]
     confidences = np.empty((n_stages - 1, n_samples))
-    gain = np.empty((n_stages, n_samples))
+    contribution = np.empty((n_stages, n_samples))
     # In blocks, so that sums stay in cache and nothing of the size of `proba` is allocated.
     step = max(1, _BLOCK_SIZE // n_classes)
     for start in range(0, n_samples, step):
@@ -94,10 +94,11 @@ def stage_statistics(
         for k, (combined, confidence_k) in enumerate(combined_stages):
             if confidence_k is not None:
                 confidences[k, rows] = confidence_k
-            gain[k, rows] = sample_scores(scoring, fill_abstained(combined, class_shares), y[rows])
-    gain *= score_weights(scoring, y, sample_weight)
+            filled = fill_abstained(combined, class_shares)
+            contribution[k, rows] = sample_scores(scoring, filled, y[rows])
+    contribution *= score_weights(scoring, y, sample_weight)
     share = sample_weight / sample_weight.sum()
-    return StageStatistics(confidences, gain, np.asarray(costs, dtype=np.float64), share)
+    return StageStatistics(confidences, contribution, np.asarray(costs, dtype=np.float64), share)
 
 
 def prefix_probabilities(
@@ -122,25 +123,16 @@ def _stage_rules(confidence: Any, n_stages: int, rows: slice = slice(None)) -> l
     return known + [None] * (n_stages - len(known))
 
 
-def sweep_thresholds(
-    statistics: StageStatistics, candidates: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return score and mean cost of every combination of candidate thresholds.
-
-    `candidates` holds ascending thresholds for each stage but the last, with infinities allowed
-    at the ends. Both results have the shape (len(candidates[0]), ..., len(candidates[-1])).
-    """
-    shape = [len(thresholds) for thresholds in candidates]
-    score, cost = sweep_flat(statistics, candidates)
-    return score.reshape(shape), cost.reshape(shape)
-
-
 def sweep_flat(
     statistics: StageStatistics, candidates: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same as flat arrays, for any number of stages."""
+    """Return score and mean cost of every combination of candidate thresholds, as flat arrays.
+
+    `candidates` holds ascending thresholds for each stage but the last, with infinities allowed
+    at the ends; the last of them changes fastest. For any number of stages.
+    """
     histogram = ThresholdHistogram()
-    histogram.add_rows(statistics.gain, row_weight=statistics.sample_weight)
+    histogram.add_rows(statistics.contribution, row_weight=statistics.sample_weight)
     for confidence, thresholds in zip(statistics.confidence, candidates, strict=True):
         n_passed = count_passed(confidence[histogram.rows], thresholds)
         histogram.add_stage(len(thresholds), n_passed)
@@ -158,7 +150,7 @@ def count_passed(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 class SweepResult(NamedTuple):
     """What every combination of thresholds achieves; stages with one threshold have no axis."""
 
-    score: np.ndarray  # (n_levels[0], ..., n_levels[-1]), sum of the gains
+    score: np.ndarray  # (n_levels[0], ..., n_levels[-1]), sum of the contributions
     cost: np.ndarray  # the same shape, mean of the rows
     reached: list[np.ndarray]  # share of rows past stage k, with the first k + 1 axes
 
@@ -166,15 +158,15 @@ class SweepResult(NamedTuple):
 class ThresholdHistogram:
     """Histograms of the rows over the thresholds they pass; rows may be added in parts.
 
-    Add rows, then each stage but the last in turn. All values are multiplied by `value_scale`,
+    Add rows, then each stage but the last in turn. All scores are multiplied by `score_scale`,
     and all counts of rows by `row_scale`, in the end: sums of whole numbers stay exact until then.
     """
 
     # Of the rows added last, those that some threshold vector keeps from exiting so far.
     rows: slice | np.ndarray
 
-    def __init__(self, value_scale: float = 1.0, row_scale: float = 1.0) -> None:
-        self._scales = (value_scale, row_scale)
+    def __init__(self, score_scale: float = 1.0, row_scale: float = 1.0) -> None:
+        self._scales = (score_scale, row_scale)
         self._first = 0.0
         self._total = 0.0
         self._n_levels: list[int] = []
@@ -183,18 +175,18 @@ class ThresholdHistogram:
 
     def add_rows(
         self,
-        values: Sequence[np.ndarray] | np.ndarray,
-        value_weight: np.ndarray | None = None,
+        scores: Sequence[np.ndarray] | np.ndarray,
+        score_weight: np.ndarray | None = None,
         row_weight: np.ndarray | None = None,
     ) -> None:
         """Add rows before the first stage.
 
-        `values` holds, for each stage, what a row is worth if it exits there (n_samples,). The
+        `scores` holds, for each stage, what a row is worth if it exits there (n_samples,). The
         weights (n_samples,), of rows in the score and in the cost, are one where None.
         """
-        n_samples = len(values[0])
-        self._values, self._weights = values, (value_weight, row_weight)
-        self._first += values[0].sum() if value_weight is None else values[0] @ value_weight
+        n_samples = len(scores[0])
+        self._scores, self._weights = scores, (score_weight, row_weight)
+        self._first += scores[0].sum() if score_weight is None else scores[0] @ score_weight
         self._total += n_samples if row_weight is None else row_weight.sum()
         self._stage = 0
         self._cell = np.zeros(n_samples, dtype=np.intp)
@@ -212,10 +204,10 @@ class ThresholdHistogram:
             self.rows = kept if isinstance(self.rows, slice) else self.rows[kept]
             self._cell, passed = self._cell[kept], passed[kept]
         self._cell = self._cell * n_levels + passed
-        k, rows, (value_weight, row_weight) = self._stage, self.rows, self._weights
-        step = self._values[k + 1][rows] - self._values[k][rows]
-        if value_weight is not None:
-            step = step * value_weight[rows]
+        k, rows, (score_weight, row_weight) = self._stage, self.rows, self._weights
+        step = self._scores[k + 1][rows] - self._scores[k][rows]
+        if score_weight is not None:
+            step = step * score_weight[rows]
         share = None if row_weight is None else row_weight[rows]
         if k == len(self._n_levels):
             self._n_levels.append(n_levels)
@@ -225,11 +217,11 @@ class ThresholdHistogram:
 
     def clear(self) -> None:
         """Forget the rows added last; their sums stay."""
-        del self._values, self._weights, self._cell, self.rows
+        del self._scores, self._weights, self._cell, self.rows
 
     def result(self, costs: np.ndarray) -> SweepResult:
         """Return score and mean cost of every combination, from the cost of each stage."""
-        value_scale, row_scale = self._scales
+        score_scale, row_scale = self._scales
         score = np.asarray(self._first)
         cost = np.asarray(costs[0] * self._total * row_scale)
         shape: tuple[int, ...] = ()
@@ -242,7 +234,7 @@ class ThresholdHistogram:
             score = score + _cumulate(self._moved[k].reshape(shape))
             reached.append(_cumulate(self._reached[k].reshape(shape)) * row_scale)
             cost = cost + costs[k + 1] * reached[k]
-        return SweepResult(score * value_scale, cost, reached)
+        return SweepResult(score * score_scale, cost, reached)
 
 
 def _accumulate(sums: list[np.ndarray], k: int, part: np.ndarray) -> None:

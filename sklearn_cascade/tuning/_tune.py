@@ -16,12 +16,12 @@ from sklearn_cascade.tuning._operating_points import (
     TOLERANCE,
     ThresholdPoint,
     cheapest_point,
-    front_points,
+    pareto_points,
     single_exits,
 )
 from sklearn_cascade.tuning._sweep import StageStatistics, prefix_probabilities, stage_statistics
 
-# A scorer that is not a sum over rows is applied to this many points of the accuracy front.
+# A scorer that is not a sum over rows is applied to this many points of the Pareto front.
 _N_SCORED_POINTS = 64
 
 
@@ -29,8 +29,8 @@ class TuningResult(NamedTuple):
     """What tuning chose, with its score and cost: on the tuning rows, and cross-fitted.
 
     On the rows that chose the thresholds score and cost are optimistic. The cross-fitted ones
-    come from each fold with what the other folds choose. `target_score` is the best of any stage
-    alone and of the cascade without early exits.
+    come from each fold with what the other folds choose. `target_score` is the score to reach: the
+    best of any stage alone and of the cascade without early exits.
     """
 
     combine: str  # "mean", "last" or "most_confident"
@@ -92,7 +92,7 @@ def tune_cascade(
         weights=weights,
         scoring=scoring,
     )
-    combination, point, target_score = selector.choose(np.arange(len(y)))
+    combination, point, target = selector.choose(np.arange(len(y)))
     cross_fitted_score, cross_fitted_cost = _cross_fit(selector, fold, sample)
     return TuningResult(
         combination,
@@ -102,7 +102,7 @@ def tune_cascade(
         point.cost,
         round(cross_fitted_score, 12),
         cross_fitted_cost,
-        target_score,
+        target,
     )
 
 
@@ -123,7 +123,7 @@ def _cross_fit(
     """Choose on all folds but one, apply that to the one, and pool score and cost of all folds."""
     stage = np.empty(len(fold), dtype=int)
     combination = np.empty(len(fold), dtype=object)
-    for rows, others in zip(*training_rows(fold, sample), strict=True):
+    for rows, others in training_rows(fold, sample):
         if not len(others):
             return float("nan"), float("nan")
         chosen, point, _ = selector.choose(others)
@@ -169,9 +169,7 @@ class CombinationSelector(ABC):
         """Return the best score of any stage alone and of no early exit."""
 
     @abstractmethod
-    def points(
-        self, combination: str, rows: np.ndarray, target_score: float
-    ) -> list[ThresholdPoint]:
+    def points(self, combination: str, rows: np.ndarray, target: float) -> list[ThresholdPoint]:
         """Return the points of one combination worth comparing."""
 
     @abstractmethod
@@ -179,15 +177,15 @@ class CombinationSelector(ABC):
         """Return the score of all rows, each with a combination and an exit stage of its own."""
 
     def choose(self, rows: np.ndarray) -> tuple[str, ThresholdPoint, float]:
-        """Return the best combination, its best point, and the target score."""
-        target_score = self.target_score(rows)
+        """Return the best combination, its best point, and the target."""
+        target = self.target_score(rows)
         found = [
-            (point.rank(target_score), -position, combination, point)
+            (point.rank(target), -position, combination, point)
             for position, combination in enumerate(self.statistics)
-            for point in self.points(combination, rows, target_score)
+            for point in self.points(combination, rows, target)
         ]
         _, _, combination, point = max(found, key=lambda entry: entry[:2])
-        return combination, point, target_score
+        return combination, point, target
 
 
 def _make_selector(
@@ -242,22 +240,20 @@ class _AdditiveSelector(CombinationSelector):
         )
 
     def target_score(self, rows: np.ndarray) -> float:
-        full = [statistics.gain[-1, rows].sum() for statistics in self.statistics.values()]
+        full = [statistics.contribution[-1, rows].sum() for statistics in self.statistics.values()]
         return float(max(*full, *self.alone[:, rows].sum(axis=1)))
 
-    def points(
-        self, combination: str, rows: np.ndarray, target_score: float
-    ) -> list[ThresholdPoint]:
-        return [cheapest_point(self.statistics[combination].take(rows), target_score)]
+    def points(self, combination: str, rows: np.ndarray, target: float) -> list[ThresholdPoint]:
+        return [cheapest_point(self.statistics[combination].take(rows), target)]
 
     def pooled_score(self, combination: np.ndarray, stage: np.ndarray) -> float:
         rows = np.arange(len(stage))
-        gains = {name: each.gain[stage, rows] for name, each in self.statistics.items()}
-        return float(sum(gain[combination == name].sum() for name, gain in gains.items()))
+        added = {name: s.contribution[stage, rows] for name, s in self.statistics.items()}
+        return float(sum(part[combination == name].sum() for name, part in added.items()))
 
 
 class _ScorerSelector(CombinationSelector):
-    """For any other scorer: applied to points of the accuracy front, and to all rows at one stage.
+    """For any other scorer: applied to points of the Pareto front, and to all rows at one stage.
 
     `combined` holds, by combination, the probabilities after each stage (n_samples, n_classes).
     """
@@ -279,18 +275,16 @@ class _ScorerSelector(CombinationSelector):
         full = [prefixes[-1] for prefixes in self.combined.values()]
         return max(self._score(proba[rows], rows) for proba in (*full, *self.alone))
 
-    def points(
-        self, combination: str, rows: np.ndarray, target_score: float
-    ) -> list[ThresholdPoint]:
+    def points(self, combination: str, rows: np.ndarray, target: float) -> list[ThresholdPoint]:
         statistics = self.statistics[combination].take(rows)
-        vectors = [point.thresholds for point in front_points(statistics, _N_SCORED_POINTS)]
+        vectors = [point.thresholds for point in pareto_points(statistics, _N_SCORED_POINTS)]
         by_cost = [(statistics.evaluate(v)[1], v) for v in {*vectors, *single_exits(statistics)}]
         points = []
         for cost, thresholds in sorted(by_cost):
             proba = self._at_exit(combination, statistics.exit_stages(thresholds), rows)
             points.append(ThresholdPoint(thresholds, self._score(proba, rows), cost))
             # More expensive points cannot be better.
-            if points[-1].score >= target_score - TOLERANCE:
+            if points[-1].score >= target - TOLERANCE:
                 break
         return points
 

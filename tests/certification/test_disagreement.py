@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from sklearn_cascade.certification._disagreement import min_binomial_samples, tune_margin
+from sklearn_cascade.certification._disagreement import tune_margin
+from sklearn_cascade.certification._noninferiority import min_binomial_samples
 
 
 def tuned(margins, labels, max_disagreement=0.05, delta=0.05):

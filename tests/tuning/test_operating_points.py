@@ -13,10 +13,10 @@ from sklearn_cascade.tuning._operating_points import (
     N_LEVELS,
     ThresholdPoint,
     cheapest_point,
-    front_points,
+    pareto_points,
     threshold_grid,
 )
-from sklearn_cascade.tuning._sweep import StageStatistics, sweep_thresholds
+from sklearn_cascade.tuning._sweep import StageStatistics, sweep_flat
 from tests.strategies import statistics_of_stages
 from tests.tuning.test_stage_statistics import default_statistics
 
@@ -27,9 +27,9 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 def two_stages(confidence, correct):
     """Return two stages; the last is always correct, the first where told."""
     n_samples = len(confidence)
-    gain = np.array([correct, np.ones(n_samples)]) / n_samples
+    contribution = np.array([correct, np.ones(n_samples)]) / n_samples
     shares = np.full(n_samples, 1 / n_samples)
-    return StageStatistics(np.array([confidence]), gain, np.array([1.0, 9.0]), shares)
+    return StageStatistics(np.array([confidence]), contribution, np.array([1.0, 9.0]), shares)
 
 
 def many_stages(n_stages, n_samples=300):
@@ -62,15 +62,15 @@ def test_grid_runs_from_always_to_never(statistics, n_levels):
 @given(statistics=statistics_of_stages(max_stages=3), ambition=st.floats(0, 1.1))
 @settings(max_examples=50, deadline=None)
 def test_cheapest_point_beats_every_vector_of_the_grid(statistics, ambition):
-    """Check that no vector of the first grid reaches the target at lower cost, or comes closer."""
+    """Check that no vector of the first grid reaches the target for less, or comes closer."""
     vectors = list(product(*threshold_grid(statistics, N_LEVELS)))
     score, cost = np.array([statistics.evaluate(vector) for vector in vectors]).T
-    target_score = score.min() + ambition * (score.max() - score.min() + 0.01)
-    point = cheapest_point(statistics, target_score)
+    target = score.min() + ambition * (score.max() - score.min() + 0.01)
+    point = cheapest_point(statistics, target)
     np.testing.assert_allclose(statistics.evaluate(point.thresholds), point[1:], **CLOSE)
-    able = score >= target_score
+    able = score >= target
     if able.any():
-        assert point.score >= target_score - 1e-9
+        assert point.score >= target - 1e-9
         assert point.cost <= cost[able].min() + 1e-9
     else:
         assert point.score >= score.max() - 1e-9
@@ -89,7 +89,7 @@ def test_cheapest_point_finds_the_exact_cut_between_grid_points():
 
 
 def test_cheapest_point_short_of_the_floor_has_the_best_score():
-    """Check that a target score out of reach gives the best score at its lowest cost."""
+    """Check that a target out of reach gives the best score at its lowest cost."""
     statistics = two_stages(np.array([0.9, 0.8, 0.7, 0.6]), [1, 1, 0, 0])
     point = cheapest_point(statistics, 1.5)
     assert point.score == pytest.approx(1.0)
@@ -109,9 +109,9 @@ def test_equal_points_prefer_the_highest_thresholds(n_stages):
 
 def test_equal_costs_prefer_the_better_score():
     """Check that where a stage costs nothing more, only the rows it is better at reach it."""
-    gain = np.array([[1, 1, 0, 0], [0, 0, 1, 1]]) / 4
+    contribution = np.array([[1, 1, 0, 0], [0, 0, 1, 1]]) / 4
     statistics = StageStatistics(
-        np.array([[0.9, 0.8, 0.7, 0.6]]), gain, np.array([1.0, 0.0]), np.full(4, 0.25)
+        np.array([[0.9, 0.8, 0.7, 0.6]]), contribution, np.array([1.0, 0.0]), np.full(4, 0.25)
     )
     point = cheapest_point(statistics, 0.5)
     assert (point.score, point.cost) == pytest.approx((1.0, 1.0))
@@ -121,11 +121,11 @@ def test_equal_costs_prefer_the_better_score():
 @settings(max_examples=40, deadline=None)
 def test_row_order_changes_no_point(statistics, seed):
     """Check that shuffled rows give the same thresholds, and the same call the same point."""
-    order = np.random.default_rng(seed).permutation(statistics.gain.shape[1])
-    target_score = statistics.evaluate((np.inf,) * (statistics.n_stages - 1))[0]
-    point = cheapest_point(statistics, target_score)
-    assert cheapest_point(statistics, target_score) == point
-    shuffled = cheapest_point(permuted(statistics, order), target_score)
+    order = np.random.default_rng(seed).permutation(statistics.contribution.shape[1])
+    target = statistics.evaluate((np.inf,) * (statistics.n_stages - 1))[0]
+    point = cheapest_point(statistics, target)
+    assert cheapest_point(statistics, target) == point
+    shuffled = cheapest_point(permuted(statistics, order), target)
     np.testing.assert_allclose(shuffled.thresholds, point.thresholds, rtol=1e-12)
     np.testing.assert_allclose(shuffled[1:], point[1:], **CLOSE)
 
@@ -134,9 +134,9 @@ def test_row_order_changes_no_point(statistics, seed):
 def test_many_stages_reach_the_floor_cheaply(n_stages):
     """Check that with too many stages for one sweep the full score costs far less."""
     statistics = many_stages(n_stages)
-    target_score, full_cost = statistics.evaluate((np.inf,) * (n_stages - 1))
-    point = cheapest_point(statistics, target_score)
-    assert point.score >= target_score - 1e-10
+    target, full_cost = statistics.evaluate((np.inf,) * (n_stages - 1))
+    point = cheapest_point(statistics, target)
+    assert point.score >= target - 1e-10
     assert point.cost < 0.7 * full_cost
     np.testing.assert_allclose(statistics.evaluate(point.thresholds), point[1:], **CLOSE)
 
@@ -145,24 +145,24 @@ def test_many_stages_of_one_model_stop_at_once():
     """Check that all rows exit at the first of nine equal stages."""
     proba = np.random.default_rng(0).dirichlet(np.ones(3), size=50)
     statistics = default_statistics([proba] * 9, np.zeros(50, dtype=int), np.full(9, 2.0))
-    target_score, _ = statistics.evaluate((np.inf,) * 8)
-    point = cheapest_point(statistics, target_score)
+    target, _ = statistics.evaluate((np.inf,) * 8)
+    point = cheapest_point(statistics, target)
     assert point.cost == pytest.approx(2.0)
-    assert point.score == pytest.approx(target_score)
+    assert point.score == pytest.approx(target)
 
 
 @given(statistics=statistics_of_stages())
 @settings(max_examples=40, deadline=None)
 def test_front_is_ascending_and_undominated(statistics):
     """Check that the front rises in both figures, and that no vector of its grid beats it."""
-    points = front_points(statistics, 10**6)
+    points = pareto_points(statistics, 10**6)
     score = np.array([point.score for point in points])
     cost = np.array([point.cost for point in points])
     assert (np.diff(cost) >= 0).all()
     assert (np.diff(score) > 0).all()
     for point in points:
         np.testing.assert_allclose(statistics.evaluate(point.thresholds), point[1:], **CLOSE)
-    all_scores, all_costs = sweep_thresholds(statistics, threshold_grid(statistics, N_LEVELS))
+    all_scores, all_costs = sweep_flat(statistics, threshold_grid(statistics, N_LEVELS))
     for point in points:
         as_cheap = all_costs <= point.cost + 1e-12
         assert all_scores[as_cheap].max() <= point.score + 1e-9
@@ -175,20 +175,20 @@ def test_front_is_ascending_and_undominated(statistics):
 def test_front_is_thinned_from_end_to_end():
     """Check that a thinned front keeps its cheapest and its best point, and points of its own."""
     statistics = many_stages(4)
-    full = front_points(statistics, 10**6)
+    full = pareto_points(statistics, 10**6)
     assert len(full) > 10
-    thin = front_points(statistics, 5)
+    thin = pareto_points(statistics, 5)
     assert len(thin) == 5
     assert set(thin) <= set(full)
     assert (thin[0], thin[-1]) == (full[0], full[-1])
-    assert front_points(statistics, 1) == [full[0]]
+    assert pareto_points(statistics, 1) == [full[0]]
 
 
 @pytest.mark.parametrize("n_stages", [9, 30])
 def test_front_of_many_stages_stays_feasible(n_stages):
     """Check that many stages get a coarse front of true points, within numpy's dimensions."""
     statistics = many_stages(n_stages, n_samples=60)
-    points = front_points(statistics, 20)
+    points = pareto_points(statistics, 20)
     assert 2 <= len(points) <= 20
     assert points[0].cost == pytest.approx(statistics.costs[0])
     for point in points:

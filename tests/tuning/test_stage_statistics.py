@@ -1,4 +1,4 @@
-"""Tests of the stage statistics: confidence and gain after each stage."""
+"""Tests of the stage statistics: confidence and contribution after each stage."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def default_statistics(proba, y, costs, **overrides):
 )
 @settings(max_examples=40, deadline=None)
 def test_statistics_hold_confidence_and_gain_of_every_prefix(drawn, combine, seed):
-    """Check each stage's confidence and gain against the average of the stages up to it."""
+    """Check each stage's confidence and contribution against the average of the stages up to it."""
     proba, y, costs = drawn
     rng = np.random.default_rng(seed)
     weights, rows = rng.uniform(0.5, 2, size=len(proba)), rng.uniform(0.5, 2, size=len(y))
@@ -57,13 +57,13 @@ def test_statistics_hold_confidence_and_gain_of_every_prefix(drawn, combine, see
         truth = np.clip(combined[np.arange(len(y)), y], np.finfo(float).eps, 1)
         expected = np.log(truth) * rows / rows.sum()
         # The logarithm of a probability near the clip turns rounding into digits.
-        np.testing.assert_allclose(statistics.gain[k], expected, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(statistics.contribution[k], expected, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("scoring", ["accuracy", "balanced_accuracy", "neg_log_loss"])
 @pytest.mark.parametrize("combine", ["mean", "last"])
 def test_gains_of_the_last_stage_sum_to_the_score_without_exits(combine, scoring):
-    """Check that the gains without exits sum to the scorer's value for the last output."""
+    """Check that the contributions without exits sum to the scorer's value for the last output."""
     rng = np.random.default_rng(0)
     proba, y = rng.dirichlet(np.ones(3), size=(3, 60)), np.arange(60) % 3
     weight = rng.uniform(0.5, 2, size=60)
@@ -91,7 +91,7 @@ def test_statistics_evaluate_fixture_w(thresholds, _, stages, mean, worst, right
 @settings(max_examples=40, deadline=None)
 def test_statistics_of_parts_of_the_rows_add_up(statistics, seed, threshold):
     """Check that rows taken apart keep their weights, so that scores and costs add up."""
-    part = np.random.default_rng(seed).uniform(size=statistics.gain.shape[1]) < 0.5
+    part = np.random.default_rng(seed).uniform(size=statistics.contribution.shape[1]) < 0.5
     thresholds = (threshold,) * (statistics.n_stages - 1)
     sides = [statistics.take(np.flatnonzero(side)).evaluate(thresholds) for side in (part, ~part)]
     # Sums of 25 terms in another order.
@@ -108,7 +108,7 @@ def test_all_rows_exit_at_a_single_stage():
 
 
 def test_abstentions_are_replaced_by_the_class_shares():
-    """Check that abstained rows have no confidence, and the gain of the class shares."""
+    """Check that abstained rows have no confidence, and the contribution of the class shares."""
     proba = STAGES.copy()
     proba[0, [0, 1]] = np.nan
     proba[1, [1, 2]] = np.nan
@@ -119,7 +119,7 @@ def test_abstentions_are_replaced_by_the_class_shares():
         [False, True, False, False, False, False],
     ]
     # After the first stage: the shares predict class 1 for rows 0 and 1, which are class 0.
-    assert (statistics.gain[0] * 6).round().tolist() == [0, 0, 0, 0, 1, 0]
+    assert (statistics.contribution[0] * 6).round().tolist() == [0, 0, 0, 0, 1, 0]
     np.testing.assert_allclose(statistics.confidence[1, [0, 2]], [0.5, 0.6], rtol=1e-15)
     assert statistics.exit_stages((-np.inf, -np.inf)).tolist() == [1, 2, 0, 0, 0, 0]
     np.testing.assert_array_equal(proba[0, 2:], STAGES[0, 2:])

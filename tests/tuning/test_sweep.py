@@ -10,10 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_cascade.core._thresholds import effective_threshold
-from sklearn_cascade.tuning._sweep import StageStatistics, sweep_thresholds
+from sklearn_cascade.tuning._sweep import StageStatistics, sweep_flat
 from tests.core.test_costs import COSTS, STAGES, TABLE, TRUTH
 from tests.strategies import statistics_of_stages, thresholds
 from tests.tuning.test_stage_statistics import default_statistics
+
+
+def sweep_thresholds(statistics, candidates):
+    """Return score and cost of every combination, with one axis for each stage but the last."""
+    shape = [len(thresholds) for thresholds in candidates]
+    return tuple(part.reshape(shape) for part in sweep_flat(statistics, candidates))
 
 
 def row_by_row(statistics, vector):
@@ -25,7 +31,7 @@ def row_by_row(statistics, vector):
             if k == statistics.n_stages - 1 or statistics.confidence[k, i] >= effective_threshold(
                 vector[k]
             ):
-                score += statistics.gain[k, i]
+                score += statistics.contribution[k, i]
                 break
     return score, cost
 
@@ -79,7 +85,7 @@ def test_sweep_lets_a_row_on_its_boundary_exit():
     boundary = effective_threshold(0.6)
     statistics = StageStatistics(
         confidence=np.array([[boundary, np.nextafter(boundary, 0), np.nan]]),
-        gain=np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]),
+        contribution=np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]),
         costs=np.array([1.0, 10.0]),
         sample_weight=np.array([0.5, 0.25, 0.25]),
     )
@@ -99,7 +105,12 @@ def test_sweep_leaves_the_statistics_as_they_were():
     """Check that nothing handed in is written to."""
     statistics = default_statistics(STAGES, TRUTH, COSTS)
     candidates = [np.array([0.5, 0.75, np.inf]), np.array([0.65])]
-    arrays = (statistics.confidence, statistics.gain, statistics.costs, statistics.sample_weight)
+    arrays = (
+        statistics.confidence,
+        statistics.contribution,
+        statistics.costs,
+        statistics.sample_weight,
+    )
     for array in (*arrays, *candidates):
         array.flags.writeable = False
     first = sweep_thresholds(statistics, candidates)

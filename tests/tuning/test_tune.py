@@ -129,7 +129,7 @@ def test_auto_combines_by_the_mean_where_it_helps():
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("scoring", [*ADDITIVE, *OTHER], ids=str)
 def test_every_scoring_is_reached_and_truly_reported(scoring, weighted):
-    """Check target score, score and cost against the scorer applied to the outputs."""
+    """Check target, score and cost against the scorer applied to the outputs."""
     proba, y, weight = informative(n_classes=2)
     weight = weight if weighted else None
     rows = np.ones(len(y)) if weight is None else weight
@@ -199,8 +199,8 @@ def test_cross_fitted_estimate_is_tuning_on_the_other_folds(combine):
     costs, fold = [1.0, 3.0, 9.0], np.random.default_rng(0).integers(3, size=90)
     tuned = tune(proba, y, costs, combine=combine, fold=fold, sample_weight=weight)
     right, paid = np.empty(90), np.empty(90)
-    for held_out in range(3):
-        rest, rows = fold != held_out, fold == held_out
+    for test_fold in range(3):
+        rest, rows = fold != test_fold, fold == test_fold
         others = [stage[rest] for stage in proba]
         part = tune(others, y[rest], costs, combine=combine, sample_weight=weight[rest])
         held = [stage[rows] for stage in proba]
