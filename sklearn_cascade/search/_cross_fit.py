@@ -72,7 +72,7 @@ def add_cross_fitted_scores(
     fold_fronts: Sequence[ParetoFront],
     parts: Sequence[np.ndarray],
 ) -> ParetoFront:
-    """Return the front of all rows with cross-fitted scores of the cascades that nothing beats.
+    """Return the front of all rows with cross-fitted scores of the non-dominated cascades.
 
     That of a cascade is the score of the best candidate of no higher mean cost. The other
     parameters are as for `cross_fit_choice`.

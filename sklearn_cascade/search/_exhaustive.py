@@ -71,7 +71,7 @@ class SearchResult(NamedTuple):
     """What a search found."""
 
     candidates: list[Candidate]
-    # For each subset of the rows the cascades that nothing beats, all single models and ensembles.
+    # For each subset of the rows the non-dominated cascades, all single models and ensembles.
     found: list[EvaluatedCandidates]
     n_evaluated: int  # threshold vectors evaluated, single models and ensembles included
 
@@ -128,7 +128,7 @@ def evaluate_points(
     """Evaluate given thresholds, and finer ones around them, on some rows, by default on all.
 
     The thresholds of `points` lie on grids of `n_levels`; their scores and costs are not used.
-    Returns the points that nothing beats, and the number of vectors evaluated.
+    Returns the non-dominated points, and the number of vectors evaluated.
     """
     subset, n_evaluated = subset_rows(predictions, settings.scoring, rows), 0
     parts = [Collector(candidates).result()]
@@ -216,9 +216,9 @@ def sweep_candidates(
     n_jobs: int,
     tick: Callable[[], None],
 ) -> tuple[EvaluatedCandidates, int]:
-    """Return the points of a batch's grids that nothing beats, and the number of vectors.
+    """Return the non-dominated points of a batch's grids, and the number of vectors.
 
-    Points without early exit are returned even if beaten.
+    Points without early exit are returned even if dominated.
     """
 
     def sweep(part: Iterable[int], collector: Collector) -> None:
@@ -239,7 +239,7 @@ def refine_points(
     n_levels: Callable[[Candidate], int],
     n_jobs: int,
 ) -> tuple[EvaluatedCandidates, int]:
-    """Return the points of finer grids around those found that nothing beats, and the count."""
+    """Return the non-dominated points of finer grids around those found, and the count."""
 
     def sweep(part: Iterable[int], collector: Collector) -> None:
         for index in part:
@@ -268,9 +268,9 @@ def _collect_in_threads(
 def pareto_optimal(
     candidates: Sequence[Candidate], found: EvaluatedCandidates
 ) -> EvaluatedCandidates:
-    """Return the points that no other beats in score, mean cost and worst-case cost.
+    """Return the points that no other dominates in score, mean cost and worst-case cost.
 
-    Those without early exit are returned even if beaten.
+    Those without early exit are returned even if dominated.
     """
     worst = np.array([candidate.worst_cost for candidate in candidates])[found.candidate]
     highest = worst.max(initial=0.0)
@@ -284,9 +284,9 @@ def pareto_optimal(
 
 
 class Collector:
-    """Keeps the points of many sweeps that none before them beats.
+    """Keeps the points of many sweeps that none before them dominates.
 
-    Candidates have to come in order of worst-case cost, so that a point is never beaten by one
+    Candidates have to come in order of worst-case cost, so that a point is never dominated by one
     that costs more in the worst case.
     """
 

@@ -55,7 +55,7 @@ class OperatingPoint(NamedTuple):
     train_cost : float or None
         Cost of training its models, where that was given.
     cross_fitted_score, cross_fitted_cost : float or None
-        For a cascade that nothing beats: score and mean cost of the best candidate of no higher
+        For a non-dominated cascade: score and mean cost of the best candidate of no higher
         mean cost, chosen on all folds but one and evaluated on that one, averaged over the folds.
         None where nothing is tuned or nothing was cross-fitted.
 
@@ -95,7 +95,7 @@ class OperatingPoint(NamedTuple):
 
 
 class ParetoFront(Sequence[OperatingPoint]):
-    """What a search found: the cascades nothing beats, all single models and all ensembles.
+    """What a search found: the non-dominated cascades, all single models and all ensembles.
 
     A cascade is among the points if no other candidate is at least as good in score, mean cost and
     worst-case cost. Points come in order of mean cost. Scores and costs are those of the rows that
