@@ -125,7 +125,8 @@ class CascadeClassifier(BaseCascade):
     named_estimators_ : Bunch
         The same by name.
     thresholds_ : ndarray of shape (n_stages - 1,)
-        Thresholds in force.
+        Thresholds in force. The parameter `thresholds` takes effect at the next fit only;
+        `with_thresholds` returns a fitted copy at others.
     combine_ : {"mean", "last", "most_confident"}
         Combination in force.
     weights_ : ndarray of shape (n_stages,)
@@ -144,6 +145,9 @@ class CascadeClassifier(BaseCascade):
         only with "auto" and two stages or more.
     cross_fitted_score_, cross_fitted_cost_ : float
         The same, cross-fitted: thresholds chosen on all folds but one, and scored on that one.
+    tuned_disagreement_, disagreement_bound_ : float
+        Share of `X_tune` with another label than the full ensemble's, and its upper confidence
+        limit; only from `from_ensemble` with `max_disagreement`.
     certificate_ : CertificationReport or None
         What `certify` found for these thresholds, where `with_thresholds` was given its report.
     n_features_in_ : int

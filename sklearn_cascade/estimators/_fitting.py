@@ -168,7 +168,8 @@ def choose_policy(
     """Return the fitted cascade with the combination and thresholds that held-out rows choose.
 
     A learned confidence is fitted first, for each combination that is tried; where the costs are
-    measured, its seconds are part of them. Thresholds that are given are kept.
+    measured, its seconds are part of them. Then `tune_cascade` chooses combination and thresholds,
+    unless thresholds are given: then only the confidence is learned.
     """
     weight = np.ones(len(labels.y)) if sample_weight is None else sample_weight
     weight, y = weight[held_out.samples], labels.columns[held_out.samples]
@@ -214,6 +215,7 @@ def choose_policy(
             tuned.score, tuned.cost, tuned.cross_fitted_score, tuned.cross_fitted_cost
         )
     else:
+        # Thresholds are given, so exactly one combination was fitted.
         (combine,) = fitted_confidences
     chosen = cascade.confidence
     if fitted_confidences:

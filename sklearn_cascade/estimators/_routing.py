@@ -99,18 +99,18 @@ def route(
             proba[rows], exit_stage[rows] = answer, k
         if k == len(stages) - 1:
             break
-        leaving = exits(combiner.confidence(confidences[k]), policy.thresholds[k])
-        n_leaving = np.count_nonzero(leaving)
-        if n_leaving == n_samples:
+        exiting = exits(combiner.confidence(confidences[k]), policy.thresholds[k])
+        n_exiting = np.count_nonzero(exiting)
+        if n_exiting == n_samples:
             break
-        if n_leaving:
+        if n_exiting:
             if rows is None:
                 # The array may be a member's own.
                 proba, exit_stage = answer.copy(), np.full(n_samples, k)
-            staying = np.flatnonzero(~leaving)
-            rows = staying if rows is None else rows[staying]
-            X, n_samples = take_rows(X, staying), len(staying)
-            combiner.take(staying)
+            continuing = np.flatnonzero(~exiting)
+            rows = continuing if rows is None else rows[continuing]
+            X, n_samples = take_rows(X, continuing), len(continuing)
+            combiner.take(continuing)
     if rows is None and (exit_stage == 0 or policy.combine == "last"):
         # What the caller may write to must not be the member's own.
         proba = proba.copy()

@@ -83,7 +83,10 @@ class CascadeWriter:
         return self._write_if(builder, k, state)
 
     def _write_if(self, builder: GraphBuilder, k: int, state: StageState) -> tuple[str, str]:
-        """Write the `If` node after stage k: later stages run only if some row has not exited."""
+        """Write the `If` node after stage k: later stages run only if some row has not exited.
+
+        `deferred` are the indices of the rows that continue.
+        """
         threshold = self._stage_writer.write_threshold(builder, k)
         exits = builder.add_node("GreaterOrEqual", state.confidence, threshold, name="exits")
         # Not (confidence >= threshold): rows with a confidence of NaN continue, as in Python.
@@ -345,13 +348,14 @@ def write_confidence(
         scaled = builder.add_node("Mul", total, scale, name="scaled")
         one = builder.constant(1.0, dtype, "one")
         return builder.add_node("Add", scaled, one, name="confidence")
+    # The spec lets no other kind through than "vote_margin".
     return _write_vote_margin(builder, proba, confidence, n_classes, dtype)
 
 
 def _write_vote_margin(
     builder: GraphBuilder, proba: str, confidence: ConfidenceSpec, n_classes: int, dtype
 ) -> str:
-    """Write the margin between the two top classes in standard errors; see `core.vote_margin`."""
+    """Write the margin of the two top classes in standard errors (core._confidence.vote_margin)."""
     k, n_members = confidence.n_voted, confidence.n_members
     share = builder.constant(k / (k + 1), dtype, "share")
     shares = builder.add_node("Mul", proba, share, name="shares")

@@ -135,7 +135,7 @@ class CostReport(Report):
     conditions: dict | None
     ensemble_comparison: EnsembleComparison | None
     certificate: CertificationReport | None = None
-    # What `merge` adds up; not a figure, hence not a field.
+    # What `merge` adds up. Set on each report; a ClassVar only so that it is no field.
     _sums: ClassVar[ReportSums | None] = None
 
     @property

@@ -31,7 +31,8 @@ N_TIMING_SAMPLES, _N_TIMED_CALLS = 1000, 5
 class LearnedConfidence(BaseEstimator):  # type: ignore[misc]
     """Learn how likely the output so far is correct, and use that as the confidence.
 
-    ``confidence="learned"`` stands for it with the default learner. After each stage the
+    It only names the learner, which cascades and searches fit; ``confidence="learned"`` stands for
+    it with the default learner. After each stage the
     confidence is the estimated probability that the prediction so far is the true class, from the
     sorted top probabilities, their margin and entropy, the predicted class, and the outputs of
     each stage by itself (Jitkrittum et al., 2023 [1]_, estimate it from the first two). The learner

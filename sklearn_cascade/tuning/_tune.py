@@ -69,10 +69,11 @@ def tune_cascade(
     two, in running order; `y` holds the column of each true class, `classes` the label of each
     column, `costs` and `weights` one number per stage. Rows of `sample_weight` zero are left out.
 
-    `combine` is a combination or "auto", the best of them. `confidence` is the cascade's, or by
-    combination the confidences known of each row after each stage but the last (n_stages - 1,
-    n_samples), with "most_confident" of each stage by itself; "auto" tries "most_confident" only
-    where they are known. `fold` (n_samples,) serves the cross-fitted estimate; where folds
+    `combine` is a combination or "auto", the best of them. `confidence` is a name or a function,
+    computed here. Of a learned confidence it holds the held-out values instead, one array per
+    combination: row k is the confidence after stage k (n_stages - 1, n_samples), or with
+    "most_confident" that of stage k by itself (n_stages, n_samples); "auto" tries "most_confident"
+    only then. `fold` (n_samples,) serves the cross-fitted estimate; where folds
     overlap, `sample` tells which sample each row is, and none is scored by a choice it had a
     part in. `class_shares` is as in `stage_statistics`.
     """
