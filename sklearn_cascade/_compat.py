@@ -21,12 +21,12 @@ except ImportError:  # pragma: no cover
 
 try:
     from sklearn.utils._repr_html.estimator import _VisualBlock  # 1.7 and later
-except ImportError:
+except ImportError:  # pragma: no cover, another version
     from sklearn.utils._estimator_html_repr import _VisualBlock  # 1.6
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks  # 1.9 and later
-except ImportError:
+except ImportError:  # pragma: no cover, another version
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stand-in where scikit-learn has no callbacks."""

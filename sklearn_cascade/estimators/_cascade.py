@@ -145,9 +145,6 @@ class CascadeClassifier(BaseCascade):
         only with "auto" and two stages or more.
     cross_fitted_score_, cross_fitted_cost_ : float
         The same, cross-fitted: thresholds chosen on all folds but one, and scored on that one.
-    tuned_disagreement_, disagreement_bound_ : float
-        Share of `X_tune` with another label than the full ensemble's, and its upper confidence
-        limit; only from `from_ensemble` with `max_disagreement`.
     certificate_ : CertificationReport or None
         What `certify` found for these thresholds, where `with_thresholds` was given its report.
     n_features_in_ : int

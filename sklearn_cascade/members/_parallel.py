@@ -44,7 +44,7 @@ class RayRef(NamedTuple):
 
     ref: Any  # ray.ObjectRef
 
-    def fetch(self):
+    def fetch(self):  # pragma: no cover, by tests/scale
         """Return the argument, unpickled once per worker."""
         key = self.ref.binary()
         # A worker lives as long as the call, which keeps its objects in the store anyway.
@@ -61,10 +61,10 @@ def scatter(arguments: Sequence):
     contents of a tuple with every task; Ray, depending on its version, sends all with every task.
     """
     backend, _ = get_active_backend()
-    if type(backend).__module__.startswith("ray."):
+    if type(backend).__module__.startswith("ray."):  # pragma: no cover, by tests/scale
         put = importlib.import_module("ray").put
         yield [RayRef(put(argument)) for argument in arguments]
-    elif hasattr(backend, "data_futures"):
+    elif hasattr(backend, "data_futures"):  # pragma: no cover, by tests/scale
         with _scatter_with_dask(backend, arguments):
             yield arguments
     else:
@@ -82,13 +82,13 @@ def limit_to_worker() -> AbstractContextManager:
     Dask would distribute them over the cluster: each tree of a forest as a task, with the trees
     summed in an order that changes the last digit.
     """
-    if hasattr(get_active_backend()[0], "data_futures"):
+    if hasattr(get_active_backend()[0], "data_futures"):  # pragma: no cover, by tests/scale
         return parallel_backend("threading", n_jobs=1)
     return nullcontext()
 
 
 @contextmanager
-def _scatter_with_dask(backend, arguments: Sequence):
+def _scatter_with_dask(backend, arguments: Sequence):  # pragma: no cover, by tests/scale
     """Place some arguments on every Dask worker, and register them with joblib's backend."""
     futures = backend.data_futures
     # Waits for a cluster that starts its workers on demand.
@@ -109,7 +109,7 @@ def _scatter_with_dask(backend, arguments: Sequence):
 
 
 @contextmanager
-def _keep_copies(client):
+def _keep_copies(client):  # pragma: no cover, by tests/scale
     """Stop Dask from dropping copies that no task is waiting for.
 
     It does so every two seconds; then data would be sent again, and the death of the worker with

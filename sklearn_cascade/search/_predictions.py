@@ -331,7 +331,7 @@ def _columns_of(y: np.ndarray, classes: Any, n_classes: int) -> tuple[np.ndarray
     return classes, columns[codes]
 
 
-class DaskRows:
+class DaskRows:  # pragma: no cover, by tests/scale
     """The rows of a Dask array of one or two dimensions and known chunks.
 
     Each chunk is computed once per pass. A block that is read is much smaller than a chunk, which
