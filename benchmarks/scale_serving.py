@@ -185,7 +185,7 @@ def print_monitors(server, first):
         now = monitor(server, model)
         sizes = [len(json.dumps(each["state"])) for each in (before, now)]
         drifted = "yes" if now["summary"]["drifted"] else "no"
-        print(f"| {model} | {now['summary']['n_rows']} | {drifted} | {sizes[0]}, {sizes[1]} |")
+        print(f"| {model} | {now['summary']['n_samples']} | {drifted} | {sizes[0]}, {sizes[1]} |")
 
 
 def print_stop(server, slow_service, n_requests):

@@ -155,7 +155,7 @@ def test_predictions_are_pickled_without_their_chunks(arrays):
     pool, y, _ = draw_pool(2, 1000, n_classes=3)
     chunked = [arrays.from_array(proba, chunks=(300, -1)) for proba in pool]
     predictions = check_predictions(chunked, y, names=["a", "b"], costs=np.array([1.0, 2.0]))
-    first = predictions.read_proba(1, slice(250, 350))
+    first = predictions.read(1, slice(250, 350))
     copy = pickle.loads(pickle.dumps(predictions))
-    np.testing.assert_array_equal(copy.read_proba(1, slice(250, 350)), first)
+    np.testing.assert_array_equal(copy.read(1, slice(250, 350)), first)
     np.testing.assert_array_equal(first, pool[1][250:350])
