@@ -196,7 +196,7 @@ def _sklearn_member(member: Member, estimator, target: Target) -> Member:
             "SimpleImputer before it, or use HistGradientBoostingClassifier"
         )
     double = any(source.is_double for source in target.sources)
-    if target.opsets[""] > newest_runnable_opset():
+    if target.opsets[""] > newest_runnable_opset():  # pragma: no cover, other versions
         # A version that this onnxruntime cannot load is tried with the newest that it can.
         runnable = {**target.opsets, "": newest_runnable_opset()}
         narrow = (

@@ -122,7 +122,7 @@ def register_onnx_converter() -> None:
             continue
         try:
             convert = getattr(importlib.import_module(module), function)
-        except ImportError:
+        except ImportError:  # pragma: no cover, without onnxmltools
             continue
         options = {key: _OPTIONS[key] for key in ("zipmap", "nocl")}
         register(booster, alias, infer, convert, options=options)

@@ -49,7 +49,7 @@ class OpenModel(NamedTuple):
     display_name: str  # the model in errors
 
 
-def _start_anew() -> None:
+def _start_anew() -> None:  # pragma: no cover, in forked processes
     """Leave the parent's sessions alone in a forked process, which lacks their threads."""
     global _lock
     _lock = threading.Lock()

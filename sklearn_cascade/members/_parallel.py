@@ -177,7 +177,7 @@ def _load_shared(digest: bytes, content: np.ndarray, mapped: list[np.ndarray]):
     # Outside of workers each copy is independent: changes to one must not affect another.
     if parent_process() is None:
         return _unpickle(content, mapped)
-    with _lock:
+    with _lock:  # pragma: no cover, in workers
         if digest not in _models:
             _models[digest] = (_unpickle(content, mapped), content.nbytes)
         _models.move_to_end(digest)
@@ -209,7 +209,7 @@ def _mapping_pickler(cloud_pickler: Any) -> type:
     return MappingPickler
 
 
-class _Unpacker(pickle.Unpickler):
+class _Unpacker(pickle.Unpickler):  # pragma: no cover, in workers
     """Unpickler that puts the arrays left out back in."""
 
     def __init__(self, file, mapped) -> None:
@@ -222,7 +222,7 @@ class _Unpacker(pickle.Unpickler):
 
 def _unpickle(content: np.ndarray, mapped: list[np.ndarray]):
     """Return the content of a pickle."""
-    if mapped:
+    if mapped:  # pragma: no cover, in workers
         return _Unpacker(io.BytesIO(content.data), mapped).load()
     # Avoids a copy.
     return pickle.loads(content.data)

@@ -379,7 +379,7 @@ class DaskRows:  # pragma: no cover, by tests/scale
             return self._held[index]
 
 
-def read_in_chunks(part: Any) -> Any:
+def read_in_chunks(part: Any) -> Any:  # pragma: no cover, by tests/scale
     """Return a Dask array as rows that are read chunk by chunk, and anything else as it is."""
     if not hasattr(part, "__dask_graph__"):
         return part
