@@ -98,17 +98,13 @@ def make_policy(
     thresholds: Any,
 ) -> Policy:
     """Return the policy of some members; a list of confidences holds one per stage, learned."""
-    learned = isinstance(confidence, list)
-    confidences = (
-        confidence if isinstance(confidence, list) else stage_confidences(confidence, weights)
-    )
     return Policy(
         combine,
-        confidences,
+        confidence if isinstance(confidence, list) else stage_confidences(confidence, weights),
         np.asarray(thresholds, dtype=np.float64).tolist(),
         weights.tolist(),
         members.class_shares,
-        learned,
+        isinstance(confidence, list),
     )
 
 
